@@ -1,0 +1,156 @@
+"""Eq. 4: from an action to integer batch sizes.
+
+An action is either a point of the simplex (``"shares"``: how N_B is split) or, for DUS-H and half-batch
+training, a fraction of each modality's own base batch (``"fractions"``: the total may shrink). Plain
+Python numbers: with a handful of modalities an array costs more than it saves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dus_gym.errors import ConfigError, check_at_least, check_choice
+
+ACTION_MODES = ("shares", "fractions")
+
+
+def read_action(action: npt.ArrayLike, num_modalities: int) -> list[float]:
+    """Checks an action and returns it as floats.
+
+    Raises:
+        ConfigError: (a ValueError) if the shape is not ``(m,)`` or an entry is negative, infinite or NaN.
+    """
+    values = np.asarray(action, dtype=np.float64)
+    if values.shape != (num_modalities,):
+        raise ConfigError(
+            f"action has shape {values.shape}; it must be ({num_modalities},), one number for each modality."
+        )
+    entries: list[float] = values.tolist()
+    for entry in entries:
+        if not (math.isfinite(entry) and entry >= 0.0):
+            raise ConfigError(f"action={entries} is not allowed; every entry must be finite and not negative.")
+    return entries
+
+
+def normalise(entries: Sequence[float]) -> list[float]:
+    """Scales non-negative entries to sum to 1; all zero means the uniform split."""
+    largest = max(entries)
+    if largest <= 0.0:
+        return [1.0 / len(entries)] * len(entries)
+    # Dividing by the largest first keeps sums of very large or very small entries finite.
+    scaled = [entry / largest for entry in entries]
+    total = sum(scaled)
+    return [entry / total for entry in scaled]
+
+
+def sizes_from_shares(shares: Sequence[float], total: int, floor: int = 0) -> list[int]:
+    """Largest-remainder rounding of ``total * shares`` with a floor for every modality (Eq. 4).
+
+    Rounding each entry on its own, as Eq. 4 is printed, need not sum to N_B. Entries below the floor
+    are lifted to it and the rest share what is left in their own proportions.
+
+    Args:
+        shares: m numbers that sum to 1.
+        total: N_B, the samples of one iteration over all modalities.
+        floor: the fewest samples a modality may get; ``m * floor <= total``.
+
+    Returns:
+        m integers that sum to ``total`` exactly, none below ``floor``.
+    """
+    m = len(shares)
+    sizes = [floor] * m
+    free = list(range(m))
+    while True:
+        budget = total - floor * (m - len(free))
+        mass = sum(shares[j] for j in free)
+        quotas = {j: budget * shares[j] / mass if mass > 0.0 else budget / len(free) for j in free}
+        kept = [j for j in free if quotas[j] >= floor]
+        if len(kept) == len(free) or not kept:
+            break
+        free = kept
+    for j, quota in quotas.items():
+        sizes[j] = max(floor, math.floor(quota))
+    by_remainder = sorted(free, key=lambda j: (math.floor(quotas[j]) - quotas[j], j))
+    missing = total - sum(sizes)
+    for i in range(missing):
+        sizes[by_remainder[i % len(by_remainder)]] += 1
+    return sizes
+
+
+def sizes_from_fractions(fractions: Sequence[float], base: int, floor: int = 0) -> list[int]:
+    """Each modality's own fraction of its base batch, rounded half up, never below ``floor``.
+
+    Args:
+        fractions: m numbers in [0, 1].
+        base: B, the ordinary batch of one modality.
+        floor: the fewest samples a modality may get.
+    """
+    return [max(floor, min(base, math.floor(fraction * base + 0.5))) for fraction in fractions]
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """The environment's rule from actions to sizes, floors included."""
+
+    num_modalities: int
+    """m, the number of modalities."""
+    total_batch: int
+    """N_B, the samples of one iteration over all modalities; m times the ordinary batch by default."""
+    mode: str = "shares"
+    """``"shares"`` or ``"fractions"``, see the module's docstring."""
+    min_samples: int = 2
+    """The fewest samples a modality may get; BatchNorm needs 2."""
+    min_fraction: float = 0.0
+    """The fewest samples a modality may get, as a fraction of the equal share N_B / m."""
+
+    def __post_init__(self) -> None:
+        check_choice("action_mode", self.mode, ACTION_MODES)
+        check_at_least("min_samples", self.min_samples, 1)
+        if not 0.0 <= self.min_fraction <= 1.0:
+            raise ConfigError(f"min_fraction={self.min_fraction!r} is not allowed; it must lie in [0, 1].")
+        least = self.num_modalities * self.min_samples
+        if self.total_batch < least:
+            raise ConfigError(
+                f"total_batch={self.total_batch} is not allowed; it must be at least {least}: "
+                f"{self.num_modalities} modalities times min_samples={self.min_samples}."
+            )
+
+    @property
+    def base_batch(self) -> int:
+        """B, the ordinary batch of one modality."""
+        return max(1, self.total_batch // self.num_modalities)
+
+    @property
+    def floor(self) -> int:
+        """The fewest samples a modality can get under this rule."""
+        equal = self.base_batch
+        return min(equal, max(self.min_samples, math.ceil(self.min_fraction * equal - 1e-9)))
+
+    def uniform(self) -> npt.NDArray[np.float32]:
+        """The action that gives every modality its ordinary batch."""
+        m = self.num_modalities
+        return np.full(m, 1.0 if self.mode == "fractions" else 1.0 / m, dtype=np.float32)
+
+    def __call__(self, action: npt.ArrayLike) -> tuple[list[float], list[int]]:
+        """Returns the shares that the reward is about and the integer sizes.
+
+        Under ``"fractions"`` the shares are the sizes normalised.
+
+        Raises:
+            ConfigError: if the action is malformed.
+        """
+        entries = read_action(action, self.num_modalities)
+        if self.mode == "fractions":
+            if max(entries) <= 0.0:
+                entries = [1.0] * len(entries)
+            elif max(entries) > 1.0 + 1e-6:
+                raise ConfigError(f"action={entries} is not allowed; fractions lie in [0, 1].")
+            sizes = sizes_from_fractions(entries, self.base_batch, self.floor)
+            return normalise(sizes), sizes
+        shares = normalise(entries)
+        return shares, sizes_from_shares(shares, self.total_batch, self.floor)

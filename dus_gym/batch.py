@@ -1,0 +1,179 @@
+"""A batch whose modalities differ in size, and the streams of sample indices it is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One iteration's samples of m modalities.
+
+    With prefix pairing, row i of every modality is the same sample, so the first ``paired`` rows are
+    complete. With independent pairing nothing is paired and ``paired`` is 0.
+    """
+
+    inputs: tuple[Tensor, ...]
+    """Modality j's samples, shape ``(a_j, ...)``."""
+    labels: tuple[Tensor, ...]
+    """Modality j's labels, shape ``(a_j,)``."""
+    paired: int
+    """How many leading rows every modality holds."""
+    keep: Tensor | None = None
+    """Shape ``(max a_j, m)``, False where a row's modality is masked (copies made by ``Method.expand``)."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """a_j of every modality."""
+        return tuple(len(labels) for labels in self.labels)
+
+    @property
+    def paired_labels(self) -> Tensor:
+        """The labels of the complete samples, shape ``(paired,)``; a view."""
+        return self.labels[0][: self.paired]
+
+
+class IndexStream:
+    """An endless stream of sample indices: one permutation after another, nothing left out.
+
+    Args:
+        num_samples: n, the length of a permutation.
+        generator: where permutations come from; its state is part of :meth:`state_dict`.
+    """
+
+    def __init__(self, num_samples: int, generator: np.random.Generator) -> None:
+        self.num_samples = num_samples
+        self.generator = generator
+        self._rest: Indices = np.empty(0, dtype=np.int64)
+
+    def take(self, count: int) -> Indices:
+        """The next ``count`` indices; a permutation that runs out continues into the next one."""
+        parts = [self._rest]
+        have = len(self._rest)
+        while have < count:
+            parts.append(self.generator.permutation(self.num_samples))
+            have += self.num_samples
+        joined = np.concatenate(parts)
+        self._rest = joined[count:]
+        return joined[:count]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Generator state and the unread part of the permutation."""
+        return {"generator": self.generator.bit_generator.state, "rest": self._rest.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what :meth:`state_dict` returned."""
+        self.generator.bit_generator.state = state["generator"]
+        self._rest = np.asarray(state["rest"], dtype=np.int64).copy()
+
+
+class BatchSampler:
+    """Draws the indices of every modality and counts what each has seen.
+
+    Args:
+        num_samples: n, the number of training samples.
+        num_modalities: m.
+        pairing: ``"prefix"``: one shared stream, an iteration draws ``max a_j`` indices and modality j
+            takes the first ``a_j``. ``"independent"``: one stream a modality (Algorithm 1 read to the
+            letter), nothing is paired.
+        generators: one generator a stream: the first alone is used with ``"prefix"``.
+    """
+
+    def __init__(
+        self, num_samples: int, num_modalities: int, pairing: str, generators: Sequence[np.random.Generator]
+    ) -> None:
+        self.pairing = pairing
+        streams = 1 if pairing == "prefix" else num_modalities
+        self.streams = [IndexStream(num_samples, generators[i]) for i in range(streams)]
+        self.draws = np.zeros((num_modalities, num_samples), dtype=np.int64)
+        self._entries: Indices | None = None
+        self._keep: npt.NDArray[np.bool_] | None = None
+
+    def draw(self, sizes: Sequence[int], iterations: int) -> list[Indices]:
+        """Stream positions for several iterations at once.
+
+        Args:
+            sizes: a_j of every modality.
+            iterations: k.
+
+        Returns:
+            One array of shape ``(k, a_j)`` a modality; with prefix pairing they are views of one array.
+        """
+        if self.pairing == "prefix":
+            widest = max(sizes)
+            block = self.streams[0].take(iterations * widest).reshape(iterations, widest)
+            return [block[:, :size] for size in sizes]
+        return [
+            stream.take(iterations * size).reshape(iterations, size)
+            for stream, size in zip(self.streams, sizes, strict=True)
+        ]
+
+    def samples_of(self, positions: Sequence[Indices]) -> list[Indices]:
+        """The sample behind each position, counted as drawn; the same unless the stream was expanded."""
+        samples = [p if self._entries is None else self._entries[p] for p in positions]
+        for j, drawn in enumerate(samples):
+            self.draws[j] += np.bincount(drawn.ravel(), minlength=self.draws.shape[1])
+        return samples
+
+    def keep_of(self, positions: Indices) -> npt.NDArray[np.bool_] | None:
+        """Which modalities of each position are not masked, ``(..., m)``, or None where nothing is."""
+        return None if self._keep is None else self._keep[positions]
+
+    def expand(self, indices: Indices, keep: npt.NDArray[np.bool_]) -> None:
+        """Appends copies of samples with some modalities masked; they replace the copies of before.
+
+        Args:
+            indices: shape ``(k,)``, the samples copied.
+            keep: shape ``(k, m)``, which modalities each copy shows.
+        """
+        m, n = self.draws.shape
+        self._entries = np.concatenate([np.arange(n), indices])
+        self._keep = np.concatenate([np.ones((n, m), dtype=np.bool_), keep])
+        for stream in self.streams:
+            stream.num_samples = len(self._entries)
+            stream.load_state_dict({**stream.state_dict(), "rest": np.empty(0, dtype=np.int64)})
+
+    def coverage(self) -> list[float]:
+        """For every modality, the fraction of the training samples drawn at least once."""
+        seen: list[float] = (self.draws > 0).mean(axis=1).tolist()
+        return seen
+
+    def state_dict(self) -> dict[str, Any]:
+        """Streams, counts and copies."""
+        state: dict[str, Any] = {
+            "streams": {str(i): stream.state_dict() for i, stream in enumerate(self.streams)},
+            "draws": self.draws.copy(),
+        }
+        if self._entries is not None and self._keep is not None:
+            state["expanded"] = {"entries": self._entries.copy(), "keep": self._keep.copy()}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what :meth:`state_dict` returned."""
+        self._entries = self._keep = None
+        n = self.draws.shape[1]
+        if "expanded" in state:
+            self._entries = np.asarray(state["expanded"]["entries"], dtype=np.int64)
+            self._keep = np.asarray(state["expanded"]["keep"], dtype=np.bool_)
+            n = len(self._entries)
+        for i, stream in enumerate(self.streams):
+            stream.num_samples = n
+            stream.load_state_dict(state["streams"][str(i)])
+        self.draws = np.asarray(state["draws"], dtype=np.int64).copy()
+
+
+def to_device(indices: Indices, device: torch.device) -> Tensor:
+    """Index array to tensor; pinned and without waiting when it goes to an accelerator."""
+    tensor = torch.from_numpy(np.ascontiguousarray(indices))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor

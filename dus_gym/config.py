@@ -1,0 +1,112 @@
+"""The settings of one run, whatever its task, method and agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from dus_gym.allocation import ACTION_MODES
+from dus_gym.discrepancy import CUMULATIVE_MODES
+from dus_gym.errors import ConfigError, check_at_least, check_choice, unknown_name
+from dus_gym.rewards import REWARD_STATES, REWARDS
+
+LOSS_NORMS = ("mean", "fixed")
+PAIRINGS = ("prefix", "independent")
+UPDATES = ("joint", "alternating")
+PREDICTORS = ("method", "concat", "sum", "entropy")
+SELECTIONS = ("last", "validation", "best_test")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Settings of a run; the defaults are the paper's where it states them. None means the task's own."""
+
+    epochs: int | None = None
+    """Epochs of the run, over all of a method's phases."""
+    interval: int | None = None
+    """Iterations of one step of the environment; one epoch if not given (Algorithm 1)."""
+    total_batch: int | None = None
+    """N_B, samples of one iteration over all modalities; m times the task's batch if not given."""
+    iterations: int | None = None
+    """Iterations an epoch; n_train // B if not given."""
+    min_samples: int = 2
+    """The fewest samples a modality may get (BatchNorm needs 2)."""
+    min_fraction: float = 0.0
+    """The fewest samples a modality may get, as a fraction of the equal share; 0 is the paper, 0.25 is
+    recommended."""
+    cumulative: str = "run"
+    """Eq. 3: run (the paper's running mean), epoch, ema, or none (the ablation without it)."""
+    reward: str = "paper"
+    """paper (Eq. 5), gap, gap-change or validation-gain."""
+    reward_state: str = "before"
+    """Which scores Eq. 5 reads: before (what the agent saw) or after (what its choice led to)."""
+    action_mode: str = "shares"
+    """shares (a split of N_B) or fractions (of each modality's own batch; the total may shrink)."""
+    loss_norm: str = "mean"
+    """mean: each modality's loss is the mean over its own samples (the paper); fixed: the sum over B, which
+    makes the batch size a learning rate of the modality."""
+    pairing: str = "prefix"
+    """prefix: all modalities read one shuffled stream, so the first min a_j samples are paired;
+    independent: a stream each, nothing paired."""
+    update: str = "joint"
+    """joint: one step on the summed losses; alternating: a step after each loss."""
+    predict_with: str = "method"
+    """The predictor reported as the method's own: method, concat, sum or entropy."""
+    select: str = "last"
+    """The model that is evaluated: last epoch, best validation epoch, or best_test (what published code
+    does; an optimistic figure)."""
+    eval_every: int = 1
+    """Epochs between validations."""
+    lr_scale: tuple[float, ...] | None = None
+    """A multiplier on the learning rate of each modality's encoder and head; 1 each if not given."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:N."""
+    amp: bool = False
+    """Mixed precision with bfloat16."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "interval", "total_batch", "iterations"):
+            value = getattr(self, name)
+            if value is not None:
+                _check_integer(name, value, 1)
+        _check_integer("min_samples", self.min_samples, 1)
+        _check_integer("eval_every", self.eval_every, 1)
+        check_at_least("min_fraction", self.min_fraction, 0.0)
+        if self.min_fraction > 1.0:
+            raise ConfigError(f"min_fraction={self.min_fraction!r} is not allowed; it must lie in [0, 1].")
+        for name, allowed in (
+            ("cumulative", CUMULATIVE_MODES),
+            ("reward", REWARDS),
+            ("reward_state", REWARD_STATES),
+            ("action_mode", ACTION_MODES),
+            ("loss_norm", LOSS_NORMS),
+            ("pairing", PAIRINGS),
+            ("update", UPDATES),
+            ("predict_with", PREDICTORS),
+            ("select", SELECTIONS),
+        ):
+            check_choice(name, getattr(self, name), allowed)
+        if self.lr_scale is not None:
+            object.__setattr__(self, "lr_scale", tuple(float(scale) for scale in self.lr_scale))
+            for scale in self.lr_scale:
+                if not 0.0 <= scale < float("inf"):
+                    raise ConfigError(f"lr_scale={self.lr_scale} is not allowed; every entry must be finite and >= 0.")
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> RunConfig:
+        """Settings by name.
+
+        Raises:
+            ConfigError: for a name that is not a setting (with the nearest that is) or a bad value.
+        """
+        known = {field.name for field in fields(cls)}
+        for name in settings:
+            if name not in known:
+                raise unknown_name("setting", name, known)
+        return cls(**settings)
+
+
+def _check_integer(argument: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{argument}={value!r} is not allowed; it must be a whole number.")
+    check_at_least(argument, value, least)

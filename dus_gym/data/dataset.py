@@ -1,0 +1,61 @@
+"""What a task hands to the training loop: splits that deliver each modality on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Split(Protocol):
+    """Samples of m modalities with one label each.
+
+    Modalities are fetched one by one, so a batch of 20 audio and 44 video samples decodes nothing twice.
+    """
+
+    @property
+    def labels(self) -> Tensor:
+        """Shape ``(n,)``, integer classes, on the device the split was moved to."""
+        ...
+
+    def fetch(self, modality: int, indices: Tensor) -> Tensor:
+        """Modality ``modality`` of the samples ``indices`` (shape ``(k,)``), shape ``(k, ...)``."""
+        ...
+
+    def to(self, device: torch.device) -> Split:
+        """The split with whatever it delivers on ``device``."""
+        ...
+
+
+@dataclass(frozen=True)
+class TensorSplit:
+    """A split that is small enough to live in memory."""
+
+    inputs: tuple[Tensor, ...]
+    """Modality j's samples, shape ``(n, ...)``."""
+    labels: Tensor
+    """Shape ``(n,)``, integer classes."""
+
+    def fetch(self, modality: int, indices: Tensor) -> Tensor:
+        """Rows ``indices`` of one modality."""
+        return self.inputs[modality].index_select(0, indices)
+
+    def to(self, device: torch.device) -> TensorSplit:
+        """A copy on ``device``; itself where it is there already."""
+        return TensorSplit(tuple(x.to(device) for x in self.inputs), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """One run's data. Agents and early stopping see ``train`` and ``validation`` only."""
+
+    train: Split
+    validation: Split | None
+    test: Split
+    input_shapes: Sequence[tuple[int, ...]]
+    """The shape of one sample of each modality."""
+    data_kind: str = "real"
+    """``real``, ``mock``, ``stand-in`` or ``own``; stated in every output."""

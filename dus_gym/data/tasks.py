@@ -1,0 +1,219 @@
+"""The registry of tasks: what each registered id trains, on what, for how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from dus_gym.errors import DatasetNotFoundError, unknown_name
+
+if TYPE_CHECKING:
+    from dus_gym.data.dataset import TaskData
+    from dus_gym.seeding import RunSeeds
+    from dus_gym.trainer import Recipe
+
+
+@dataclass(frozen=True)
+class Task:
+    """One registered task. Plain values, so that listing the tasks imports no framework."""
+
+    name: str
+    """The id without ``DUS-`` and ``-v0``."""
+    modalities: tuple[str, ...]
+    num_classes: int
+    encoders: tuple[str, ...]
+    lr: float
+    epochs: int
+    batch: int
+    """B, the ordinary batch of one modality."""
+    summary: str
+    """One line for ``dus envs``."""
+    metric: str
+    """The paper's second metric beside accuracy: ``map`` or ``macro_f1``."""
+    source: str | None = None
+    """``module:function`` that builds the data; None while a task runs on the fake trainer only."""
+    optimizer: str = "sgd"
+    schedule: str = "step"
+    train_size: int = 0
+    """Training samples, for a fake run of a task whose data is not there."""
+    regime: str = "Digits"
+    """Whose learning curves the fake trainer follows."""
+    wanted: tuple[str, ...] = ()
+    """Files a loader looks for below the data root."""
+
+    def recipe(self) -> Recipe:
+        """The part that the training loop reads."""
+        from dus_gym.optim import OptimizerConfig
+        from dus_gym.trainer import Recipe
+
+        return Recipe(
+            modalities=self.modalities,
+            num_classes=self.num_classes,
+            encoders=self.encoders,
+            optimizer=OptimizerConfig(lr=self.lr, name=self.optimizer, schedule=self.schedule),
+            epochs=self.epochs,
+            batch=self.batch,
+        )
+
+    def data(self, seeds: RunSeeds, data_root: str | None) -> TaskData:
+        """One run's splits.
+
+        Raises:
+            DatasetNotFoundError: if the files are not there; says where they were looked for, how to get
+                them and how to try the id without them.
+        """
+        if self.source is None:
+            where = data_root if data_root is not None else "(no data_root was given)"
+            raise DatasetNotFoundError(
+                f"DUS-{self.name}-v0 needs its data set, and no loader for it has landed in this version. "
+                f"Looked for {', '.join(self.wanted)} under data_root={where}. "
+                f'To try the id without data: gym.make("dus_gym:DUS-{self.name}-v0", trainer="fake"), '
+                f"or dus train DUS-{self.name}-v0 --trainer fake."
+            )
+        module, _, function = self.source.partition(":")
+        build = getattr(import_module(module), function)
+        data: TaskData = build(self.name, seeds)
+        return data
+
+
+def _digits(name: str, modalities: tuple[str, ...], epochs: int, train_size: int, regime: str, summary: str) -> Task:
+    return Task(
+        name=name,
+        modalities=modalities,
+        num_classes=10,
+        encoders=("mlp",) * len(modalities),
+        lr=0.03,
+        epochs=epochs,
+        batch=64,
+        summary=summary,
+        metric="map",
+        source="dus_gym.data.embedded:build",
+        train_size=train_size,
+        regime=regime,
+    )
+
+
+def _paper(
+    name: str,
+    modalities: tuple[str, ...],
+    num_classes: int,
+    encoders: tuple[str, ...],
+    train_size: int,
+    metric: str,
+    wanted: tuple[str, ...],
+    summary: str,
+    *,
+    batch: int = 64,
+    adam: bool = False,
+    regime: str = "Digits",
+) -> Task:
+    return Task(
+        name=name,
+        modalities=modalities,
+        num_classes=num_classes,
+        encoders=encoders,
+        lr=1e-5 if adam else 1e-2,
+        epochs=100,
+        batch=batch,
+        summary=summary,
+        metric=metric,
+        optimizer="adam" if adam else "sgd",
+        schedule="plateau",
+        train_size=train_size,
+        regime=regime,
+        wanted=wanted,
+    )
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        _digits(
+            "Digits",
+            ("pixels", "columns"),
+            100,
+            400,
+            "Digits",
+            "noisy pixels are memorised, column sums learn slowly: balancing helps",
+        ),
+        _digits(
+            "DigitsControl",
+            ("left", "right"),
+            30,
+            1020,
+            "DigitsControl",
+            "clean left half, noisy right half: balancing must not help",
+        ),
+        _digits("Digits3", ("pixels", "rows", "columns"), 100, 400, "Digits3", "three views: pixels, row and column sums"),
+        _digits(
+            "DigitsRowsCols", ("rows", "columns"), 33, 1020, "DigitsControl", "row sums and column sums: balancing costs a little"
+        ),
+        _digits("DigitsHalves", ("left", "right"), 33, 1020, "DigitsControl", "two halves alike: balancing changes nothing"),
+        _paper(
+            "CREMAD",
+            ("audio", "video"),
+            6,
+            ("resnet18", "resnet18"),
+            6698,
+            "map",
+            ("AudioWAV/*.wav", "VideoFlash/*.flv", "train.csv", "test.csv"),
+            "CREMA-D, 6 acted emotions, voice and face",
+        ),
+        _paper(
+            "KineticsSounds",
+            ("audio", "video"),
+            31,
+            ("resnet18", "resnet18"),
+            14799,
+            "map",
+            ("my_train.txt", "my_test.txt", "audio and video of each clip"),
+            "Kinetics-Sounds, 31 actions, sound and video",
+        ),
+        _paper(
+            "Twitter2015",
+            ("text", "image"),
+            3,
+            ("bert", "resnet50"),
+            3179,
+            "macro_f1",
+            ("train.tsv", "dev.tsv", "test.tsv", "twitter2015_images/*.jpg"),
+            "Twitter2015, sentiment towards a target, text and image",
+            adam=True,
+        ),
+        _paper(
+            "Sarcasm",
+            ("text", "image"),
+            2,
+            ("bert", "resnet50"),
+            19816,
+            "macro_f1",
+            ("text/train.txt", "text/valid2.txt", "text/test2.txt", "dataset_image/*.jpg"),
+            "Sarcasm, sarcastic tweets, text and image",
+            adam=True,
+        ),
+        _paper(
+            "NVGesture",
+            ("rgb", "depth", "flow"),
+            25,
+            ("i3d", "i3d", "i3d"),
+            1050,
+            "macro_f1",
+            ("nvgesture_train_correct.lst", "nvgesture_test_correct.lst", "Video_data/"),
+            "NVGesture, 25 hand gestures, RGB, depth and optical flow",
+            batch=6,
+            regime="Digits3",
+        ),
+    )
+}
+
+
+def get_task(name: str) -> Task:
+    """The task called ``name``.
+
+    Raises:
+        ConfigError: for an unknown name; the message has the nearest one.
+    """
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    return TASKS[name]

@@ -1,0 +1,80 @@
+"""The discrepancy score and Eq. 3, its cumulative form: the state that the agent observes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dus_gym.errors import check_choice
+
+if TYPE_CHECKING:
+    import torch
+
+CUMULATIVE_MODES = ("run", "epoch", "ema", "none")
+EMA_DECAY = 0.95
+
+
+def true_class_probability(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The probability each sample's logits give its own class.
+
+    Args:
+        logits: shape ``(n, c)``.
+        labels: shape ``(n,)``, integer classes.
+
+    Returns:
+        Shape ``(n,)``; its mean is the paper's discrepancy score s_t. A mean, never a sum: modalities
+        have different batch sizes, and a sum would compare the sizes.
+    """
+    return logits.float().softmax(dim=-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+
+
+class CumulativeScore:
+    """The running score ŝ_t of every modality (Eq. 3).
+
+    Args:
+        num_modalities: m.
+        mode: ``"run"`` is the paper's plain running mean over all iterations of the run, ``"epoch"``
+            restarts it at each step of the environment, ``"ema"`` keeps 0.95 of the old value an
+            iteration, ``"none"`` is the last iteration alone (the ablation "w/o CS").
+
+    Raises:
+        ConfigError: for another mode.
+    """
+
+    def __init__(self, num_modalities: int, mode: str = "run") -> None:
+        check_choice("cumulative", mode, CUMULATIVE_MODES)
+        self.mode = mode
+        self.iterations = 0
+        self.value = [0.0] * num_modalities
+
+    def start_step(self) -> None:
+        """Called at each step of the environment, before its iterations are added."""
+        if self.mode == "epoch":
+            self.iterations = 0
+
+    def add(self, scores: Sequence[float], repeats: int = 1) -> None:
+        """Adds one iteration's scores s_t, or ``repeats`` iterations that all had them.
+
+        Args:
+            scores: m means of the true-class probability.
+            repeats: how many iterations these scores stand for.
+        """
+        t = self.iterations
+        if self.mode == "none" or t == 0:
+            self.value = list(scores)
+        elif self.mode == "ema":
+            keep = EMA_DECAY**repeats
+            self.value = [keep * old + (1.0 - keep) * s for old, s in zip(self.value, scores, strict=True)]
+        else:
+            total = t + repeats
+            self.value = [old + (s - old) * (repeats / total) for old, s in zip(self.value, scores, strict=True)]
+        self.iterations = t + repeats
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs, JSON-able."""
+        return {"iterations": self.iterations, "value": list(self.value)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what :meth:`state_dict` returned."""
+        self.iterations = int(state["iterations"])
+        self.value = [float(v) for v in state["value"]]

@@ -1,0 +1,28 @@
+"""The small encoder of the embedded tasks."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """d-64-64 with a ReLU after each layer and PyTorch's default initialisation.
+
+    Args:
+        input_shape: the shape of one sample; it is flattened.
+        hidden: units of both layers.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], hidden: int = 64) -> None:
+        super().__init__()
+        self.out_features = hidden
+        self.layers = nn.Sequential(
+            nn.Linear(math.prod(input_shape), hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Samples ``(n, ...)`` to features ``(n, hidden)``."""
+        features: Tensor = self.layers(inputs.flatten(1))
+        return features

@@ -1,0 +1,55 @@
+"""Every error a user can cause: each names the argument, the value, what is allowed and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DusError(Exception):
+    """Base class of every error this package raises on purpose."""
+
+
+class ConfigError(DusError, ValueError):
+    """A setting that can't be: its message names the argument, the value and what is allowed."""
+
+
+class DatasetNotFoundError(DusError, FileNotFoundError):
+    """The files of a data set are not where they were looked for."""
+
+
+class CheckpointError(DusError, ValueError):
+    """A checkpoint that is damaged, belongs to something else, or could run code when loaded."""
+
+
+class RunFolderError(DusError, FileExistsError):
+    """An output folder that can't be used as asked."""
+
+
+def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> ConfigError:
+    """The error for a name that is not in a table, with the nearest one that is.
+
+    Args:
+        kind: what the name should have named, such as ``"agent"``.
+        name: the name that was given.
+        allowed: every name the table holds.
+    """
+    names = sorted(allowed)
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return ConfigError(f"unknown {kind} {name!r}.{hint} Allowed: {', '.join(names)}.")
+
+
+def check_choice(argument: str, value: str, allowed: Iterable[str]) -> None:
+    """Raises ConfigError unless ``value`` is one of ``allowed``."""
+    names = tuple(allowed)
+    if value not in names:
+        nearest = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise ConfigError(f"{argument}={value!r} is not allowed; choose one of {', '.join(names)}.{hint}")
+
+
+def check_at_least(argument: str, value: float, least: float) -> None:
+    """Raises ConfigError unless ``value >= least`` (NaN fails too)."""
+    if not value >= least:
+        raise ConfigError(f"{argument}={value!r} is not allowed; it must be at least {least}.")

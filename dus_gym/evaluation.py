@@ -1,0 +1,127 @@
+"""Evaluation-mode predictions and figures of a split: every sample once, none dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dus_gym.data.dataset import Split
+from dus_gym.methods.base import Method
+from dus_gym.metrics import score_all
+from dus_gym.model import MultimodalModel
+from dus_gym.records import FUSED_PREDICTORS, Evaluation, Figures, Scores
+
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits of a split."""
+
+    unimodal: Tensor
+    """Shape ``(m, n, c)``."""
+    fused: dict[str, Tensor | None]
+    """By predictor, ``(n, c)``; None where the method has no such head."""
+    labels: Tensor
+    """Shape ``(n,)``."""
+
+
+def entropy_weighted(unimodal: Tensor) -> Tensor:
+    """Unimodal logits weighted per sample by softmax(-entropy) over modalities.
+
+    Args:
+        unimodal: shape ``(m, n, c)``.
+
+    Returns:
+        Shape ``(n, c)``; a sample's result does not depend on the other samples.
+    """
+    logp = unimodal.log_softmax(-1)
+    entropy = -(logp.exp() * logp).sum(-1)
+    return ((-entropy).softmax(0).unsqueeze(-1) * unimodal).sum(0)
+
+
+class Evaluator:
+    """Predicts with one model and method.
+
+    Args:
+        model: put into evaluation mode for the time of a prediction.
+        method: gives unimodal logits and its own fused prediction.
+        predict_with: the predictor reported as ``method``: ``"method"`` or one of the common three.
+        trains_fused: whether the fused head learns at all; if not, ``concat`` is None.
+        autocast: makes the mixed-precision context.
+    """
+
+    def __init__(
+        self,
+        model: MultimodalModel,
+        method: Method,
+        predict_with: str,
+        trains_fused: bool,
+        autocast: Callable[[], torch.autocast | nullcontext[None]],
+    ) -> None:
+        self.model = model
+        self.method = method
+        self.predict_with = predict_with
+        self.has_concat = trains_fused and "fused" in method.heads
+        self.autocast = autocast
+
+    def predict(self, split: Split, indices: Tensor | None = None) -> Predictions:
+        """Logits of ``split``, or of its rows ``indices``."""
+        labels = split.labels if indices is None else split.labels[indices]
+        rows = torch.arange(len(labels), device=labels.device) if indices is None else indices
+        m = len(self.model.encoders)
+        unimodal: list[Tensor] = []
+        concat: list[Tensor] = []
+        was_training = self.model.training
+        self.model.eval()
+        with torch.inference_mode(), self.autocast():
+            for chunk in rows.split(EVALUATION_BATCH):
+                features = [self.model.encode(j, split.fetch(j, chunk)) for j in range(m)]
+                unimodal.append(torch.stack(self.method.unimodal_logits(self.model, features)).float())
+                if self.has_concat:
+                    concat.append(self.model.fused(features).float())
+            logits = torch.cat(unimodal, dim=1) if len(unimodal) > 1 else unimodal[0]
+            common: dict[str, Tensor] = {"sum": logits.sum(0), "entropy": entropy_weighted(logits)}
+            if concat:
+                common["concat"] = torch.cat(concat) if len(concat) > 1 else concat[0]
+            if self.predict_with == "method":
+                own = self.method.predict(common if self.has_concat else {"concat": common["sum"]} | common)
+            else:
+                own = common[self.predict_with]
+        self.model.train(was_training)
+        fused = {name: own if name == "method" else common.get(name) for name in FUSED_PREDICTORS}
+        return Predictions(logits, fused, labels)
+
+    def figures(self, split: Split, indices: Tensor | None = None) -> Figures:
+        """Scores, accuracies and losses, with one transfer to the host."""
+        found = self.predict(split, indices)
+        m, n, _ = found.unimodal.shape
+        heads = [logits for logits in found.fused.values() if logits is not None]
+        logp = found.unimodal.log_softmax(-1).gather(-1, found.labels.expand(m, n).unsqueeze(-1)).squeeze(-1)
+        right = torch.cat([found.unimodal, torch.stack(heads)]).argmax(-1) == found.labels
+        values: list[float] = torch.cat([logp.exp().mean(1), -logp.mean(1), right.float().mean(1)]).tolist()
+        fused = iter(values[3 * m :])
+        return Figures(
+            scores=values[:m],
+            losses=values[m : 2 * m],
+            accuracies=values[2 * m : 3 * m],
+            fused={name: None if logits is None else next(fused) for name, logits in found.fused.items()},
+        )
+
+    def evaluate(self, split: Split, modalities: tuple[str, ...]) -> Evaluation:
+        """All metrics of every modality and predictor."""
+        found = self.predict(split)
+
+        def score(logits: Tensor | None) -> Scores | None:
+            return None if logits is None else score_all(logits, found.labels)
+
+        return Evaluation(
+            modalities={
+                name: score_all(logits, found.labels) for name, logits in zip(modalities, found.unimodal, strict=True)
+            },
+            fused={name: score(logits) for name, logits in found.fused.items()},
+        )

@@ -1,0 +1,50 @@
+"""Every multimodal method, by name: one file each, all trained by the one loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from dus_gym.errors import ConfigError, unknown_name
+from dus_gym.methods.base import Method, MethodOptions, Phase
+
+METHODS: dict[str, str] = {
+    "baseline": "dus_gym.methods.baseline:Baseline",
+    "mla": "dus_gym.methods.mla:MLA",
+}
+"""Name to ``module:class``; imported when asked for, so that listing the names costs nothing."""
+
+__all__ = ["METHODS", "Method", "MethodOptions", "Phase", "make_method", "method_class"]
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of the method called ``name``.
+
+    Raises:
+        ConfigError: for an unknown name; the message has the nearest one.
+    """
+    if name not in METHODS:
+        raise unknown_name("method", name, METHODS)
+    module, _, attribute = METHODS[name].partition(":")
+    found: type[Method] = getattr(import_module(module), attribute)
+    return found
+
+
+def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:
+    """A method with its options.
+
+    Args:
+        name: such as ``"baseline"`` or ``"mla"``.
+        options: field of the method's options to value; defaults where absent.
+
+    Raises:
+        ConfigError: for an unknown method or option.
+    """
+    found = method_class(name)
+    fields = {field.name for field in dataclasses.fields(found.options_type)}
+    for option in options or {}:
+        if option not in fields:
+            raise unknown_name(f"option of method {name!r}:", option, fields or {"(it has none)"})
+    return found(found.options_type(**(options or {})))

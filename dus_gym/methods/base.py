@@ -1,0 +1,147 @@
+"""The interface of a method: what loss a run minimises, and nothing about who gets how many samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from dus_gym.errors import ConfigError
+from dus_gym.records import Figures
+
+if TYPE_CHECKING:
+    from dus_gym.context import Context
+    from dus_gym.model import MultimodalModel
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """Options of a method; each method has its own subclass, whose fields become CLI options."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a method's training."""
+
+    name: str
+    """Shown in logs."""
+    fraction: float
+    """Its length as a fraction of the run's epochs; a method's phases sum to 1."""
+    trainable: tuple[str, ...] | None = None
+    """Parameter owners that train (``"encoder"`` stands for every ``encoder/NAME``); None: all."""
+    sampling: bool = True
+    """False: every modality gets its ordinary batch, whatever the agent says."""
+
+
+class Method:
+    """Base of all methods. A subclass sets the class attributes and overrides what it needs.
+
+    A method sees a :class:`~dus_gym.context.Context` and never the agent or the environment.
+    """
+
+    name: ClassVar[str]
+    """The CLI's word."""
+    paper: ClassVar[str]
+    """Authors, venue and year."""
+    heads: ClassVar[frozenset[str]]
+    """Heads the model must have: ``unimodal``, ``fused``, ``shared``."""
+    own_predictor: ClassVar[str] = "concat"
+    """The fused predictor that the paper of the method uses: ``concat``, ``sum`` or ``entropy``."""
+    supports_unpaired: ClassVar[bool] = False
+    """Whether modalities may have different batch sizes, that is, whether DUS can steer it."""
+    needs_validation: ClassVar[bool] = False
+    min_modalities: ClassVar[int] = 2
+    max_modalities: ClassVar[int | None] = None
+    options_type: ClassVar[type[MethodOptions]] = MethodOptions
+
+    def __init__(self, options: MethodOptions | None = None) -> None:
+        self.options = options if options is not None else self.options_type()
+
+    # -- when it runs ------------------------------------------------------------------------------
+
+    def phases(self) -> tuple[Phase, ...]:
+        """The stretches of training; their fractions sum to 1."""
+        return (Phase("train", 1.0),)
+
+    def on_fit_start(self, ctx: Context) -> None:
+        """Called once, after the model is built."""
+
+    def on_epoch_start(self, ctx: Context) -> None:
+        """Called before each epoch's first iteration."""
+
+    def on_epoch_end(self, ctx: Context, validation: Figures | None) -> None:
+        """Called after each epoch; ``validation`` is None when the epoch was not evaluated."""
+
+    # -- what it minimises -------------------------------------------------------------------------
+
+    def terms(self, ctx: Context) -> Iterator[Tensor]:
+        """The loss of ``ctx.batch`` in separable parts, one a modality or head, each a scalar.
+
+        With ``update="joint"`` the parts are summed and stepped together; with ``"alternating"`` each is
+        stepped before the next is computed. A part must go through ``ctx.modality_loss`` or
+        ``ctx.fused_loss``, which apply ``loss_norm`` and record the scores.
+        """
+        raise NotImplementedError
+
+    def substeps(self, ctx: Context) -> Iterator[Tensor]:
+        """Losses of one iteration; the loop steps the optimiser after each."""
+        if ctx.update == "alternating":
+            yield from self.terms(ctx)
+            return
+        terms = self.terms(ctx)
+        total = next(terms)
+        for term in terms:
+            total = total + term
+        yield total
+
+    def after_backward(self, ctx: Context) -> None:
+        """Called between backward and the optimiser's step; may edit gradients."""
+
+    def expand(self, ctx: Context) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]] | None:
+        """Samples to repeat in the coming epochs with some modalities masked, or None for no change.
+
+        Returns:
+            Indices ``(k,)`` and which modalities each copy keeps, ``(k, m)``.
+        """
+        return None
+
+    # -- what it predicts --------------------------------------------------------------------------
+
+    def unimodal_logits(self, model: MultimodalModel, features: Sequence[Tensor]) -> list[Tensor]:
+        """Each modality's logits, m tensors ``(n, c)``; the fused head's additive parts if it is alone."""
+        if "unimodal" in self.heads:
+            return [model.unimodal(j, h) for j, h in enumerate(features)]
+        if "shared" in self.heads:
+            return [model.shared(j, h) for j, h in enumerate(features)]
+        return model.additive_parts(features)
+
+    def predict(self, predictions: Mapping[str, Tensor]) -> Tensor:
+        """The method's own fused logits ``(n, c)`` from the common predictors' ``concat``, ``sum``, ``entropy``."""
+        return predictions[self.own_predictor]
+
+    # -- what it keeps -----------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a continuation depends on: tensors, arrays, JSON values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what :meth:`state_dict` returned."""
+
+    # -- what it can't do --------------------------------------------------------------------------
+
+    def check(self, num_modalities: int, has_validation: bool) -> None:
+        """Raises ConfigError if the method can't train on such a task."""
+        most = self.max_modalities
+        if num_modalities < self.min_modalities or (most is not None and num_modalities > most):
+            span = f"at least {self.min_modalities}" if most is None else f"{self.min_modalities} to {most}"
+            raise ConfigError(f"method={self.name!r} works on {span} modalities; this task has {num_modalities}.")
+        if self.needs_validation and not has_validation:
+            raise ConfigError(
+                f"method={self.name!r} needs a validation split and this task has none; "
+                "choose a task with one, or another method."
+            )

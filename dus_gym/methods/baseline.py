@@ -1,0 +1,55 @@
+"""The paper's vanilla loop: every modality's own loss plus the loss of the concatenated features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor
+
+from dus_gym.errors import check_at_least
+from dus_gym.methods.base import Method, MethodOptions
+
+if TYPE_CHECKING:
+    from dus_gym.context import Context
+
+
+@dataclass(frozen=True)
+class BaselineOptions(MethodOptions):
+    """Weights of the loss."""
+
+    fused_weight: float = 1.0
+    """Weight of the concat head's loss on the paired samples."""
+    unimodal_weight: float = 1.0
+    """Weight of every modality's own loss."""
+
+    def __post_init__(self) -> None:
+        check_at_least("fused_weight", self.fused_weight, 0.0)
+        check_at_least("unimodal_weight", self.unimodal_weight, 0.0)
+
+
+class Baseline(Method):
+    """``L = sum_j CE(z_j, y) + CE(z_concat, y)``; modality j's part over its own a_j samples, the fused
+    part over the paired ones (Eq. 2 and the paper's "Baseline").
+
+    With independent pairing no sample is complete, the concat head can't train, and the prediction is
+    the sum of the unimodal logits.
+    """
+
+    name: ClassVar[str] = "baseline"
+    paper: ClassVar[str] = "vanilla multimodal learning, as the DUS paper defines it (2025)"
+    heads: ClassVar[frozenset[str]] = frozenset({"unimodal", "fused"})
+    supports_unpaired: ClassVar[bool] = True
+    options_type: ClassVar[type[MethodOptions]] = BaselineOptions
+    options: BaselineOptions
+
+    def terms(self, ctx: Context) -> Iterator[Tensor]:
+        """One loss a modality, then the fused one."""
+        for j in range(ctx.num_modalities):
+            loss = ctx.modality_loss(j, ctx.model.unimodal(j, ctx.features(j)))
+            yield loss if self.options.unimodal_weight == 1.0 else self.options.unimodal_weight * loss
+        paired = ctx.batch.paired
+        if paired:
+            fused = ctx.fused_loss(ctx.model.fused([ctx.features(j)[:paired] for j in range(ctx.num_modalities)]))
+            yield fused if self.options.fused_weight == 1.0 else self.options.fused_weight * fused

@@ -1,0 +1,111 @@
+"""MLA: one modality at a time through a shared head, whose update avoids what the others occupy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dus_gym.errors import check_choice
+from dus_gym.methods.base import Method, MethodOptions
+
+if TYPE_CHECKING:
+    from dus_gym.context import Context
+
+
+@dataclass(frozen=True)
+class MLAOptions(MethodOptions):
+    """Options of the projection."""
+
+    projection: str = "rls"
+    """``rls``: recursive least squares, as the paper describes; ``none``: alternation alone, which is what
+    the released code runs, because its look-up of the head's weight never matches."""
+    order: str = "project_then_update"
+    """``project_then_update``: project with what the modalities before left, then add this one's mean
+    feature (from memory of the paper); ``update_then_project``: the order of the released code."""
+    normalize: bool = False
+    """Divide the projection by its Frobenius norm after every update, as the released code does."""
+
+    def __post_init__(self) -> None:
+        check_choice("projection", self.projection, ("rls", "none"))
+        check_choice("order", self.order, ("project_then_update", "update_then_project"))
+
+
+def rls_update(projection: Tensor, mean_feature: Tensor, alpha: float) -> Tensor:
+    """One recursive-least-squares update ``P - (P h hᵀ P) / (α + hᵀ P h)``.
+
+    Starting from the identity this is ``(I + Σ h hᵀ / α)⁻¹``: directions already used shrink by
+    ``α / (α + hᵀ P h)``.
+
+    Args:
+        projection: P, shape ``(d, d)``, symmetric.
+        mean_feature: h, shape ``(d,)``.
+        alpha: positive; the smaller, the stronger.
+    """
+    ph = projection @ mean_feature
+    return projection - torch.outer(ph, ph) / (alpha + mean_feature @ ph)
+
+
+class MLA(Method):
+    """Multimodal learning with alternating unimodal adaptation (Zhang et al., CVPR 2024).
+
+    Nothing is paired: modality j takes its own a_j samples, steps its encoder and the shared head, and
+    the next modality follows. The head's weight gradient is multiplied by P, with
+    ``α = 0.1^(1 + i/n)`` at iteration i of n of an epoch. The fused prediction weights each sample's
+    unimodal logits by softmax(-entropy).
+    """
+
+    name: ClassVar[str] = "mla"
+    paper: ClassVar[str] = "Zhang et al., CVPR 2024"
+    heads: ClassVar[frozenset[str]] = frozenset({"shared"})
+    own_predictor: ClassVar[str] = "entropy"
+    supports_unpaired: ClassVar[bool] = True
+    options_type: ClassVar[type[MethodOptions]] = MLAOptions
+    options: MLAOptions
+
+    def __init__(self, options: MethodOptions | None = None) -> None:
+        super().__init__(options)
+        self._projection: Tensor | None = None
+        self._mean_feature: Tensor | None = None
+
+    def terms(self, ctx: Context) -> Iterator[Tensor]:
+        """One loss a modality."""
+        for j in range(ctx.num_modalities):
+            features = ctx.model.project(j, ctx.features(j))
+            if self.options.projection == "rls":
+                self._mean_feature = features.detach().float().mean(dim=0)
+            yield ctx.modality_loss(j, ctx.model.shared_logits(features))
+
+    def substeps(self, ctx: Context) -> Iterator[Tensor]:
+        """Always alternating, whatever ``update`` says: that is the method."""
+        yield from self.terms(ctx)
+
+    def after_backward(self, ctx: Context) -> None:
+        """Projects the shared head's gradient and takes in this modality's mean feature."""
+        h = self._mean_feature
+        if h is None:
+            return
+        if self._projection is None:
+            self._projection = torch.eye(len(h), device=h.device)
+        alpha = 0.1 ** (1.0 + ctx.iteration_in_epoch / ctx.iterations_per_epoch)
+        before = self._projection.to(h.device)
+        after = rls_update(before, h, alpha)
+        if self.options.normalize:
+            after = after / after.norm()
+        head = ctx.model.shared_head
+        if head is not None and head.weight.grad is not None:
+            head.weight.grad = head.weight.grad @ (before if self.options.order == "project_then_update" else after)
+        self._projection = after
+
+    def state_dict(self) -> dict[str, Any]:
+        """The projection; nothing before the first step."""
+        return {} if self._projection is None else {"projection": self._projection.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts the projection back."""
+        kept = state.get("projection")
+        self._projection = None if kept is None else torch.as_tensor(kept).clone()
+        self._mean_feature = None

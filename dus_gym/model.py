@@ -1,0 +1,121 @@
+"""The multimodal network: one encoder a modality and the heads its method asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dus_gym.encoders import width
+from dus_gym.errors import ConfigError
+
+HEADS = frozenset({"unimodal", "fused", "shared"})
+
+
+class MultimodalModel(nn.Module):
+    """Encoders φ_j and linear heads.
+
+    Args:
+        encoders: one module a modality, with the attribute ``out_features``.
+        num_classes: c.
+        heads: which heads to build. ``"unimodal"``: one linear head a modality. ``"fused"``: one linear
+            head on the concatenated features. ``"shared"``: one linear head for all modalities; features
+            of another width than the first modality's get a linear projection.
+    """
+
+    def __init__(self, encoders: Sequence[nn.Module], num_classes: int, heads: Collection[str]) -> None:
+        super().__init__()
+        if unknown := set(heads) - HEADS:
+            raise ConfigError(f"heads={sorted(unknown)} are not allowed; choose from {sorted(HEADS)}.")
+        widths = [width(encoder) for encoder in encoders]
+        self.num_classes = num_classes
+        self.widths = widths
+        self.encoders = nn.ModuleList(encoders)
+        self.unimodal_heads: nn.ModuleList | None = None
+        self.fused_head: nn.Linear | None = None
+        self.shared_head: nn.Linear | None = None
+        self.projections: nn.ModuleList | None = None
+        if "unimodal" in heads:
+            self.unimodal_heads = nn.ModuleList(nn.Linear(d, num_classes) for d in widths)
+        if "fused" in heads:
+            self.fused_head = nn.Linear(sum(widths), num_classes)
+        if "shared" in heads:
+            common = widths[0]
+            self.projections = nn.ModuleList(nn.Identity() if d == common else nn.Linear(d, common) for d in widths)
+            self.shared_head = nn.Linear(common, num_classes)
+
+    def encode(self, modality: int, inputs: Tensor) -> Tensor:
+        """Features h_j of one modality, ``(n, d_j)``."""
+        features: Tensor = self.encoders[modality](inputs)
+        return features
+
+    def unimodal(self, modality: int, features: Tensor) -> Tensor:
+        """Logits of one modality's own linear head, ``(n, c)``."""
+        if self.unimodal_heads is None:
+            raise ConfigError("this model has no unimodal heads; its method must list 'unimodal' in heads.")
+        logits: Tensor = self.unimodal_heads[modality](features)
+        return logits
+
+    def shared(self, modality: int, features: Tensor) -> Tensor:
+        """Logits of the head that all modalities share, ``(n, c)``."""
+        return self.shared_logits(self.project(modality, features))
+
+    def project(self, modality: int, features: Tensor) -> Tensor:
+        """Features at the width the shared head reads, ``(n, d)``."""
+        if self.projections is None:
+            raise ConfigError("this model has no shared head; its method must list 'shared' in heads.")
+        projected: Tensor = self.projections[modality](features)
+        return projected
+
+    def shared_logits(self, projected: Tensor) -> Tensor:
+        """Logits of the shared head on features that :meth:`project` returned, ``(n, c)``."""
+        if self.shared_head is None:
+            raise ConfigError("this model has no shared head; its method must list 'shared' in heads.")
+        logits: Tensor = self.shared_head(projected)
+        return logits
+
+    def fused(self, features: Sequence[Tensor]) -> Tensor:
+        """Logits of the concat head on complete samples: m tensors ``(n, d_j)`` to ``(n, c)``."""
+        if self.fused_head is None:
+            raise ConfigError("this model has no fused head; its method must list 'fused' in heads.")
+        logits: Tensor = self.fused_head(torch.cat(tuple(features), dim=1))
+        return logits
+
+    def additive_parts(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The concat head's logits split by modality: m tensors ``(n, c)`` that sum to :meth:`fused`.
+
+        Part j is W_j h_j + b/m, the decomposition that OGM and PMR use.
+        """
+        if self.fused_head is None:
+            raise ConfigError("this model has no fused head; its method must list 'fused' in heads.")
+        blocks = self.fused_head.weight.split(self.widths, dim=1)
+        bias = self.fused_head.bias / len(features)
+        return [h @ block.T + bias for h, block in zip(features, blocks, strict=True)]
+
+    def parameter_groups(self, modalities: Sequence[str]) -> dict[str, list[nn.Parameter]]:
+        """Parameters by owner: ``encoder/NAME`` and ``head/NAME`` of each modality, ``fused``, ``shared``.
+
+        Methods freeze and scale by these names; nothing anywhere looks inside a parameter's own name.
+        """
+        groups: dict[str, list[nn.Parameter]] = {}
+        for j, name in enumerate(modalities):
+            groups[f"encoder/{name}"] = list(self.encoders[j].parameters())
+            head: list[nn.Parameter] = []
+            if self.unimodal_heads is not None:
+                head += self.unimodal_heads[j].parameters()
+            if self.projections is not None:
+                head += self.projections[j].parameters()
+            groups[f"head/{name}"] = head
+        if self.fused_head is not None:
+            groups["fused"] = list(self.fused_head.parameters())
+        if self.shared_head is not None:
+            groups["shared"] = list(self.shared_head.parameters())
+        return {name: parameters for name, parameters in groups.items() if parameters}
+
+
+def initialised(build: Callable[[], MultimodalModel], seed: int) -> MultimodalModel:
+    """Builds a model with PyTorch's own initialisers on a private copy of the default generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()

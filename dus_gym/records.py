@@ -1,0 +1,127 @@
+"""What a training run tells the environment, and the interface that the real and the fake trainer share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+FUSED_PREDICTORS = ("method", "concat", "sum", "entropy")
+"""``method`` is the method's own; the others are defined the same way for every method."""
+
+
+@dataclass(slots=True)
+class Interval:
+    """What happened in one call of ``train``; every list has one entry a modality."""
+
+    iteration_scores: list[tuple[list[float], int]]
+    """The discrepancy scores s_t in order, each with the number of iterations it stands for."""
+    sizes: list[int]
+    """a_j of the interval's last iteration."""
+    scores: list[float]
+    """Mean true-class probability over all samples drawn."""
+    accuracies: list[float]
+    """Training accuracy of each modality's logits over the same samples."""
+    fused_accuracy: float | None
+    """Training accuracy of the fused logits over the paired samples; None if nothing fused was trained."""
+    loss: float
+    """Mean training loss an iteration."""
+    diverged: bool
+    """True if a loss was not finite."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """Quick figures of one split, for agents and curves."""
+
+    scores: list[float]
+    """Mean true-class probability of each modality."""
+    accuracies: list[float]
+    """Accuracy of each modality."""
+    losses: list[float]
+    """Mean cross entropy of each modality, nats."""
+    fused: dict[str, float | None]
+    """Accuracy by fused predictor; None where the method has no such head."""
+
+
+@dataclass(slots=True)
+class Probe:
+    """Forward-only figures on one batch of a run that has not begun."""
+
+    train: Figures
+    """On B training samples."""
+    validation: Figures | None
+    """On B validation samples; None without a validation split."""
+
+
+@dataclass(slots=True)
+class Scores:
+    """Accuracy, mean average precision and macro-F1, as fractions."""
+
+    accuracy: float
+    map: float
+    macro_f1: float
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """A finished run on its test split."""
+
+    modalities: dict[str, Scores]
+    """By modality."""
+    fused: dict[str, Scores | None]
+    """By predictor; None where the method has no such head."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is and what it has seen."""
+
+    epoch: int = 0
+    """Finished epochs."""
+    iterations: int = 0
+    """Finished iterations."""
+    samples: list[int] = field(default_factory=list)
+    """Samples drawn so far by modality."""
+    coverage: list[float] = field(default_factory=list)
+    """Fraction of the training split drawn at least once, by modality."""
+    gaps: list[float] = field(default_factory=list)
+    """Largest minus smallest score of every finished epoch."""
+    scores: list[float] = field(default_factory=list)
+    """Scores of the last finished epoch, by modality; empty before the first."""
+
+
+class TrainingRun(Protocol):
+    """A run that can be trained one interval at a time. The environment knows no more than this."""
+
+    modalities: tuple[str, ...]
+    epochs: int
+    iterations_per_epoch: int
+    kind: str
+    """``"real"`` or ``"fake"``."""
+    data_kind: str
+    has_validation: bool
+    trains_fused: bool
+    """Whether intervals carry ``fused_accuracy``."""
+    progress: Progress
+    validation: Figures | None
+    """Validation figures of the last evaluation; None before the first."""
+
+    def probe(self) -> Probe:
+        """Forward-only figures; changes nothing."""
+        ...
+
+    def train(self, sizes: list[int], iterations: int) -> Interval:
+        """Trains with modality j at ``sizes[j]`` samples an iteration."""
+        ...
+
+    def evaluate(self) -> Evaluation:
+        """The test split, once, in evaluation mode, every sample once."""
+        ...
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that a continuation depends on, as nested dicts of tensors, arrays and JSON values."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Puts a snapshot back, bit for bit."""
+        ...

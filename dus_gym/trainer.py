@@ -1,0 +1,418 @@
+"""THE training loop: the only one in the repository. Methods say what is minimised, sizes say on how much."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dus_gym.batch import Batch, BatchSampler, to_device
+from dus_gym.config import RunConfig
+from dus_gym.context import Context
+from dus_gym.data.dataset import Split, TaskData
+from dus_gym.encoders import build_encoder
+from dus_gym.errors import ConfigError
+from dus_gym.evaluation import Evaluator
+from dus_gym.methods.base import Method, Phase
+from dus_gym.model import MultimodalModel, initialised
+from dus_gym.optim import GroupedOptimizer, OptimizerConfig, Schedule
+from dus_gym.recorder import Recorded, Recorder
+from dus_gym.records import Evaluation, Figures, Interval, Probe, Progress
+from dus_gym.seeding import RunSeeds, fresh_torch_state, isolated_torch_rng
+
+Substeps = Callable[[Context], Iterator[Tensor]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a task fixes about its training."""
+
+    modalities: tuple[str, ...]
+    """Names, in order."""
+    num_classes: int
+    encoders: tuple[str, ...]
+    """One encoder name a modality."""
+    optimizer: OptimizerConfig
+    epochs: int
+    batch: int
+    """B, the ordinary batch of one modality."""
+
+
+@dataclass
+class _Tally:
+    """Sums over a stretch of iterations, one entry a modality."""
+
+    score_sums: list[float]
+    hits: list[float]
+    samples: list[int]
+    fused_hits: float = 0.0
+    fused_samples: int = 0
+    loss_sum: float = 0.0
+    iterations: int = 0
+
+    @classmethod
+    def empty(cls, m: int) -> _Tally:
+        return cls([0.0] * m, [0.0] * m, [0] * m)
+
+    def add(self, recorded: Recorded) -> None:
+        for j, samples in enumerate(recorded.samples):
+            self.score_sums[j] += recorded.score_sums[j]
+            self.hits[j] += recorded.hits[j]
+            self.samples[j] += samples
+        self.fused_hits += recorded.fused_hits
+        self.fused_samples += recorded.fused_samples
+        self.loss_sum += sum(recorded.losses)
+        self.iterations += len(recorded.losses)
+
+    def scores(self) -> list[float]:
+        return [s / n for s, n in zip(self.score_sums, self.samples, strict=True)]
+
+    def accuracies(self) -> list[float]:
+        return [h / n for h, n in zip(self.hits, self.samples, strict=True)]
+
+
+class Trainer:
+    """One multimodal training run on real data.
+
+    Args:
+        recipe: what the task fixes.
+        data: its splits.
+        method: what is minimised; used by this run alone.
+        config: settings of the run.
+        seeds: where every random number of the run comes from.
+
+    Raises:
+        ConfigError: for a method, setting and task that don't fit together.
+    """
+
+    kind = "real"
+
+    def __init__(self, recipe: Recipe, data: TaskData, method: Method, config: RunConfig, seeds: RunSeeds) -> None:
+        m = len(recipe.modalities)
+        method.check(m, data.validation is not None)
+        _check(config, method, data, m)
+        self.modalities = recipe.modalities
+        self.data_kind = data.data_kind
+        self.has_validation = data.validation is not None
+        self.epochs = config.epochs if config.epochs is not None else recipe.epochs
+        self.method = method
+        self.config = config
+        self.device = torch.device(config.device)
+        self.progress = Progress(samples=[0] * m, coverage=[0.0] * m)
+        self.validation: Figures | None = None
+
+        self.base_batch = recipe.batch if config.total_batch is None else max(1, config.total_batch // m)
+        self._train_split: Split = data.train.to(self.device)
+        self._validation_split = None if data.validation is None else data.validation.to(self.device)
+        self._test_split: Split = data.test.to(self.device)
+        num_train = len(self._train_split.labels)
+        self.iterations_per_epoch = config.iterations or max(1, num_train // self.base_batch)
+
+        def build() -> MultimodalModel:
+            encoders = [build_encoder(e, s) for e, s in zip(recipe.encoders, data.input_shapes, strict=True)]
+            return MultimodalModel(encoders, recipe.num_classes, method.heads)
+
+        self.model = initialised(build, seeds.integer("initialisation")).to(self.device)
+        scale = config.lr_scale or (1.0,) * m
+        self.optimizer = GroupedOptimizer(
+            self.model.parameter_groups(recipe.modalities),
+            recipe.optimizer,
+            {f"{part}/{name}": s for part in ("encoder", "head") for name, s in zip(recipe.modalities, scale, strict=True)},
+        )
+        self._schedule = Schedule(recipe.optimizer, self.epochs)
+        streams = 1 if config.pairing == "prefix" else m
+        self._sampler = BatchSampler(
+            num_train, m, config.pairing, [seeds.generator(f"order/{i}") for i in range(streams)]
+        )
+        self._probe_rng = seeds
+        self._torch_rng = fresh_torch_state(seeds, "forward", config.device)
+        self._epoch_tally = _Tally.empty(m)
+        self.trains_fused = "fused" in method.heads and config.pairing == "prefix"
+        self._evaluator = Evaluator(self.model, method, config.predict_with, self.trains_fused, self._autocast)
+        self._phases = _phase_ends(method.phases(), self.epochs)
+        self._best: dict[str, Any] | None = None
+        self._ctx = Context(
+            modalities=recipe.modalities,
+            model=self.model,
+            optimizer=self.optimizer,
+            train_split=self._train_split,
+            base_batch=self.base_batch,
+            loss_norm=config.loss_norm,
+            update=config.update,
+            iterations_per_epoch=self.iterations_per_epoch,
+            rng=seeds.generator("method"),
+            validate=self._validate,
+            clone_and_fit=self._clone_and_fit,
+        )
+        with isolated_torch_rng(self._torch_rng):
+            method.on_fit_start(self._ctx)
+
+    # -- what the environment calls ----------------------------------------------------------------
+
+    def probe(self) -> Probe:
+        """Forward-only figures on B training samples and, if there are any, B validation samples."""
+
+        def some(split: Split, name: str) -> Figures:
+            n = len(split.labels)
+            rows = self._probe_rng.generator(f"probe/{name}").permutation(n)[: self.base_batch]
+            return self._evaluator.figures(split, to_device(rows, self.device))
+
+        validation = self._validation_split
+        return Probe(some(self._train_split, "train"), None if validation is None else some(validation, "validation"))
+
+    def train(self, sizes: Sequence[int], iterations: int) -> Interval:
+        """Runs ``iterations`` iterations, modality j with ``sizes[j]`` samples in each.
+
+        Epochs begin and end inside as they fall, with their hooks, schedule and validation.
+        """
+        m = len(self.modalities)
+        tally = _Tally.empty(m)
+        rows: list[list[float]] = []
+        used = list(sizes)
+        per_epoch = self.iterations_per_epoch
+        left = min(iterations, self.epochs * per_epoch - self.progress.iterations)
+        if left <= 0:
+            raise ConfigError("this run has ended: all its epochs are trained; start a new one.")
+        with isolated_torch_rng(self._torch_rng):
+            self.model.train()
+            while left > 0:
+                if self.progress.iterations % per_epoch == 0:
+                    self._start_epoch()
+                count = min(left, per_epoch - self.progress.iterations % per_epoch)
+                used = list(sizes) if self._phase().sampling else [self.base_batch] * m
+                recorded = self._iterate(used, count, self.method.substeps)
+                self._epoch_tally.add(recorded)
+                tally.add(recorded)
+                rows += recorded.rows
+                self.progress.iterations += count
+                self.progress.samples = [
+                    total + n for total, n in zip(self.progress.samples, recorded.samples, strict=True)
+                ]
+                left -= count
+                if self.progress.iterations % per_epoch == 0:
+                    self._end_epoch()
+        self.progress.coverage = self._sampler.coverage()
+        loss = tally.loss_sum / tally.iterations
+        return Interval(
+            iteration_scores=[(row, 1) for row in rows],
+            sizes=used,
+            scores=tally.scores(),
+            accuracies=tally.accuracies(),
+            fused_accuracy=tally.fused_hits / tally.fused_samples if tally.fused_samples else None,
+            loss=loss,
+            diverged=not np.isfinite(loss),
+        )
+
+    def evaluate(self) -> Evaluation:
+        """The test split with the selected model."""
+        if self._best is None or self.config.select == "last":
+            return self._evaluator.evaluate(self._test_split, self.modalities)
+        last = self._weights()
+        self._load_weights(self._best["weights"])
+        found = self._evaluator.evaluate(self._test_split, self.modalities)
+        self._load_weights(last)
+        return found
+
+    @property
+    def selected_epoch(self) -> int:
+        """The epoch (from 1) whose model :meth:`evaluate` uses."""
+        if self._best is None or self.config.select == "last":
+            return self.progress.epoch
+        return int(self._best["epoch"])
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    def _iterate(self, sizes: Sequence[int], count: int, substeps: Substeps) -> Recorded:
+        """``count`` iterations inside one epoch. No value leaves the device before the end."""
+        sampler, split, ctx, device = self._sampler, self._train_split, self._ctx, self.device
+        optimizer = self.optimizer.torch
+        m = len(sizes)
+        prefix = self.config.pairing == "prefix"
+        positions = sampler.draw(sizes, count)
+        widest = max(range(m), key=lambda j: sizes[j])
+        keep = sampler.keep_of(positions[widest]) if prefix else None
+        keep_rows = None if keep is None else torch.from_numpy(keep).to(device)
+        samples = sampler.samples_of(positions)
+        if prefix:
+            shared = to_device(samples[widest], device)
+            indices = [shared[:, :size] for size in sizes]
+        else:
+            indices = [to_device(drawn, device) for drawn in samples]
+        paired = min(sizes) if prefix else 0
+        recorder = Recorder(m)
+        for i in range(count):
+            rows = [index[i] for index in indices]
+            if prefix:
+                widest_labels = split.labels.index_select(0, rows[widest])
+                labels = tuple(widest_labels[:size] for size in sizes)
+            else:
+                labels = tuple(split.labels.index_select(0, row) for row in rows)
+            inputs = tuple(split.fetch(j, row) for j, row in enumerate(rows))
+            ctx.begin(Batch(inputs, labels, paired, None if keep_rows is None else keep_rows[i]), recorder)
+            ctx.iteration = self.progress.iterations + i
+            total: Tensor | None = None
+            steps = substeps(ctx)
+            while True:
+                # The forward of a substep happens inside next(): a generator resumes after the step.
+                with self._autocast():
+                    loss = next(steps, None)
+                if loss is None:
+                    break
+                optimizer.zero_grad()
+                loss.backward()
+                self.method.after_backward(ctx)
+                optimizer.step()
+                ctx.forget_features()
+                total = loss.detach() if total is None else total + loss.detach()
+            if total is None:
+                raise ConfigError(f"method={self.method.name!r} yielded no loss for an iteration.")
+            recorder.end_iteration(total)
+        return recorder.finish()
+
+    def _start_epoch(self) -> None:
+        epoch = self._ctx.epoch = self.progress.epoch
+        self._ctx.iteration = self.progress.iterations
+        self._epoch_tally = _Tally.empty(len(self.modalities))
+        starts = [0, *(end for end, _ in self._phases[:-1])]
+        if epoch in starts:
+            wanted = self._phase().trainable
+            owners = self.optimizer.names
+            self.optimizer.set_trainable(
+                None if wanted is None else [o for o in owners if o in wanted or o.partition("/")[0] in wanted]
+            )
+        self._schedule.start_epoch(epoch)
+        self.method.on_epoch_start(self._ctx)
+        # After the hook, so that a method's new multipliers count from this epoch on.
+        self.optimizer.set_rates(self._schedule.factor)
+
+    def _end_epoch(self) -> None:
+        progress, config = self.progress, self.config
+        progress.epoch += 1
+        progress.scores = self._epoch_tally.scores()
+        progress.gaps.append(max(progress.scores) - min(progress.scores))
+        self._schedule.end_epoch(self._epoch_tally.loss_sum / self._epoch_tally.iterations)
+        evaluated = progress.epoch % config.eval_every == 0 or progress.epoch == self.epochs
+        figures = self._validate() if evaluated else None
+        if figures is not None:
+            self.validation = figures
+        if evaluated and config.select != "last":
+            criterion = figures if config.select == "validation" else self._evaluator.figures(self._test_split)
+            value = None if criterion is None else criterion.fused["method"]
+            if value is not None and (self._best is None or value > self._best["value"]):
+                self._best = {"value": value, "epoch": progress.epoch, "weights": self._weights()}
+        self._ctx.epoch, self._ctx.iteration = progress.epoch, progress.iterations
+        self.method.on_epoch_end(self._ctx, figures)
+        if (copies := self.method.expand(self._ctx)) is not None:
+            self._sampler.expand(*copies)
+
+    def _phase(self) -> Phase:
+        return next(phase for end, phase in self._phases if self.progress.epoch < end)
+
+    def _validate(self) -> Figures | None:
+        split = self._validation_split
+        return None if split is None else self._evaluator.figures(split)
+
+    def _clone_and_fit(self, loss: Callable[[Context], Tensor], epochs: int) -> MultimodalModel:
+        before = self.snapshot()
+
+        def substeps(ctx: Context) -> Iterator[Tensor]:
+            for j in range(ctx.num_modalities):
+                ctx.record(j, self.method.unimodal_logits(self.model, [ctx.features(k) for k in range(m)])[j])
+            yield loss(ctx)
+
+        m = len(self.modalities)
+        for _ in range(epochs):
+            self._iterate([self.base_batch] * m, self.iterations_per_epoch, substeps)
+        fitted = copy.deepcopy(self.model)
+        self.restore(before)
+        return fitted
+
+    def _autocast(self) -> torch.autocast | nullcontext[None]:
+        if self.config.amp:
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    # -- state -------------------------------------------------------------------------------------
+
+    def _weights(self) -> dict[str, Any]:
+        model = {name: value.clone() for name, value in self.model.state_dict().items()}
+        return {"model": model, "method": self.method.state_dict()}
+
+    def _load_weights(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.method.load_state_dict(state["method"])
+
+    def snapshot(self) -> dict[str, Any]:
+        """Model, method, optimiser, schedule, data order, generators, counters and selection."""
+        return {
+            "weights": self._weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "sampler": self._sampler.state_dict(),
+            "torch_rng": {device: state.clone() for device, state in self._torch_rng.items()},
+            "method_rng": self._ctx.rng.bit_generator.state,
+            "progress": asdict(self.progress),
+            "epoch_tally": asdict(self._epoch_tally),
+            "validation": None if self.validation is None else asdict(self.validation),
+            "trainable": [name for name in self.optimizer.names if self.optimizer.parameters(name)[0].requires_grad],
+            "best": self._best,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Puts a snapshot of the same task, method and settings back."""
+        self._load_weights(state["weights"])
+        self.optimizer.set_trainable(state["trainable"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self.optimizer.set_rates(self._schedule.factor)
+        self._sampler.load_state_dict(state["sampler"])
+        self._torch_rng = {device: torch.as_tensor(value).clone() for device, value in state["torch_rng"].items()}
+        self._ctx.rng.bit_generator.state = state["method_rng"]
+        self.progress = Progress(**copy.deepcopy(state["progress"]))
+        self._epoch_tally = _Tally(**copy.deepcopy(state["epoch_tally"]))
+        self.validation = None if state["validation"] is None else Figures(**copy.deepcopy(state["validation"]))
+        self._best = state["best"]
+        self._ctx.epoch, self._ctx.iteration = self.progress.epoch, self.progress.iterations
+
+
+def _check(config: RunConfig, method: Method, data: TaskData, m: int) -> None:
+    """What can't be known from one setting alone."""
+    if config.select == "validation" and data.validation is None:
+        raise ConfigError("select='validation' needs a validation split and this task has none; use select='last'.")
+    if config.reward == "validation-gain" and data.validation is None:
+        raise ConfigError("reward='validation-gain' needs a validation split and this task has none; use 'paper'.")
+    if config.pairing == "independent" and not method.supports_unpaired:
+        raise ConfigError(f"pairing='independent' pairs nothing, and method={method.name!r} needs paired samples.")
+    if config.predict_with == "concat" and ("fused" not in method.heads or config.pairing == "independent"):
+        raise ConfigError(f"predict_with='concat': method={method.name!r} trains no concat head here; use 'sum'.")
+    if config.lr_scale is not None and len(config.lr_scale) != m:
+        raise ConfigError(f"lr_scale={config.lr_scale} is not allowed; it needs {m} entries, one a modality.")
+    device = config.device
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise ConfigError(f"device={device!r} is not available here; use 'cpu', or install a CUDA build of PyTorch.")
+    if config.amp and device.startswith("cuda") and not torch.cuda.is_bf16_supported():
+        raise ConfigError("amp=True needs an accelerator with bfloat16; use amp=False.")
+
+
+def _phase_ends(phases: Sequence[Phase], epochs: int) -> list[tuple[int, Phase]]:
+    """The epoch each phase ends before; every phase has at least one epoch."""
+    if epochs < len(phases):
+        raise ConfigError(
+            f"epochs={epochs} is not allowed; this method has {len(phases)} phases and needs at least one epoch each."
+        )
+    ends: list[tuple[int, Phase]] = []
+    done = 0.0
+    for i, phase in enumerate(phases):
+        done += phase.fraction
+        least = ends[-1][0] + 1 if ends else 1
+        most = epochs - (len(phases) - 1 - i)
+        ends.append((max(least, min(most, round(done * epochs))), phase))
+    if ends[-1][0] != epochs:
+        raise ConfigError(f"a method's phases must sum to 1; these sum to {done:g}.")
+    return ends

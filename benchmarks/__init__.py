@@ -1,0 +1,1 @@
+"""Runnable files behind every number in the documentation."""

@@ -41,7 +41,8 @@ class RunConfig:
     reward_state: str = "before"
     """Which scores Eq. 5 reads: before (what the agent saw) or after (what its choice led to)."""
     action_mode: str = "shares"
-    """shares (a split of N_B) or fractions (of each modality's own batch; the total may shrink)."""
+    """shares (a split of N_B) or fractions (of each modality's own batch; the total may shrink). An agent speaks
+    one of them; the command line sets it."""
     loss_norm: str = "mean"
     """mean: each modality's loss is the mean over its own samples (the paper); fixed: the sum over B, which
     makes the batch size a learning rate of the modality."""

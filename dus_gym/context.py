@@ -12,8 +12,8 @@ from torch import Tensor
 from dus_gym.batch import Batch
 from dus_gym.model import MultimodalModel
 from dus_gym.optim import GroupedOptimizer
-from dus_gym.records import Figures
 from dus_gym.recorder import Recorder
+from dus_gym.records import Figures
 
 if TYPE_CHECKING:
     from dus_gym.data.dataset import Split

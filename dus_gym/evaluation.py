@@ -103,7 +103,8 @@ class Evaluator:
         heads = [logits for logits in found.fused.values() if logits is not None]
         logp = found.unimodal.log_softmax(-1).gather(-1, found.labels.expand(m, n).unsqueeze(-1)).squeeze(-1)
         right = torch.cat([found.unimodal, torch.stack(heads)]).argmax(-1) == found.labels
-        values: list[float] = torch.cat([logp.exp().mean(1), -logp.mean(1), right.float().mean(1)]).tolist()
+        parts = [logp.exp().mean(1), -logp.mean(1), right.float().mean(1)]
+        values: list[float] = torch.cat(parts).nan_to_num(nan=0.0).tolist()
         fused = iter(values[3 * m :])
         return Figures(
             scores=values[:m],

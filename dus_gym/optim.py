@@ -100,7 +100,7 @@ class GroupedOptimizer:
         multipliers: Mapping[str, float] | None = None,
     ) -> None:
         self.config = config
-        self.multipliers = {name: 1.0 for name in groups} | dict(multipliers or {})
+        self.multipliers = dict.fromkeys(groups, 1.0) | dict(multipliers or {})
         self.names = list(groups)
         # One fused kernel a group instead of three small ones a parameter: the optimiser is a third of a
         # step on small networks.

@@ -65,7 +65,8 @@ class Recorder:
         k, m = self._iteration, len(self._nll)
         parts: list[Tensor] = []
         for j in range(m):
-            probabilities = torch.stack(self._nll[j]).float().neg().exp()
+            # A diverged model gives no class any probability: figures stay finite, the loss tells.
+            probabilities = torch.stack(self._nll[j]).float().neg().exp().nan_to_num(nan=0.0)
             right = torch.stack(self._logits[j]).argmax(-1) == torch.stack(self._labels[j])
             parts += [probabilities.mean(1), probabilities.sum().view(1), right.sum().view(1)]
         fused_samples = 0

@@ -24,7 +24,7 @@ class Interval:
     fused_accuracy: float | None
     """Training accuracy of the fused logits over the paired samples; None if nothing fused was trained."""
     loss: float
-    """Mean training loss an iteration."""
+    """Mean training loss an iteration, over the iterations where it was finite."""
     diverged: bool
     """True if a loss was not finite."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,6 +54,7 @@ class _Tally:
     fused_hits: float = 0.0
     fused_samples: int = 0
     loss_sum: float = 0.0
+    finite_losses: int = 0
     iterations: int = 0
 
     @classmethod
@@ -67,11 +68,16 @@ class _Tally:
             self.samples[j] += samples
         self.fused_hits += recorded.fused_hits
         self.fused_samples += recorded.fused_samples
-        self.loss_sum += sum(recorded.losses)
+        finite = [loss for loss in recorded.losses if math.isfinite(loss)]
+        self.loss_sum += sum(finite)
+        self.finite_losses += len(finite)
         self.iterations += len(recorded.losses)
 
     def scores(self) -> list[float]:
         return [s / n for s, n in zip(self.score_sums, self.samples, strict=True)]
+
+    def mean_loss(self) -> float:
+        return self.loss_sum / max(1, self.finite_losses)
 
     def accuracies(self) -> list[float]:
         return [h / n for h, n in zip(self.hits, self.samples, strict=True)]
@@ -119,18 +125,18 @@ class Trainer:
             return MultimodalModel(encoders, recipe.num_classes, method.heads)
 
         self.model = initialised(build, seeds.integer("initialisation")).to(self.device)
-        scale = config.lr_scale or (1.0,) * m
+        scale = dict(zip(recipe.modalities, config.lr_scale or (1.0,) * m, strict=True))
         self.optimizer = GroupedOptimizer(
             self.model.parameter_groups(recipe.modalities),
             recipe.optimizer,
-            {f"{part}/{name}": s for part in ("encoder", "head") for name, s in zip(recipe.modalities, scale, strict=True)},
+            {f"{part}/{name}": factor for part in ("encoder", "head") for name, factor in scale.items()},
         )
         self._schedule = Schedule(recipe.optimizer, self.epochs)
         streams = 1 if config.pairing == "prefix" else m
         self._sampler = BatchSampler(
             num_train, m, config.pairing, [seeds.generator(f"order/{i}") for i in range(streams)]
         )
-        self._probe_rng = seeds
+        self._seeds = seeds
         self._torch_rng = fresh_torch_state(seeds, "forward", config.device)
         self._epoch_tally = _Tally.empty(m)
         self.trains_fused = "fused" in method.heads and config.pairing == "prefix"
@@ -160,7 +166,7 @@ class Trainer:
 
         def some(split: Split, name: str) -> Figures:
             n = len(split.labels)
-            rows = self._probe_rng.generator(f"probe/{name}").permutation(n)[: self.base_batch]
+            rows = self._seeds.generator(f"probe/{name}").permutation(n)[: self.base_batch]
             return self._evaluator.figures(split, to_device(rows, self.device))
 
         validation = self._validation_split
@@ -198,15 +204,14 @@ class Trainer:
                 if self.progress.iterations % per_epoch == 0:
                     self._end_epoch()
         self.progress.coverage = self._sampler.coverage()
-        loss = tally.loss_sum / tally.iterations
         return Interval(
             iteration_scores=[(row, 1) for row in rows],
             sizes=used,
             scores=tally.scores(),
             accuracies=tally.accuracies(),
             fused_accuracy=tally.fused_hits / tally.fused_samples if tally.fused_samples else None,
-            loss=loss,
-            diverged=not np.isfinite(loss),
+            loss=tally.mean_loss(),
+            diverged=tally.finite_losses < tally.iterations,
         )
 
     def evaluate(self) -> Evaluation:
@@ -296,7 +301,7 @@ class Trainer:
         progress.epoch += 1
         progress.scores = self._epoch_tally.scores()
         progress.gaps.append(max(progress.scores) - min(progress.scores))
-        self._schedule.end_epoch(self._epoch_tally.loss_sum / self._epoch_tally.iterations)
+        self._schedule.end_epoch(self._epoch_tally.mean_loss())
         evaluated = progress.epoch % config.eval_every == 0 or progress.epoch == self.epochs
         figures = self._validate() if evaluated else None
         if figures is not None:

@@ -1,0 +1,1 @@
+"""The environment and the table of registered ids."""

@@ -145,11 +145,20 @@ TASKS: dict[str, Task] = {
             "DigitsControl",
             "clean left half, noisy right half: balancing must not help",
         ),
-        _digits("Digits3", ("pixels", "rows", "columns"), 100, 400, "Digits3", "three views: pixels, row and column sums"),
         _digits(
-            "DigitsRowsCols", ("rows", "columns"), 33, 1020, "DigitsControl", "row sums and column sums: balancing costs a little"
+            "Digits3", ("pixels", "rows", "columns"), 100, 400, "Digits3", "three views: pixels, row and column sums"
         ),
-        _digits("DigitsHalves", ("left", "right"), 33, 1020, "DigitsControl", "two halves alike: balancing changes nothing"),
+        _digits(
+            "DigitsRowsCols",
+            ("rows", "columns"),
+            33,
+            1020,
+            "DigitsControl",
+            "row sums and column sums: balancing costs a little",
+        ),
+        _digits(
+            "DigitsHalves", ("left", "right"), 33, 1020, "DigitsControl", "two halves alike: balancing changes nothing"
+        ),
         _paper(
             "CREMAD",
             ("audio", "video"),

@@ -16,7 +16,9 @@ class Encoder(Protocol):
 
     out_features: int
 
-    def __call__(self, inputs: Tensor, /) -> Tensor: ...
+    def __call__(self, inputs: Tensor, /) -> Tensor:
+        """Features ``(n, out_features)``."""
+        ...
 
 
 _BY_NAME: dict[str, Callable[[tuple[int, ...]], nn.Module]] = {"mlp": MLP}

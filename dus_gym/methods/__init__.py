@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from dus_gym.errors import ConfigError, unknown_name
+from dus_gym.errors import unknown_name
 from dus_gym.methods.base import Method, MethodOptions, Phase
 
 METHODS: dict[str, str] = {

@@ -1,0 +1,110 @@
+"""The two loops: one run with an agent that learns while it goes on, and many runs in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy.typing as npt
+
+from dus_gym.agents.base import Agent
+from dus_gym.errors import ConfigError
+
+OnStep = Callable[[npt.NDArray[Any], float, dict[str, Any]], None]
+
+
+@dataclass
+class Episode:
+    """One run under an agent."""
+
+    rewards: list[float] = field(default_factory=list)
+    """One reward a step."""
+    info: dict[str, Any] = field(default_factory=dict)
+    """The environment's last figures."""
+
+    @property
+    def reward(self) -> float:
+        """The undiscounted return."""
+        return sum(self.rewards)
+
+
+def check_fit(env: gym.Env[Any, Any], agent: Agent) -> None:
+    """Raises ConfigError if the agent speaks another kind of action than the environment takes."""
+    if not env.has_wrapper_attr("allocation"):
+        return
+    mode = env.get_wrapper_attr("allocation").mode
+    if mode != agent.action_mode:
+        raise ConfigError(
+            f"action_mode={mode!r} does not fit agent {agent.name!r}, which speaks {agent.action_mode!r}; "
+            f'make the environment with action_mode="{agent.action_mode}".'
+        )
+
+
+def run_episode(
+    env: gym.Env[Any, Any],
+    agent: Agent,
+    *,
+    seed: int | None = None,
+    learn: bool = True,
+    deterministic: bool = False,
+    resume: tuple[npt.NDArray[Any], dict[str, Any]] | None = None,
+    on_step: OnStep | None = None,
+) -> Episode:
+    """One run, the agent learning after every step (Algorithm 1).
+
+    The first action is uniform whatever the agent, and is not learned from: it was not the policy's.
+
+    Args:
+        env: any environment with an ``(m,)`` Box of actions.
+        agent: acts, and learns if it can.
+        seed: of the environment's reset.
+        learn: False: the agent is only asked.
+        deterministic: the policy's mean instead of draws.
+        resume: observation and info of a restored environment; the run goes on from there.
+        on_step: called after each step with observation, reward and info.
+    """
+    check_fit(env, agent)
+    episode = Episode()
+    agent.begin()
+    if resume is None:
+        observation, info = env.reset(seed=seed)
+        action = agent.uniform_action()
+        chosen = False
+    else:
+        observation, info = resume
+        action = agent.act(observation, info, deterministic=deterministic)
+        chosen = True
+    while True:
+        observation, reward, terminated, truncated, info = env.step(action)
+        if learn and chosen:
+            agent.learn(float(reward))
+        episode.rewards.append(float(reward))
+        episode.info = info
+        if on_step is not None:
+            on_step(observation, float(reward), info)
+        if terminated or truncated:
+            return episode
+        action = agent.act(observation, info, deterministic=deterministic)
+        chosen = True
+
+
+def run_episodes(
+    env: gym.Env[Any, Any], agent: Agent, seeds: Iterable[int], *, on_episode: Callable[[Episode], None] | None = None
+) -> list[Episode]:
+    """Runs one after another; what the agent learned in one it takes into the next.
+
+    Args:
+        env: see :func:`run_episode`.
+        agent: learns over all runs.
+        seeds: one a run.
+        on_episode: called after each run.
+    """
+    episodes = []
+    for seed in seeds:
+        episode = run_episode(env, agent, seed=seed)
+        episodes.append(episode)
+        if on_episode is not None:
+            on_episode(episode)
+    return episodes

@@ -1,0 +1,280 @@
+"""REINFORCE (Eq. 6), by hand: a tiny policy network, its gradient, Adam, and four ways to read the paper.
+
+Everything is NumPy. The network has about two hundred weights, and a framework's overhead on it would be
+a tenth of a training step of the embedded tasks; the gradient is seven lines, checked against automatic
+differentiation in the tests.
+
+    û = W2 tanh(W1 ŝ + b1) + b2          one number a modality, "logits" below
+    policy(û) -> shares                  see the four policies
+    ω <- Adam(ω, ∇)                      ascends E[r] + entropy · H(mean split)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import digamma, expit
+
+from dus_gym.agents.base import Agent, AgentOptions, Array, Info
+from dus_gym.errors import ConfigError, check_at_least, check_choice
+
+Vector = npt.NDArray[np.float64]
+POLICIES = ("dirichlet", "logistic_normal", "pathwise", "literal")
+PRESETS = ("paper", "tuned")
+SHARE_FLOOR = 1e-6
+
+
+@dataclass(frozen=True)
+class ReinforceOptions(AgentOptions):
+    """Options of REINFORCE; None means the preset's value."""
+
+    policy: str = "dirichlet"
+    """dirichlet or logistic_normal: stochastic policies with a proper score function; pathwise: a deterministic
+    split, Eq. 5 differentiated through it; literal: Eq. 6 as printed, on a deterministic split. literal walks
+    away from uniform in whichever direction its random start leans: for study, not for use."""
+    preset: str = "paper"
+    """paper: lr 1e-4, one update an epoch, no entropy bonus (nearly inert); tuned: lr 1e-2, an update every 5
+    iterations, entropy 0.5 (use it with --min-fraction .25)."""
+    lr: float | None = None
+    """Learning rate of the policy."""
+    entropy: float | None = None
+    """Weight of the entropy of the mean split; keeps Eq. 5 from starving the dominant modality."""
+    every: int | None = None
+    """Iterations between decisions; one epoch if neither this nor the preset gives a number."""
+    baseline: bool = True
+    """Subtract the running mean of the rewards (never for pathwise and literal)."""
+    hidden: int = 32
+    """Units of the policy network's tanh layer."""
+    concentration: float = 10.0
+    """How tight the Dirichlet is around its mean at the start: each concentration begins at 1 + this."""
+    sigma: float = 0.3
+    """Standard deviation of the logistic-normal policy's logits."""
+
+    def __post_init__(self) -> None:
+        check_choice("policy", self.policy, POLICIES)
+        check_choice("preset", self.preset, PRESETS)
+        check_at_least("hidden", self.hidden, 1)
+        for name in ("lr", "concentration", "sigma"):
+            value = getattr(self, name)
+            if value is not None and not value > 0.0:
+                raise ConfigError(f"{name}={value!r} is not allowed; it must be positive.")
+        if self.entropy is not None:
+            check_at_least("entropy", self.entropy, 0.0)
+        if self.every is not None:
+            check_at_least("every", self.every, 1)
+
+
+def softmax(logits: Vector) -> Vector:
+    """Logits ``(m,)`` to a point of the simplex."""
+    exponentials = np.exp(logits - logits.max())
+    shares: Vector = exponentials / exponentials.sum()
+    return shares
+
+
+class Concentration:
+    """The Dirichlet's parameters ``α = 1 + κ softplus(û) / ln 2``: at least 1, and 1 + κ at û = 0."""
+
+    def __init__(self, kappa: float) -> None:
+        self.scale = kappa / np.log(2.0)
+
+    def __call__(self, logits: Vector) -> Vector:
+        """Logits ``(m,)`` to α ``(m,)``."""
+        alpha: Vector = 1.0 + self.scale * np.logaddexp(0.0, logits)
+        return alpha
+
+    def slope(self, logits: Vector) -> Vector:
+        """dα/dû, entry by entry."""
+        slope: Vector = self.scale * expit(logits)
+        return slope
+
+
+class Pending(NamedTuple):
+    """A decision whose reward is still to come."""
+
+    state: Vector
+    hidden: Vector
+    logits: Vector
+    shares: Vector
+    score: Vector
+    """∇_û log π(shares), ``(m,)``."""
+
+
+class Reinforce(Agent):
+    """The paper's agent on a proper policy.
+
+    Args:
+        num_modalities: m.
+        seed: of the network's start and of its draws.
+        options: see :class:`ReinforceOptions`.
+    """
+
+    name: ClassVar[str] = "reinforce"
+    summary: ClassVar[str] = "the paper's agent: REINFORCE on the scores, one update a decision"
+    options_type: ClassVar[type[AgentOptions]] = ReinforceOptions
+    options: ReinforceOptions
+
+    def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
+        super().__init__(num_modalities, seed, options)
+        chosen = self.options
+        tuned = chosen.preset == "tuned"
+        self.lr = chosen.lr if chosen.lr is not None else (1e-2 if tuned else 1e-4)
+        self.entropy = chosen.entropy if chosen.entropy is not None else (0.5 if tuned else 0.0)
+        self._every = chosen.every if chosen.every is not None else (5 if tuned else None)
+        self.concentration = Concentration(chosen.concentration)
+        m, h = num_modalities, chosen.hidden
+        bound_in, bound_out = m**-0.5, h**-0.5
+        self.weights: dict[str, Vector] = {
+            "w1": self.rng.uniform(-bound_in, bound_in, (h, m)),
+            "b1": self.rng.uniform(-bound_in, bound_in, h),
+            # Zero, so that training starts at the uniform split. The printed method starts at random.
+            "w2": self.rng.uniform(-bound_out, bound_out, (m, h)) if chosen.policy == "literal" else np.zeros((m, h)),
+            "b2": self.rng.uniform(-bound_out, bound_out, m) if chosen.policy == "literal" else np.zeros(m),
+        }
+        self._moments = {name: (np.zeros_like(w), np.zeros_like(w)) for name, w in self.weights.items()}
+        self.updates = 0
+        self.skipped = 0
+        self._reward_sum = 0.0
+        self._rewards = 0
+        self._pending: Pending | None = None
+
+    @property
+    def interval(self) -> int | None:
+        """Iterations between decisions; None: one epoch."""
+        return self._every
+
+    # -- acting ------------------------------------------------------------------------------------
+
+    def logits(self, state: Vector) -> tuple[Vector, Vector]:
+        """Scores ``(m,)`` to the hidden layer ``(h,)`` and the logits ``(m,)``."""
+        w = self.weights
+        hidden = np.tanh(w["w1"] @ state + w["b1"])
+        return hidden, w["w2"] @ hidden + w["b2"]
+
+    def mean(self, logits: Vector) -> Vector:
+        """The policy's mean split ``(m,)``; for logistic_normal the split of its mean logits."""
+        if self.options.policy == "dirichlet":
+            alpha = self.concentration(logits)
+            mean: Vector = alpha / alpha.sum()
+            return mean
+        return softmax(logits)
+
+    def sample(self, logits: Vector) -> tuple[Vector, Vector]:
+        """A split and the gradient of its log-probability with respect to the logits, both ``(m,)``."""
+        policy = self.options.policy
+        if policy == "dirichlet":
+            alpha = self.concentration(logits)
+            # A share of exactly 0 has no logarithm; the draw is floored before its probability is taken.
+            shares = np.maximum(self.rng.dirichlet(alpha), SHARE_FLOOR)
+            shares /= shares.sum()
+            return shares, self.dirichlet_score(logits, shares)
+        if policy == "logistic_normal":
+            noise = self.rng.standard_normal(len(logits))
+            return softmax(logits + self.options.sigma * noise), noise / self.options.sigma
+        shares = softmax(logits)
+        # Eq. 6 as printed: the gradient of the sum of log ψ_j, as if the shares were probabilities of a draw.
+        return shares, 1.0 - len(shares) * shares
+
+    def dirichlet_score(self, logits: Vector, shares: Vector) -> Vector:
+        """∇_û log Dirichlet(shares; α(û)), shape ``(m,)``."""
+        alpha = self.concentration(logits)
+        score: Vector = (digamma(alpha.sum()) - digamma(alpha) + np.log(shares)) * self.concentration.slope(logits)
+        return score
+
+    def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
+        """A split drawn from the policy; the uniform one if the policy is no longer finite."""
+        state = np.asarray(observation, dtype=np.float64)
+        hidden, logits = self.logits(state)
+        self._pending = None
+        if not np.isfinite(logits).all():
+            return self.uniform_action()
+        if deterministic:
+            return self.mean(logits).astype(np.float32)
+        shares, score = self.sample(logits)
+        self._pending = Pending(state, hidden, logits, shares, score)
+        return shares.astype(np.float32)
+
+    # -- learning ----------------------------------------------------------------------------------
+
+    def entropy_gradient(self, logits: Vector) -> Vector:
+        """∇_û H(mean split), shape ``(m,)``: towards uniform."""
+        mean = self.mean(logits)
+        log_mean = np.log(np.maximum(mean, SHARE_FLOOR))
+        entropy = -(mean * log_mean).sum()
+        if self.options.policy == "dirichlet":
+            total = self.concentration(logits).sum()
+            gradient: Vector = (-log_mean - entropy) / total * self.concentration.slope(logits)
+            return gradient
+        return -mean * (log_mean + entropy)
+
+    def ascent(self, pending: Pending, reward: float) -> Vector:
+        """The direction in logits, ``(m,)``, that this reward asks for."""
+        policy = self.options.policy
+        if policy == "pathwise":
+            weak = pending.state != pending.state.max()
+            direction = (weak - weak.sum() * pending.shares) / len(weak)
+        elif policy == "literal":
+            direction = reward * pending.score
+        else:
+            expected = self._reward_sum / self._rewards if self.options.baseline and self._rewards else 0.0
+            direction = (reward - expected) * pending.score
+        if self.entropy:
+            direction = direction + self.entropy * self.entropy_gradient(pending.logits)
+        return np.asarray(direction)
+
+    def gradient(self, pending: Pending, direction: Vector) -> dict[str, Vector]:
+        """Backpropagates a direction in logits to the weights."""
+        inner = (self.weights["w2"].T @ direction) * (1.0 - pending.hidden**2)
+        return {
+            "w1": np.outer(inner, pending.state),
+            "b1": inner,
+            "w2": np.outer(direction, pending.hidden),
+            "b2": direction,
+        }
+
+    def learn(self, reward: float) -> None:
+        """One step of Adam on the decision that is pending; none if nothing is, or if it is not finite."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        gradient = self.gradient(pending, self.ascent(pending, reward))
+        if all(np.isfinite(g).all() for g in gradient.values()):
+            self._adam(gradient)
+        else:
+            self.skipped += 1
+        if np.isfinite(reward):
+            self._reward_sum += reward
+            self._rewards += 1
+
+    def _adam(self, gradient: dict[str, Vector], b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> None:
+        self.updates += 1
+        t = self.updates
+        for name, g in gradient.items():
+            first, second = self._moments[name]
+            first += (1.0 - b1) * (g - first)
+            second += (1.0 - b2) * (g * g - second)
+            self.weights[name] += self.lr * (first / (1.0 - b1**t)) / (np.sqrt(second / (1.0 - b2**t)) + eps)
+
+    # -- state -------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, Adam's moments, the reward baseline and the generator."""
+        return super().state_dict() | {
+            "weights": {name: w.copy() for name, w in self.weights.items()},
+            "moments": {name: {"first": a.copy(), "second": b.copy()} for name, (a, b) in self._moments.items()},
+            "updates": self.updates,
+            "skipped": self.skipped,
+            "reward_sum": self._reward_sum,
+            "rewards": self._rewards,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what :meth:`state_dict` returned, at a step boundary."""
+        super().load_state_dict(state)
+        self.weights = {name: np.array(w) for name, w in state["weights"].items()}
+        self._moments = {n: (np.array(v["first"]), np.array(v["second"])) for n, v in state["moments"].items()}
+        self.updates, self.skipped = int(state["updates"]), int(state["skipped"])
+        self._reward_sum, self._rewards = float(state["reward_sum"]), int(state["rewards"])
+        self._pending = None

@@ -1,0 +1,138 @@
+"""``dus compare``: agents side by side over seeds, each against the uniform split on the same seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from dus_gym.cli.experiment import RunRequest, execute
+from dus_gym.cli.options import CommonOptions, parse, parse_agent, parse_seeds, with_options, word_after
+from dus_gym.cli.tables import comparison_table, progress_over
+from dus_gym.cli.train import check, request_of
+from dus_gym.errors import RunFolderError
+from dus_gym.records import FUSED_PREDICTORS
+from dus_gym.runs import CONFIG, RunFolder, as_json, latest, unused
+from dus_gym.state import write_atomically
+from dus_gym.statistics import mean_std, paired
+
+REFERENCE = "uniform"
+DEFAULT_AGENTS = "uniform,heuristic,score,reinforce"
+RESULT = "comparison.json"
+METRICS = ("accuracy", "map", "macro_f1")
+
+
+@dataclass(frozen=True)
+class CompareOptions(CommonOptions):
+    """Options of ``dus compare``."""
+
+    agents: str = DEFAULT_AGENTS
+    """Agents, separated by commas; uniform is always added as the reference. Options of one agent go behind
+    colons: reinforce:policy=literal."""
+    seeds: str = "5"
+    """A number of seeds (5 means 0 to 4), or the seeds themselves: 3,5,8 or 100-129."""
+
+
+def main(words: list[str]) -> None:
+    """Runs every agent on every seed and prints the table."""
+    arguments = with_options(CompareOptions, word_after(words, "--method", "baseline"))
+    options: Any = parse(arguments, words, "compare", "Compare agents over seeds, paired with uniform.")
+    seeds = parse_seeds(options.seeds)
+    names = list(dict.fromkeys([REFERENCE, *filter(None, options.agents.split(","))]))
+    requests = {(name, seed): request_of(options, *parse_agent(name), seed) for name in names for seed in seeds}
+    for name in names:
+        check(requests[name, seeds[0]])
+    first = requests[REFERENCE, seeds[0]]
+    default = Path("runs") / first.env / f"compare-{first.method}"
+    out = options.out or (latest(default) if options.resume else unused(default))
+    _prepare(out, resume=options.resume, force=options.force)
+    console = Console(quiet=options.quiet)
+    summaries: dict[tuple[str, int], dict[str, Any]] = {}
+    with progress_over(console, first.env, len(requests)) as advance:
+        for (name, seed), request in requests.items():
+            summaries[name, seed] = _run(request, out / name.replace(":", "-") / f"seed{seed}", options.resume)
+            advance(f"{name}, seed {seed}")
+    result = compare(names, seeds, summaries)
+    write_atomically(out / RESULT, as_json(result))
+    if not options.quiet:
+        comparison_table(console, result)
+        console.print(f"written to {out}", soft_wrap=True)
+    if options.json:
+        print(json.dumps(result, allow_nan=False))
+
+
+def _prepare(out: Path, *, resume: bool, force: bool) -> None:
+    """Refuses a folder that holds something else; makes it otherwise."""
+    if out.exists() and not out.is_dir():
+        raise RunFolderError(f"out={out} is a file; give a folder.")
+    if out.is_dir() and any(out.iterdir()):
+        if (out / CONFIG).exists() or not any(out.glob("*/seed*/" + CONFIG)):
+            raise RunFolderError(f"out={out} is not empty and holds no comparison; give another folder.")
+        if not (resume or force):
+            raise RunFolderError(
+                f"out={out} holds another comparison; give another folder, --resume to continue it, "
+                "or --force to replace its runs."
+            )
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _run(request: RunRequest, path: Path, resume: bool) -> dict[str, Any]:
+    """One run of the comparison; a finished one of the same settings is not run again."""
+    config = {"command": "compare"} | request.as_config()
+    if resume and (path / CONFIG).is_file():
+        folder = RunFolder.resume(path, config)
+        if (summary := folder.summary()) is not None:
+            return summary
+    else:
+        folder = RunFolder.create(path, config, force=True)
+    try:
+        return execute(request, folder)
+    finally:
+        folder.close()
+
+
+def compare(
+    names: Sequence[str], seeds: Sequence[int], summaries: dict[tuple[str, int], dict[str, Any]]
+) -> dict[str, Any]:
+    """Means, deviations and paired differences to uniform, from the runs' summaries."""
+
+    def figures(name: str, predictor: str, metric: str) -> list[float] | None:
+        rows = [summaries[name, seed]["fused"][predictor] for seed in seeds]
+        return None if any(row is None for row in rows) else [row[metric] for row in rows]
+
+    agents: dict[str, Any] = {}
+    for name in names:
+        runs = [summaries[name, seed] for seed in seeds]
+        fused: dict[str, Any] = {}
+        against: dict[str, Any] = {}
+        for predictor in FUSED_PREDICTORS:
+            columns = {metric: figures(name, predictor, metric) for metric in METRICS}
+            reference = figures(REFERENCE, predictor, "accuracy")
+            accuracy = columns["accuracy"]
+            if accuracy is None or reference is None:
+                fused[predictor] = against[predictor] = None
+                continue
+            fused[predictor] = {metric: mean_std(column) for metric, column in columns.items() if column is not None}
+            against[predictor] = {"points": 0.0, "p": None} if name == REFERENCE else paired(accuracy, reference)
+        agents[name] = {
+            "fused": fused,
+            "gap": mean_std([run["gap"] for run in runs]),
+            "samples": sum(run["samples"] for run in runs) / len(runs),
+            "iterations": sum(run["iterations"] for run in runs) / len(runs),
+            "diverged": sum(run["diverged"] for run in runs),
+            "vs_uniform": against,
+        }
+    one = summaries[names[0], seeds[0]]
+    return {
+        "env": one["env"],
+        "method": one["method"],
+        "seeds": list(seeds),
+        "trainer": one["trainer"],
+        "data_kind": one["data_kind"],
+        "select": one["select"],
+        "agents": agents,
+    }

@@ -1,0 +1,188 @@
+"""One run from its settings to its summary: what ``dus train`` does once and ``dus compare`` many times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import dus_gym  # noqa: F401 - registers the ids
+from dus_gym.agents import make_agent
+from dus_gym.agents.base import Agent
+from dus_gym.agents.loop import run_episode
+from dus_gym.cli.options import check_env, jsonable, run_settings
+from dus_gym.config import RunConfig
+from dus_gym.envs.dus_env import DUSEnv
+from dus_gym.errors import CheckpointError
+from dus_gym.records import Evaluation
+from dus_gym.report.picture import draw_run
+from dus_gym.runs import MODEL, PICTURE, RunFolder
+from dus_gym.state import save_state
+
+CHECKPOINT_SECONDS = 10.0
+"""A killed run loses at most about this much work."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Everything that decides a run's result."""
+
+    env: str
+    agent: str = "reinforce"
+    agent_options: dict[str, Any] = field(default_factory=dict)
+    method: str = "baseline"
+    method_options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    trainer: str = "real"
+    data_root: str | None = None
+    run: RunConfig = field(default_factory=RunConfig)
+    threads: int = 1
+
+    def make_agent(self, num_modalities: int) -> Agent:
+        """The agent, seeded by the run's seed."""
+        return make_agent(self.agent, num_modalities, self.seed, self.agent_options)
+
+    def make_env(self, agent: Agent) -> gym.Env[Any, Any]:
+        """The environment with the kind of actions and the interval that the agent asks for."""
+        return gym.make(
+            f"dus_gym:{self.env}",
+            method=self.method,
+            method_options=self.method_options,
+            trainer=self.trainer if self.env != "DUS-Fake-v0" else "fake",
+            data_root=self.data_root,
+            **run_settings(self.run, agent),
+        )
+
+    def as_config(self) -> dict[str, Any]:
+        """JSON-able; two requests with the same value give the same result."""
+        config: dict[str, Any] = jsonable(self)
+        return config
+
+
+OnStep = Callable[[DUSEnv, dict[str, Any]], None]
+
+
+def execute(
+    request: RunRequest,
+    folder: RunFolder | None = None,
+    *,
+    on_step: OnStep | None = None,
+    keep_model: bool = False,
+) -> dict[str, Any]:
+    """Runs to the end and returns the summary; goes on from the folder's checkpoint if it has one.
+
+    Args:
+        request: what to run.
+        folder: where steps, checkpoints and the summary go; None keeps nothing.
+        on_step: called after each step with the environment and the step's record.
+        keep_model: also writes the model's weights and the picture.
+
+    Raises:
+        DusError: see the parts; nothing half-written is left as finished.
+    """
+    import torch
+
+    torch.set_num_threads(request.threads)
+    modalities = check_env(request.env).modalities
+    agent = request.make_agent(len(modalities))
+    env = request.make_env(agent)
+    core: DUSEnv = env.unwrapped  # type: ignore[assignment]
+    started, spent = time.perf_counter(), 0.0
+    records: list[dict[str, Any]] = []
+    resume: tuple[Any, dict[str, Any]] | None = None
+    checkpoint = folder.load_checkpoint() if folder is not None else None
+    if folder is not None and checkpoint is not None:
+        try:
+            # gym.make's order check wants a reset before a step; the restored run then takes its place.
+            env.reset(seed=request.seed)
+            resume = core.restore(checkpoint["env"])
+            agent.load_state_dict(checkpoint["agent"])
+            spent, count = float(checkpoint["seconds"]), int(checkpoint["steps"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise CheckpointError(f"the checkpoint in {folder.path} does not fit this run ({error!r}).") from error
+        folder.keep_steps(count)
+        records = list(folder.steps())
+    elif folder is not None:
+        folder.keep_steps(0)
+    last_saved = time.perf_counter()
+
+    def save(finished: bool = False) -> None:
+        nonlocal last_saved
+        if folder is None:
+            return
+        now = time.perf_counter()
+        if finished or now - last_saved >= CHECKPOINT_SECONDS:
+            state = {
+                "env": core.snapshot(),
+                "agent": agent.state_dict(),
+                "steps": len(records),
+                "seconds": spent + now - started,
+            }
+            folder.save_checkpoint(state)
+            last_saved = now
+
+    def after_step(observation: Any, reward: float, info: dict[str, Any]) -> None:
+        record = {
+            "step": len(records) + 1,
+            "observation": [float(v) for v in np.asarray(observation)],
+            "reward": reward,
+            **info,
+        }
+        records.append(record)
+        if folder is not None:
+            folder.add_step(record)
+        if on_step is not None:
+            on_step(core, record)
+        save()
+
+    ended = resume is not None and bool(checkpoint and checkpoint["env"]["ended"])
+    if not ended:
+        run_episode(env, agent, seed=request.seed, resume=resume, on_step=after_step)
+    save(finished=True)
+    summary = summarise(request, core, core.evaluate(), spent + time.perf_counter() - started)
+    if folder is not None:
+        if keep_model and core.trainer == "real":
+            save_state(folder.path / MODEL, "model", {"model": core.run.snapshot()["weights"]["model"]})
+        if keep_model:
+            title = (
+                f"{request.env} · {request.method} under {request.agent} · seed {request.seed} · "
+                f"trainer {summary['trainer']}, data {summary['data_kind']}"
+            )
+            draw_run(folder.path / PICTURE, title, core.modalities, records)
+        folder.save_summary(summary)
+    env.close()
+    return summary
+
+
+def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, seconds: float) -> dict[str, Any]:
+    """The summary: settings, figures on the test split, costs. JSON-able; ``seconds`` alone is not reproducible."""
+    run = core.run
+    progress = run.progress
+    modalities = {
+        name: asdict(scores)
+        | {"samples": progress.samples[j], "score": progress.scores[j], "coverage": progress.coverage[j]}
+        for j, (name, scores) in enumerate(evaluation.modalities.items())
+    }
+    return {
+        "env": request.env,
+        "agent": request.agent,
+        "method": request.method,
+        "seed": request.seed,
+        "trainer": core.trainer,
+        "data_kind": run.data_kind,
+        "fused": {name: None if s is None else asdict(s) for name, s in evaluation.fused.items()},
+        "modalities": modalities,
+        "gap": sum(progress.gaps) / len(progress.gaps) if progress.gaps else 0.0,
+        "diverged": core.diverged,
+        "select": core.config.select,
+        "epochs": run.epochs,
+        "total_batch": core.allocation.total_batch,
+        "base_batch": core.allocation.base_batch,
+        "iterations": progress.iterations,
+        "samples": sum(progress.samples),
+        "seconds": seconds,
+    }

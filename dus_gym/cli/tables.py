@@ -1,0 +1,150 @@
+"""What commands print: the live view of a run and the tables of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dus_gym.cli.experiment import OnStep
+from dus_gym.envs.dus_env import DUSEnv
+
+
+def percent(value: float | None) -> str:
+    """A fraction in per cent, or a dash."""
+    return "–" if value is None else f"{100.0 * value:.1f}"
+
+
+def _silent(*_: Any) -> None:
+    """What a bar does where nobody watches."""
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+@contextmanager
+def live_run(console: Console, label: str) -> Iterator[OnStep]:
+    """A progress bar over epochs above a table of score and batch size per modality."""
+    bar = _progress(console)
+    task = bar.add_task(label, total=None)
+
+    def table(core: DUSEnv, record: dict[str, Any]) -> Table:
+        view = Table(box=None, header_style="bold")
+        for column in ("modality", "score ŝ", "this step", "batch", "samples", "val. accuracy"):
+            view.add_column(column, justify="left" if column == "modality" else "right")
+        for j, name in enumerate(core.modalities):
+            view.add_row(
+                name,
+                f"{record['observation'][j]:.3f}",
+                f"{record['train_score/' + name]:.3f}",
+                str(record["size/" + name]),
+                str(record["samples/" + name]),
+                percent(record.get("val_accuracy/" + name)),
+            )
+        return view
+
+    if not console.is_terminal:
+        yield _silent
+        return
+    with Live(bar, console=console, refresh_per_second=8, transient=True) as live:
+
+        def on_step(core: DUSEnv, record: dict[str, Any]) -> None:
+            bar.update(task, total=record["epochs"], completed=record["epoch"])
+            live.update(Group(bar, table(core, record)))
+
+        yield on_step
+
+
+def run_table(console: Console, summary: dict[str, Any]) -> None:
+    """The result of one run."""
+    console.print(
+        f"[bold]{summary['env']}[/]  {summary['method']} under {summary['agent']}, seed {summary['seed']}  "
+        f"(trainer {summary['trainer']}, data {summary['data_kind']}, B = {summary['base_batch']}, "
+        f"N_B = {summary['total_batch']}, {summary['epochs']} epochs, model: {selection(summary['select'])})"
+    )
+    if summary["diverged"]:
+        console.print("[bold red]The run diverged: a training loss was not finite.[/]")
+    table = Table(box=None, header_style="bold")
+    for column in ("test, %", "accuracy", "MAP", "macro-F1", "score", "samples"):
+        table.add_column(column, justify="left" if column == "test, %" else "right")
+    for name, row in summary["modalities"].items():
+        figures = [percent(row[key]) for key in ("accuracy", "map", "macro_f1")]
+        table.add_row(name, *figures, f"{row['score']:.3f}", str(row["samples"]))
+    for name, row in summary["fused"].items():
+        if row is not None:
+            table.add_row(f"fused, {name}", *(percent(row[key]) for key in ("accuracy", "map", "macro_f1")), "", "")
+    console.print(table)
+    console.print(
+        f"gap {summary['gap']:.3f}   {summary['iterations']} iterations   {summary['samples']} samples   "
+        f"{summary['seconds']:.1f} s"
+    )
+
+
+def selection(select: str) -> str:
+    """How the evaluated model was chosen, with a warning where that was on the test split."""
+    return {
+        "last": "last epoch",
+        "validation": "best validation epoch",
+        "best_test": "BEST TEST EPOCH, optimistic",
+    }[select]
+
+
+def comparison_table(console: Console, result: dict[str, Any], baseline: str = "uniform") -> None:
+    """The result of a comparison: means, deviations, and paired differences to uniform."""
+    n = len(result["seeds"])
+    console.print(
+        f"[bold]{result['env']}[/]  {result['method']}, {n} seed{'s' if n > 1 else ''}  (trainer {result['trainer']}, "
+        f"data {result['data_kind']}, model: {selection(result['select'])})"
+    )
+    table = Table(box=None, header_style="bold")
+    predictors = ("method", "concat", "sum", "entropy")
+    table.add_column("test accuracy, %")
+    for predictor in predictors:
+        table.add_column(predictor, justify="right")
+        table.add_column("Δ points (p)", justify="right")
+    table.add_column("gap", justify="right")
+    table.add_column("samples", justify="right")
+    for name, row in result["agents"].items():
+        cells: list[str] = []
+        for predictor in predictors:
+            figures = row["fused"][predictor]
+            if figures is None:
+                cells += ["–", ""]
+                continue
+            std = figures["accuracy"]["std"]
+            cells.append(percent(figures["accuracy"]["mean"]) + ("" if std is None else f" ± {100.0 * std:.1f}"))
+            against = row["vs_uniform"][predictor]
+            p = against["p"]
+            cells.append("" if name == baseline else f"{against['points']:+.1f}" + ("" if p is None else f" ({p:.3f})"))
+        table.add_row(name, *cells, f"{row['gap']['mean']:.3f}", f"{row['samples']:.0f}")
+    console.print(table)
+    if n == 1:
+        console.print("One seed: no deviation and no p-value can be given.")
+
+
+@contextmanager
+def progress_over(console: Console, label: str, total: int) -> Iterator[Any]:
+    """A bar over many runs; yields a function to call after each with what comes next."""
+    if not console.is_terminal:
+        yield _silent
+        return
+    with _progress(console) as bar:
+        task = bar.add_task(label, total=total)
+
+        def advance(what: str) -> None:
+            bar.update(task, advance=1, description=f"{label}: {what}")
+
+        yield advance

@@ -1,0 +1,86 @@
+"""``dus train``: one run under an agent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from dus_gym.cli.experiment import RunRequest, execute
+from dus_gym.cli.options import CommonOptions, changed, check_env, parse, with_options, word_after
+from dus_gym.cli.tables import live_run, run_table
+from dus_gym.config import RunConfig
+from dus_gym.runs import RunFolder, latest, unused
+
+
+@dataclass(frozen=True)
+class TrainOptions(CommonOptions):
+    """Options of ``dus train``."""
+
+    agent: str = "reinforce"
+    """Who decides the batch sizes."""
+    seed: int = 0
+    """Seed of everything: data split, initialisation, order, agent."""
+
+
+def main(words: list[str]) -> None:
+    """Trains, writes the run folder and prints the table."""
+    arguments = with_options(
+        TrainOptions, word_after(words, "--method", "baseline"), word_after(words, "--agent", "reinforce")
+    )
+    options: Any = parse(arguments, words, "train", "Train one multimodal run under an agent.")
+    request = request_of(options, options.agent, _changed(options, "agent_options"), options.seed)
+    check(request)
+    default = Path("runs") / request.env / f"{request.agent}-{request.method}-seed{request.seed}"
+    config = {"command": "train"} | request.as_config()
+    if options.resume:
+        folder = RunFolder.resume(options.out or latest(default), config)
+    else:
+        folder = RunFolder.create(options.out or unused(default), config, force=options.force)
+    console = Console(quiet=options.quiet)
+    summary = folder.summary()
+    if summary is None:
+        try:
+            with live_run(console, request.env) as on_step:
+                summary = execute(request, folder, on_step=on_step, keep_model=True)
+        finally:
+            folder.close()
+    if not options.quiet:
+        run_table(console, summary)
+        console.print(f"written to {folder.path}", soft_wrap=True)
+    if options.json:
+        print(json.dumps(summary, allow_nan=False))
+
+
+def request_of(options: Any, agent: str, agent_options: dict[str, Any], seed: int) -> RunRequest:
+    """The run that parsed options ask for, under one agent and seed."""
+    run: RunConfig = options.run
+    return RunRequest(
+        env=options.env.removeprefix("dus_gym:"),
+        agent=agent,
+        agent_options=agent_options,
+        method=options.method,
+        method_options=_changed(options, "method_options"),
+        seed=seed,
+        trainer=options.trainer,
+        data_root=None if options.data_root is None else str(options.data_root),
+        run=run,
+        threads=options.threads,
+    )
+
+
+def check(request: RunRequest) -> None:
+    """Everything that can be refused is refused here, before a folder is made."""
+    agent = request.make_agent(len(check_env(request.env).modalities))
+    env = request.make_env(agent)
+    # Missing data sets and impossible settings show at reset, which is cheap.
+    env.reset(seed=request.seed)
+    env.close()
+
+
+def _changed(options: Any, name: str) -> dict[str, Any]:
+    """The options of the agent or method that were set; none if it has none."""
+    return changed(getattr(options, name)) if hasattr(options, name) else {}

@@ -1,0 +1,50 @@
+"""The picture of a run: cumulative scores and batch sizes over time (Figures 5 and 4 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# Blue, orange, green, ... of Okabe and Ito's palette: told apart by colour-blind readers too.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+
+
+def draw_run(path: Path, title: str, modalities: Sequence[str], steps: Sequence[dict[str, Any]]) -> None:
+    """Writes the picture.
+
+    Args:
+        path: a PNG file.
+        title: stands above both panels; it must state the trainer and the data's kind.
+        modalities: names, in order.
+        steps: lines of ``steps.jsonl``.
+    """
+    from matplotlib.figure import Figure
+
+    iterations = [0, *(step["iterations"] for step in steps)]
+    figure = Figure(figsize=(7.0, 5.6), layout="constrained", dpi=120)
+    figure.suptitle(title, fontsize=10)
+    scores, sizes = figure.subplots(2, 1, sharex=True)
+    bottom = [0.0] * len(steps)
+    for j, name in enumerate(modalities):
+        colour = COLOURS[j % len(COLOURS)]
+        scores.plot(iterations[1:], [step["observation"][j] for step in steps], color=colour, lw=2, label=name)
+        epoch = [step["train_score/" + name] for step in steps]
+        scores.plot(iterations[1:], epoch, color=colour, lw=1, alpha=0.45)
+        heights = [float(step["size/" + name]) for step in steps]
+        tops = [b + h for b, h in zip(bottom, heights, strict=True)]
+        sizes.fill_between(
+            iterations, [bottom[0], *bottom], [tops[0], *tops], step="pre", color=colour, alpha=0.85, lw=0, label=name
+        )
+        bottom = tops
+    scores.set_ylim(0.0, 1.02)
+    scores.set_ylabel("discrepancy score\n(thin: last step alone)")
+    scores.legend(loc="lower right", fontsize=8)
+    sizes.set_ylim(0.0, max(bottom) * 1.02)
+    sizes.set_xlim(0, iterations[-1])
+    sizes.set_ylabel("samples an iteration")
+    sizes.set_xlabel("iteration")
+    for axes in (scores, sizes):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)

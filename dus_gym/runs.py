@@ -1,0 +1,174 @@
+"""One folder a run: its settings, one line a step, a checkpoint, a summary. The folder is the truth.
+
+config.json             what was asked for; decides whether a run may be resumed here
+steps.jsonl             one JSON object a step, in order
+checkpoint.safetensors  everything a continuation needs; replaced whole
+model.safetensors       the evaluated model's weights
+summary.json            written last: a folder with one is finished
+curves.png              scores and batch sizes over time
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from dus_gym.errors import CheckpointError, RunFolderError
+from dus_gym.state import load_state, save_state, write_atomically
+
+CONFIG, STEPS, SUMMARY = "config.json", "steps.jsonl", "summary.json"
+CHECKPOINT, MODEL, PICTURE = "checkpoint.safetensors", "model.safetensors", "curves.png"
+_OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, MODEL, PICTURE}
+
+
+def as_json(value: Any) -> bytes:
+    """Readable JSON with a final newline; NaN and infinity are refused."""
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+class RunFolder:
+    """An open run folder; use :meth:`create` or :meth:`resume`."""
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        self.path = path
+        self.config = dict(config)
+        self._steps: IO[str] | None = None
+
+    @classmethod
+    def create(cls, path: Path, config: Mapping[str, Any], *, force: bool = False) -> RunFolder:
+        """A new folder for a new run.
+
+        Args:
+            path: must not exist, or be empty, unless ``force``.
+            config: JSON-able settings.
+            force: deletes a run that is there. Anything that is not a run is never deleted.
+
+        Raises:
+            RunFolderError: if the folder holds something that may not be overwritten.
+        """
+        if path.exists() and not path.is_dir():
+            raise RunFolderError(f"out={path} is a file; give a folder.")
+        found = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+        if found:
+            if CONFIG not in found:
+                raise RunFolderError(
+                    f"out={path} is not empty and holds no run ({', '.join(found[:3])}); give another folder."
+                )
+            if not force:
+                raise RunFolderError(
+                    f"out={path} holds another run; give another folder, --resume to continue it, "
+                    "or --force to replace it."
+                )
+            for name in found:
+                if name in _OURS:
+                    (path / name).unlink()
+        path.mkdir(parents=True, exist_ok=True)
+        folder = cls(path, config)
+        write_atomically(path / CONFIG, as_json(folder.config))
+        return folder
+
+    @classmethod
+    def resume(cls, path: Path, config: Mapping[str, Any]) -> RunFolder:
+        """The folder of a run that was begun with the same settings.
+
+        Raises:
+            RunFolderError: if there is no run, or one of other settings (named).
+        """
+        if not (path / CONFIG).is_file():
+            raise RunFolderError(f"out={path} holds no run to resume; leave out --resume to start one.")
+        try:
+            found = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunFolderError(f"{path / CONFIG} is damaged ({error}); start again with --force.") from error
+        mine = json.loads(as_json(dict(config)))
+        differing = [key for key in sorted(mine.keys() | found.keys()) if mine.get(key) != found.get(key)]
+        if differing:
+            named = "; ".join(f"{key}: {found.get(key)!r} there, {mine.get(key)!r} asked" for key in differing)
+            raise RunFolderError(f"out={path} holds a run of other settings ({named}); give another folder.")
+        return cls(path, config)
+
+    # -- steps -------------------------------------------------------------------------------------
+
+    def add_step(self, record: Mapping[str, Any]) -> None:
+        """Appends one line to ``steps.jsonl``."""
+        if self._steps is None:
+            self._steps = (self.path / STEPS).open("a", encoding="utf-8")
+        self._steps.write(json.dumps(record, allow_nan=False) + "\n")
+        self._steps.flush()
+
+    def steps(self) -> Iterator[dict[str, Any]]:
+        """The whole lines of ``steps.jsonl``; a last line cut off by a kill is left out."""
+        file = self.path / STEPS
+        if not file.is_file():
+            return
+        with file.open(encoding="utf-8") as lines:
+            for line in lines:
+                if line.endswith("\n"):
+                    yield json.loads(line)
+
+    def keep_steps(self, count: int) -> None:
+        """Drops the lines after the first ``count``: what a killed run wrote after its last checkpoint."""
+        kept = [record for record, _ in zip(self.steps(), range(count), strict=False)]
+        if len(kept) < count:
+            raise CheckpointError(
+                f"{self.path / STEPS} has {len(kept)} steps and the checkpoint is at step {count}; "
+                "the folder is damaged, start again with --force."
+            )
+        text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept)
+        write_atomically(self.path / STEPS, text.encode())
+
+    # -- checkpoint, model, summary ----------------------------------------------------------------
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Replaces the checkpoint; the steps it counts are on disk before it is."""
+        if self._steps is not None:
+            os.fsync(self._steps.fileno())
+        save_state(self.path / CHECKPOINT, "checkpoint", state)
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint, or None if the run was killed before its first.
+
+        Raises:
+            CheckpointError: if it is damaged or a pickle.
+        """
+        path = self.path / CHECKPOINT
+        return load_state(path, "checkpoint") if path.exists() else None
+
+    def save_summary(self, summary: Mapping[str, Any]) -> None:
+        """Marks the run as finished."""
+        self.close()
+        write_atomically(self.path / SUMMARY, as_json(dict(summary)))
+
+    def summary(self) -> dict[str, Any] | None:
+        """The summary of a finished run, else None."""
+        file = self.path / SUMMARY
+        if not file.is_file():
+            return None
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return found
+
+    def close(self) -> None:
+        """Closes ``steps.jsonl``."""
+        if self._steps is not None:
+            self._steps.close()
+            self._steps = None
+
+
+def unused(path: Path) -> Path:
+    """``path``, or the first of ``path-2``, ``path-3``, … that does not exist."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
+
+
+def latest(path: Path) -> Path:
+    """The last of ``path``, ``path-2``, … that exists, else ``path`` itself."""
+    candidate, number = path, 1
+    while (following := path.with_name(f"{path.name}-{number + 1}")).exists():
+        candidate, number = following, number + 1
+    return candidate

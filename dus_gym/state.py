@@ -1,0 +1,125 @@
+"""Nested state to one safetensors file and back. Loading never runs code.
+
+Tensors and arrays go into the file's tensor table, everything else into JSON in its header, so one atomic
+rename replaces a checkpoint whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dus_gym.errors import CheckpointError
+
+FORMAT = 1
+_TENSOR = "tensor:"
+_ARRAY = "array:"
+
+
+def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, torch.Tensor):
+        tensors[path] = value.detach().contiguous().cpu()
+        return _TENSOR + path
+    if isinstance(value, np.ndarray):
+        tensors[path] = torch.from_numpy(np.ascontiguousarray(value))
+        return _ARRAY + path
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"state keys must be strings; {path or 'the top level'} has {key!r}.")
+        return {key: _pack(child, f"{path}/{key}", tensors) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_pack(child, f"{path}/{i}", tensors) for i, child in enumerate(value)]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    if isinstance(value, dict):
+        return {key: _unpack(child, tensors) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_unpack(child, tensors) for child in value]
+    if isinstance(value, str) and value.startswith(_TENSOR):
+        return tensors[value.removeprefix(_TENSOR)]
+    if isinstance(value, str) and value.startswith(_ARRAY):
+        return tensors[value.removeprefix(_ARRAY)].numpy()
+    return value
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file that is either the old one or the new one, whatever happens in between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def save_state(path: Path, kind: str, state: Mapping[str, Any]) -> None:
+    """Writes a state.
+
+    Args:
+        path: the file; replaced atomically.
+        kind: what it is, such as ``"checkpoint"``; checked again when it is read.
+        state: nested dicts and lists with string keys; leaves are tensors, arrays and JSON values.
+    """
+    from safetensors.torch import save
+
+    tensors: dict[str, torch.Tensor] = {}
+    skeleton = _pack(state, "", tensors)
+    # Tensors may share memory (views of one another); safetensors wants each on its own.
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    header = {"format": str(FORMAT), "kind": kind, "state": json.dumps(skeleton, allow_nan=False)}
+    write_atomically(path, save(tensors, metadata=header))
+
+
+def load_state(path: Path, kind: str) -> dict[str, Any]:
+    """Reads what :func:`save_state` wrote.
+
+    Raises:
+        CheckpointError: if the file is missing, truncated, of another kind, of a newer format, or a
+            pickle (which is refused, not read: a pickle can run code).
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; give the path of a {kind} that this tool wrote.")
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:1] == b"\x80" or start == b"PK\x03\x04":
+        raise CheckpointError(
+            f"{path} is a pickle and is refused, because loading one can run code; "
+            f"give a {kind} in safetensors format that this tool wrote."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            # A name of a state is not a path of the file system: any file can be asked for any name.
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or not a {kind} ({error}); it can't be loaded.") from error
+    if header.get("kind") != kind:
+        raise CheckpointError(f"{path} holds {header.get('kind', 'something else')!r}, not a {kind}.")
+    if int(header["format"]) > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {header['format']}; this version reads up to {FORMAT}. Install a newer dus-gym."
+        )
+    try:
+        state: dict[str, Any] = _unpack(json.loads(header["state"]), tensors)
+    except (KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); it can't be loaded.") from error
+    return state

@@ -1,0 +1,324 @@
+"""A trainer that follows fitted learning curves instead of training: thousands of runs a minute.
+
+Each modality j has an exposure u_j that grows by ``(a_j / B)^γ_j`` an iteration, times the learning-rate
+schedule, so that the uniform split ends at u = 1. Its scores, accuracies and losses are piecewise linear in
+log u. The fused accuracy is a quadratic in the modalities' scores and in how unequal their exposures were.
+All of it is fitted to real runs of Digits, DigitsControl and Digits3 under constant splits
+(``traces.csv``, ``benchmarks/fit_fake.py``); the error of the fit, also on splits that change half-way,
+stands in ``fake_curves.json`` and in the documentation. On the Digits curves balancing wins, on the
+DigitsControl curves it loses.
+
+Other tasks borrow the curves of their ``regime``, with chance level moved to their number of classes.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from bisect import bisect_right
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dus_gym.config import RunConfig
+from dus_gym.data.tasks import Task
+from dus_gym.errors import ConfigError
+from dus_gym.methods.base import Method
+from dus_gym.records import Evaluation, Figures, Interval, Probe, Progress, Scores
+from dus_gym.seeding import RunSeeds
+
+CURVES = ("train_score", "train_accuracy", "val_score", "val_accuracy", "val_loss", "test_accuracy")
+PREDICTORS = ("concat", "sum", "entropy")
+MILESTONE, DROP = 0.7, 0.1
+CHANCE = 0.1
+"""Chance level of the ten digit classes that the curves were fitted on."""
+
+
+@dataclass(frozen=True)
+class FittedCurves:
+    """One regime under one ``loss_norm``."""
+
+    gamma: list[float]
+    """How strongly the batch size acts on each modality's exposure."""
+    log_knots: list[float]
+    """Where the curves bend, in log u."""
+    curves: list[list[list[float]]]
+    """``[knot][modality]`` to the values of :data:`CURVES`."""
+    fused: npt.NDArray[np.float64]
+    """Coefficients ``(features, 6)``: validation accuracy of the three predictors, then test accuracy."""
+    map: tuple[float, float]
+    """Mean average precision as a line in accuracy."""
+    macro_f1: tuple[float, float]
+    """Macro-F1 as a line in accuracy."""
+    run_noise: float
+    """Standard deviation between runs of the fused test accuracy."""
+    validation_noise: float
+    """The same on the (smaller) validation split."""
+    step_noise: float
+    """Standard deviation of one epoch's training score."""
+
+
+@lru_cache(maxsize=8)
+def fitted(regime: str, loss_norm: str) -> FittedCurves:
+    """The curves in ``fake_curves.json``."""
+    table = json.loads(files("dus_gym.envs").joinpath("fake_curves.json").read_text(encoding="utf-8"))
+    found = table[regime][loss_norm]
+    by_curve = found["curves"]
+    knots, m = len(found["log_knots"]), len(found["gamma"])
+    return FittedCurves(
+        gamma=found["gamma"],
+        log_knots=found["log_knots"],
+        curves=[[[by_curve[name][j][i] for name in CURVES] for j in range(m)] for i in range(knots)],
+        fused=np.array(found["fused"]),
+        map=tuple(found["map"]),
+        macro_f1=tuple(found["macro_f1"]),
+        run_noise=found["run_noise"],
+        validation_noise=found["validation_noise"],
+        step_noise=found["step_noise"],
+    )
+
+
+def features(scores: list[float], accuracies: list[float], clock: float, tilts: list[float]) -> list[float]:
+    """What the fused accuracy is regressed on.
+
+    Args:
+        scores: training score of each modality.
+        accuracies: accuracy of each modality on the split in question.
+        clock: how much of the schedule has passed, in [0, 1].
+        tilts: log of each modality's samples over what the uniform split would have given it.
+    """
+    found = [1.0, *accuracies, *scores]
+    for i, score in enumerate(scores):
+        found += [score * other for other in scores[i:]]
+    # What an unequal split costs in the middle of a run it need not cost at the end, so each term comes
+    # with the clock and with its square.
+    for t in tilts:
+        once, twice = clock * t, clock * clock * t
+        found += (once, once * t, twice, twice * t)
+    return found
+
+
+class FakeTrainer:
+    """A :class:`~dus_gym.records.TrainingRun` that trains nothing.
+
+    Args:
+        task: gives modalities, classes, epochs, batch and the regime.
+        method: only its heads and predictor matter: the curves are the baseline's.
+        config: ``pairing``, ``update``, ``device`` and ``amp`` change nothing here.
+        seeds: the noise comes from here.
+    """
+
+    kind = "fake"
+    data_kind = "mock"
+    has_validation = True
+
+    def __init__(self, task: Task, method: type[Method], config: RunConfig, seeds: RunSeeds) -> None:
+        m = len(task.modalities)
+        self.modalities = task.modalities
+        self.epochs = config.epochs if config.epochs is not None else task.epochs
+        self.config = config
+        self.base_batch = task.batch if config.total_batch is None else max(1, config.total_batch // m)
+        self.iterations_per_epoch = config.iterations or max(1, task.train_size // self.base_batch)
+        self.trains_fused = "fused" in method.heads and config.pairing == "prefix"
+        own = method.own_predictor if config.predict_with == "method" else config.predict_with
+        self._own = PREDICTORS.index("sum" if own == "concat" and not self.trains_fused else own)
+        self._fit = fitted(task.regime, config.loss_norm)
+        if len(self._fit.gamma) != m:
+            raise ConfigError(f"task={task.name!r} has {m} modalities and its regime {task.regime!r} has not.")
+        self._train_size = task.train_size
+        self._stretch = (1.0 - 1.0 / task.num_classes) / (1.0 - CHANCE)
+        self._floor = 1.0 / task.num_classes
+        self._milestone = math.ceil(MILESTONE * self.epochs) * self.iterations_per_epoch
+        iterations = self.epochs * self.iterations_per_epoch
+        self._length = self._milestone + DROP * (iterations - self._milestone)
+        self._rng = seeds.generator("fake/steps")
+        start = seeds.generator("fake/run")
+        # What differs between runs: the pace of each modality, and how lucky its splits are.
+        self._pace: list[float] = np.exp(0.08 * start.standard_normal(m)).tolist()
+        self._luck: npt.NDArray[np.float64] = np.concatenate(
+            [
+                self._fit.validation_noise * (start.standard_normal() + 0.3 * start.standard_normal(3)),
+                self._fit.run_noise * (start.standard_normal() + 0.3 * start.standard_normal(3)),
+            ]
+        )
+        self._accuracy_luck: list[float] = (self._fit.validation_noise * start.standard_normal(m)).tolist()
+        self._exposure = [0.0] * m
+        self._samples_seen = [0.0] * m
+        self._clock = 0.0
+        self.progress = Progress(samples=[0] * m, coverage=[0.0] * m)
+        self.validation: Figures | None = None
+        self._reached: list[list[float]] = []
+        self._epoch_scores = [0.0] * m
+        self._epoch_samples = [0] * m
+        self._best: dict[str, Any] | None = None
+
+    # -- what the environment calls ----------------------------------------------------------------
+
+    def probe(self) -> Probe:
+        """Figures of an untrained network."""
+        m = len(self.modalities)
+        fused = self._named([self._floor] * 3)
+        figures = Figures([self._floor] * m, [self._floor] * m, [-math.log(self._floor)] * m, fused)
+        return Probe(figures, copy.deepcopy(figures))
+
+    def train(self, sizes: list[int], iterations: int) -> Interval:
+        """Moves along the curves."""
+        progress, m, per_epoch = self.progress, len(sizes), self.iterations_per_epoch
+        left = min(iterations, self.epochs * per_epoch - progress.iterations)
+        if left <= 0:
+            raise ConfigError("this run has ended: all its epochs are trained; start a new one.")
+        total = left
+        rows: list[tuple[list[float], int]] = []
+        sums, hits = [0.0] * m, [0.0] * m
+        while left > 0:
+            count = min(left, per_epoch - progress.iterations % per_epoch)
+            scores, accuracies = self._advance(sizes, count)
+            rows.append((scores, count))
+            for j in range(m):
+                sums[j] += scores[j] * count
+                hits[j] += accuracies[j] * count
+                drawn = sizes[j] * count
+                progress.samples[j] += drawn
+                self._epoch_scores[j] += scores[j] * drawn
+                self._epoch_samples[j] += drawn
+            progress.iterations += count
+            left -= count
+            if progress.iterations % per_epoch == 0:
+                self._end_epoch()
+        # A fake run draws no sample; this is what drawing with replacement would have covered.
+        progress.coverage = [1.0 - math.exp(-n / self._train_size) for n in progress.samples]
+        means = [s / total for s in sums]
+        right = [h / total for h in hits]
+        return Interval(
+            iteration_scores=rows,
+            sizes=list(sizes),
+            scores=means,
+            accuracies=right,
+            # A fused prediction is about as good in training as its best modality: no curve was fitted for it.
+            fused_accuracy=max(right),
+            loss=-sum(math.log(s) for s in means),
+            diverged=False,
+        )
+
+    def evaluate(self) -> Evaluation:
+        """Test figures from the curves."""
+        reached = self._best["reached"] if self._best is not None else self._reached
+        fused = self._named(self._fused_accuracies(reached, test=True))
+
+        def scores(accuracy: float) -> Scores:
+            (a, b), (c, d) = self._fit.map, self._fit.macro_f1
+            return Scores(accuracy, self._clip(a + b * accuracy), self._clip(c + d * accuracy))
+
+        return Evaluation(
+            modalities={n: scores(self._clip(v)) for n, v in zip(self.modalities, reached[2], strict=True)},
+            fused={name: None if v is None else scores(v) for name, v in fused.items()},
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        """Exposures, counters, generator and selection."""
+        return {
+            "rng": self._rng.bit_generator.state,
+            "exposure": list(self._exposure),
+            "samples_seen": list(self._samples_seen),
+            "clock": self._clock,
+            "progress": asdict(self.progress),
+            "validation": None if self.validation is None else asdict(self.validation),
+            "reached": copy.deepcopy(self._reached),
+            "epoch_scores": list(self._epoch_scores),
+            "epoch_samples": list(self._epoch_samples),
+            "best": copy.deepcopy(self._best),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Puts a snapshot of the same task, settings and seed back."""
+        state = copy.deepcopy(state)
+        self._rng.bit_generator.state = state["rng"]
+        self._exposure, self._samples_seen = state["exposure"], state["samples_seen"]
+        self._clock = state["clock"]
+        self.progress = Progress(**state["progress"])
+        self.validation = None if state["validation"] is None else Figures(**state["validation"])
+        self._reached = state["reached"]
+        self._epoch_scores, self._epoch_samples = state["epoch_scores"], state["epoch_samples"]
+        self._best = state["best"]
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _advance(self, sizes: list[int], count: int) -> tuple[list[float], list[float]]:
+        """``count`` iterations inside one epoch: training scores and accuracies."""
+        start = self.progress.iterations
+        full = max(0, min(count, self._milestone - start))
+        step = (full + DROP * (count - full)) / self._length
+        self._clock += step
+        fit, base = self._fit, self.base_batch
+        noise = (fit.step_noise * self._rng.standard_normal(len(sizes))).tolist()
+        values = []
+        for j, size in enumerate(sizes):
+            fraction = size / base
+            self._exposure[j] += step * fraction ** fit.gamma[j] * self._pace[j]
+            self._samples_seen[j] += step * fraction
+            values.append(self._read(j, math.log(self._exposure[j])))
+        scores = [self._clip(v[0] + e) for v, e in zip(values, noise, strict=True)]
+        if (start + count) % self.iterations_per_epoch == 0:
+            epoch = self.progress.epoch + 1
+            if epoch % self.config.eval_every == 0 or epoch == self.epochs:
+                self._validate(values)
+        return scores, [self._clip(v[1]) for v in values]
+
+    def _read(self, j: int, log_u: float) -> list[float]:
+        """The values of :data:`CURVES` for modality j at exposure u."""
+        knots = self._fit.log_knots
+        i = min(max(bisect_right(knots, log_u) - 1, 0), len(knots) - 2)
+        w = min(1.0, max(0.0, (log_u - knots[i]) / (knots[i + 1] - knots[i])))
+        low, high = self._fit.curves[i][j], self._fit.curves[i + 1][j]
+        return [a + w * (b - a) for a, b in zip(low, high, strict=True)]
+
+    def _validate(self, values: list[list[float]]) -> None:
+        clock, luck = self._clock, self._accuracy_luck
+        tilts = [math.log(max(n, 1e-6) / clock) for n in self._samples_seen]
+        self._reached = [[v[0] for v in values], [v[3] for v in values], [v[5] for v in values], [clock], tilts]
+        self.validation = Figures(
+            scores=[self._clip(v[2]) for v in values],
+            accuracies=[self._clip(v[3] + clock * e) for v, e in zip(values, luck, strict=True)],
+            losses=[max(0.0, v[4]) for v in values],
+            fused=self._named(self._fused_accuracies(self._reached, test=False)),
+        )
+
+    def _fused_accuracies(self, reached: list[list[float]], *, test: bool) -> list[float]:
+        """Accuracy of the three predictors at a point of the run, on the validation or the test split."""
+        scores, validation, testing, (clock,), tilts = reached
+        row = features(scores, testing if test else validation, clock, tilts)
+        columns = slice(3, 6) if test else slice(0, 3)
+        fused: list[float] = (np.array(row) @ self._fit.fused[:, columns] + clock * self._luck[columns]).tolist()
+        return [self._clip(value) for value in fused]
+
+    def _clip(self, value: float) -> float:
+        """From the fitted ten classes to this task's chance level, inside [chance, 1]."""
+        return min(1.0, max(self._floor, self._floor + (value - CHANCE) * self._stretch))
+
+    def _named(self, fused: list[float]) -> dict[str, float | None]:
+        concat, total, entropy = fused
+        return {
+            "method": fused[self._own],
+            "concat": concat if self.trains_fused else None,
+            "sum": total,
+            "entropy": entropy,
+        }
+
+    def _end_epoch(self) -> None:
+        progress = self.progress
+        progress.epoch += 1
+        progress.scores = [s / n for s, n in zip(self._epoch_scores, self._epoch_samples, strict=True)]
+        progress.gaps.append(max(progress.scores) - min(progress.scores))
+        m = len(self.modalities)
+        self._epoch_scores, self._epoch_samples = [0.0] * m, [0] * m
+        evaluated = progress.epoch % self.config.eval_every == 0 or progress.epoch == self.epochs
+        if self.config.select == "last" or not evaluated:
+            return
+        value = self._fused_accuracies(self._reached, test=self.config.select == "best_test")[self._own]
+        if self._best is None or value > self._best["value"]:
+            self._best = {"value": value, "epoch": progress.epoch, "reached": copy.deepcopy(self._reached)}

@@ -1,0 +1,23 @@
+"""The table of registered ids. Plain strings: importing it loads no framework but Gymnasium itself."""
+
+from __future__ import annotations
+
+from gymnasium.envs.registration import register, registry
+
+from dus_gym.data.tasks import TASKS
+
+FAKE_ID = "DUS-Fake-v0"
+
+
+def ids() -> dict[str, str]:
+    """Registered id to the name of its task."""
+    return {FAKE_ID: "Digits"} | {f"DUS-{name}-v0": name for name in TASKS}
+
+
+def register_ids() -> None:
+    """Registers every id once; a second call changes nothing."""
+    for env_id, task in ids().items():
+        if env_id in registry:
+            continue
+        kwargs = {"task": task} | ({"trainer": "fake"} if env_id == FAKE_ID else {})
+        register(id=env_id, entry_point="dus_gym.envs.dus_env:DUSEnv", kwargs=kwargs)

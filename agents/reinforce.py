@@ -207,7 +207,7 @@ class Reinforce(Agent):
             total = self.concentration(logits).sum()
             gradient: Vector = (-log_mean - entropy) / total * self.concentration.slope(logits)
             return gradient
-        return -mean * (log_mean + entropy)
+        return np.asarray(-mean * (log_mean + entropy))
 
     def ascent(self, pending: Pending, reward: float) -> Vector:
         """The direction in logits, ``(m,)``, that this reward asks for."""

@@ -81,14 +81,14 @@ def fit(traces: Traces) -> tuple[dict[str, Any], dict[str, float]]:
     gammas: list[float] = []
     log_u: list[Vector] = []
     for j in range(m):
-        errors = {}
+        errors: dict[float, float] = {}
         for gamma in np.linspace(-0.2, 1.2, 29):
             x = np.log(traces.exposure(j, gamma))
             errors[float(gamma)] = sum(
-                np.mean((hats(x) @ fit_curve(x[train], y[train]) - y)[train] ** 2)
+                float(np.mean((hats(x) @ fit_curve(x[train], y[train]) - y)[train] ** 2))
                 for y in (traces.column(f"train_score_{j}"), traces.column(f"val_score_{j}"))
             )
-        gammas.append(round(min(errors, key=lambda g: errors[g]), 3))
+        gammas.append(round(min(errors.items(), key=lambda item: item[1])[0], 3))
         log_u.append(np.log(traces.exposure(j, gammas[j])))
     curves: dict[str, list[list[float]]] = {}
     read: dict[str, Vector] = {}

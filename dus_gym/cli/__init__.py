@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -54,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Asked for something that can't be: a name, a value, a folder, files that are not there.
         print(f"dus: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read our output has stopped (`dus envs | head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except (DusError, OSError) as error:
         print(f"dus: {error}", file=sys.stderr)
         sys.exit(1)

@@ -24,6 +24,8 @@ REFERENCE = "uniform"
 DEFAULT_AGENTS = "uniform,heuristic,score,reinforce"
 RESULT = "comparison.json"
 METRICS = ("accuracy", "map", "macro_f1")
+AGENTS_OWN = ("action_mode", "interval")
+"""Settings that follow from the agent, so that they differ within one comparison."""
 
 
 @dataclass(frozen=True)
@@ -134,5 +136,6 @@ def compare(
         "trainer": one["trainer"],
         "data_kind": one["data_kind"],
         "select": one["select"],
+        "settings": {key: value for key, value in one["settings"].items() if key not in AGENTS_OWN},
         "agents": agents,
     }

@@ -14,7 +14,7 @@ import dus_gym  # noqa: F401 - registers the ids
 from dus_gym.agents import make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.agents.loop import run_episode
-from dus_gym.cli.options import check_env, jsonable, run_settings
+from dus_gym.cli.options import changed, check_env, jsonable, run_settings
 from dus_gym.config import RunConfig
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError
@@ -178,6 +178,7 @@ def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, seconds
         "modalities": modalities,
         "gap": sum(progress.gaps) / len(progress.gaps) if progress.gaps else 0.0,
         "diverged": core.diverged,
+        "settings": jsonable(changed(core.config)) | {"action_mode": core.allocation.mode},
         "select": core.config.select,
         "epochs": run.epochs,
         "total_batch": core.allocation.total_batch,

@@ -74,9 +74,7 @@ def word_after(words: Sequence[str], flag: str, default: str) -> str:
     return default
 
 
-def with_options(
-    base: type[T], method: str, agent: str | None = None, *, config: type[RunConfig] = RunConfig
-) -> type[T]:
+def with_options(base: type[T], method: str, agent: str | None = None) -> type[T]:
     """``base`` plus the run's settings, and the options of the named method and agent.
 
     Raises:
@@ -84,17 +82,15 @@ def with_options(
     """
     prefixless = tyro.conf.arg(prefix_name=False, name="")
     fields: list[tuple[str, Any, Any]] = [
-        ("run", Annotated[config, prefixless], dataclasses.field(default_factory=config))
+        ("run", Annotated[RunConfig, prefixless], dataclasses.field(default_factory=RunConfig))
     ]
-    method_options = method_class(method).options_type
-    if dataclasses.fields(method_options):
-        named = Annotated[method_options, tyro.conf.arg(name="method")]
-        fields.append(("method_options", named, dataclasses.field(default_factory=method_options)))
+    tables: dict[str, type[Any]] = {"method": method_class(method).options_type}
     if agent is not None:
-        agent_options = agent_class(agent).options_type
-        if dataclasses.fields(agent_options):
-            named = Annotated[agent_options, tyro.conf.arg(name="agent")]
-            fields.append(("agent_options", named, dataclasses.field(default_factory=agent_options)))
+        tables["agent"] = agent_class(agent).options_type
+    for name, options in tables.items():
+        if dataclasses.fields(options):
+            named: Any = Annotated[options, tyro.conf.arg(name=name)]
+            fields.append((f"{name}_options", named, dataclasses.field(default_factory=options)))
     return dataclasses.make_dataclass(base.__name__, fields, bases=(base,), frozen=True)
 
 

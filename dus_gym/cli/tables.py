@@ -13,6 +13,7 @@ from rich.table import Table
 
 from dus_gym.cli.experiment import OnStep
 from dus_gym.envs.dus_env import DUSEnv
+from dus_gym.records import FUSED_PREDICTORS
 
 
 def percent(value: float | None) -> str:
@@ -73,7 +74,8 @@ def run_table(console: Console, summary: dict[str, Any]) -> None:
     console.print(
         f"[bold]{summary['env']}[/]  {summary['method']} under {summary['agent']}, seed {summary['seed']}  "
         f"(trainer {summary['trainer']}, data {summary['data_kind']}, B = {summary['base_batch']}, "
-        f"N_B = {summary['total_batch']}, {summary['epochs']} epochs, model: {selection(summary['select'])})"
+        f"N_B = {summary['total_batch']}, {summary['epochs']} epochs, model: {selection(summary['select'])}"
+        f"{_said(summary['settings'])})"
     )
     if summary["diverged"]:
         console.print("[bold red]The run diverged: a training loss was not finite.[/]")
@@ -102,33 +104,41 @@ def selection(select: str) -> str:
     }[select]
 
 
+def _said(settings: dict[str, Any]) -> str:
+    """Settings that are not the defaults, where the rest of the line does not name them."""
+    named = ("select", "epochs", "total_batch", "action_mode")
+    return "".join(f", {key} {value}" for key, value in settings.items() if key not in named)
+
+
+def _against_uniform(figures: dict[str, Any] | None, against: dict[str, Any] | None, *, reference: bool) -> str:
+    """Mean ± deviation, and below it the paired difference to uniform."""
+    if figures is None or against is None:
+        return "–"
+    std, p = figures["accuracy"]["std"], against["p"]
+    text = percent(figures["accuracy"]["mean"]) + ("" if std is None else f" ±{100.0 * std:.1f}")
+    if reference:
+        return text
+    return f"{text}\n{against['points']:+.1f}" + ("" if p is None else f" ({p:.3f})")
+
+
 def comparison_table(console: Console, result: dict[str, Any], baseline: str = "uniform") -> None:
     """The result of a comparison: means, deviations, and paired differences to uniform."""
     n = len(result["seeds"])
     console.print(
         f"[bold]{result['env']}[/]  {result['method']}, {n} seed{'s' if n > 1 else ''}  (trainer {result['trainer']}, "
-        f"data {result['data_kind']}, model: {selection(result['select'])})"
+        f"data {result['data_kind']}, model: {selection(result['select'])}{_said(result['settings'])})"
     )
     table = Table(box=None, header_style="bold")
-    predictors = ("method", "concat", "sum", "entropy")
-    table.add_column("test accuracy, %")
-    for predictor in predictors:
-        table.add_column(predictor, justify="right")
-        table.add_column("Δ points (p)", justify="right")
-    table.add_column("gap", justify="right")
-    table.add_column("samples", justify="right")
+    table.add_column("test accuracy, %\nΔ points (p)", overflow="fold")
+    for predictor in FUSED_PREDICTORS:
+        table.add_column(predictor, justify="right", no_wrap=True)
+    table.add_column("gap", justify="right", no_wrap=True)
+    table.add_column("samples", justify="right", no_wrap=True)
     for name, row in result["agents"].items():
-        cells: list[str] = []
-        for predictor in predictors:
-            figures = row["fused"][predictor]
-            if figures is None:
-                cells += ["–", ""]
-                continue
-            std = figures["accuracy"]["std"]
-            cells.append(percent(figures["accuracy"]["mean"]) + ("" if std is None else f" ± {100.0 * std:.1f}"))
-            against = row["vs_uniform"][predictor]
-            p = against["p"]
-            cells.append("" if name == baseline else f"{against['points']:+.1f}" + ("" if p is None else f" ({p:.3f})"))
+        cells = [
+            _against_uniform(row["fused"][predictor], row["vs_uniform"][predictor], reference=name == baseline)
+            for predictor in FUSED_PREDICTORS
+        ]
         table.add_row(name, *cells, f"{row['gap']['mean']:.3f}", f"{row['samples']:.0f}")
     console.print(table)
     if n == 1:

@@ -6,6 +6,7 @@ split, another noise and another start.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -29,7 +30,7 @@ def digits() -> tuple[Array, npt.NDArray[np.int64]]:
 
 def _view(name: str, images: Array) -> Array:
     """One view of all images, ``(1797, d)``."""
-    flat = {
+    flat: dict[str, Callable[[], Array]] = {
         "pixels": lambda: images.reshape(len(images), -1),
         "columns": lambda: images.sum(axis=1),
         "rows": lambda: images.sum(axis=2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -23,7 +24,7 @@ from dus_gym.report.picture import draw_run
 from dus_gym.runs import MODEL, PICTURE, RunFolder
 from dus_gym.state import save_state
 
-CHECKPOINT_SECONDS = 10.0
+CHECKPOINT_SECONDS = float(os.environ.get("DUS_CHECKPOINT_SECONDS", "10"))
 """A killed run loses at most about this much work."""
 
 

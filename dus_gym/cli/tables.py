@@ -118,7 +118,7 @@ def _against_uniform(figures: dict[str, Any] | None, against: dict[str, Any] | N
     text = percent(figures["accuracy"]["mean"]) + ("" if std is None else f" ±{100.0 * std:.1f}")
     if reference:
         return text
-    return f"{text}\n{against['points']:+.1f}" + ("" if p is None else f" ({p:.3f})")
+    return f"{text}\n{against['points']:+.1f}" + ("" if p is None else f" ({p:.3f})".replace("(0.", "(."))
 
 
 def comparison_table(console: Console, result: dict[str, Any], baseline: str = "uniform") -> None:
@@ -128,8 +128,8 @@ def comparison_table(console: Console, result: dict[str, Any], baseline: str = "
         f"[bold]{result['env']}[/]  {result['method']}, {n} seed{'s' if n > 1 else ''}  (trainer {result['trainer']}, "
         f"data {result['data_kind']}, model: {selection(result['select'])}{_said(result['settings'])})"
     )
-    table = Table(box=None, header_style="bold")
-    table.add_column("test accuracy, %\nΔ points (p)", overflow="fold")
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("accuracy, %\n Δ points (p)", overflow="fold", min_width=13)
     for predictor in FUSED_PREDICTORS:
         table.add_column(predictor, justify="right", no_wrap=True)
     table.add_column("gap", justify="right", no_wrap=True)
@@ -139,7 +139,7 @@ def comparison_table(console: Console, result: dict[str, Any], baseline: str = "
             _against_uniform(row["fused"][predictor], row["vs_uniform"][predictor], reference=name == baseline)
             for predictor in FUSED_PREDICTORS
         ]
-        table.add_row(name, *cells, f"{row['gap']['mean']:.3f}", f"{row['samples']:.0f}")
+        table.add_row(name, *cells, f"{row['gap']['mean']:.3f}", f"{row['samples'] / 1000:.1f}k")
     console.print(table)
     if n == 1:
         console.print("One seed: no deviation and no p-value can be given.")

@@ -1,0 +1,287 @@
+"""The command line as a user types it."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from dus_gym.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+DUS = (sys.executable, "-c", "from dus_gym.cli import main; main()")
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def dus(*words, cwd, check=None):
+    """Runs the command in this process: importing PyTorch anew for every test would take most of the suite."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(word) for word in words])
+        except SystemExit as exit:
+            code = exit.code or 0
+    if check is not None:
+        assert code == check, err.getvalue() + out.getvalue()
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def without_seconds(summary):
+    return {key: value for key, value in summary.items() if key != "seconds"}
+
+
+def train(*words, cwd):
+    done = dus("train", *words, "--quiet", "--json", cwd=cwd, check=0)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def test_help_lists_the_commands_and_every_option(tmp_path):
+    assert "compare" in dus("--help", cwd=tmp_path, check=0).stdout
+    text = dus("train", "--help", "--agent", "score", "--method", "mla", cwd=tmp_path, check=0).stdout
+    for word in ("--loss-norm", "--agent.rule", "--method.projection", "--min-fraction", "--resume", "--data-root"):
+        assert word in text
+    assert "--agent.policy" not in text
+
+
+def test_envs_lists_every_id(tmp_path):
+    found = json.loads(dus("envs", "--json", cwd=tmp_path, check=0).stdout.splitlines()[-1])["envs"]
+    assert {"DUS-Fake-v0", "DUS-Digits-v0", "DUS-NVGesture-v0"} <= {row["env"] for row in found}
+    assert all("DUS-" in line or line.startswith("    ") for line in dus("envs", cwd=tmp_path).stdout.splitlines())
+
+
+def test_the_command_works_in_a_process_of_its_own(tmp_path):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    words = ("train", "DUS-Fake-v0", "--out", "run", "--quiet", "--json")
+    done = subprocess.run([*DUS, *words], capture_output=True, text=True, cwd=tmp_path, env=environment, check=True)
+    assert json.loads(done.stdout) == json.loads((tmp_path / "run/summary.json").read_text())
+    assert done.stderr == ""
+    # Whoever reads our output may stop reading.
+    piped = subprocess.run(
+        f"{sys.executable} -c 'from dus_gym.cli import main; main()' envs | head -1",
+        shell=True, capture_output=True, text=True, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert piped.stderr == ""
+
+
+def test_train_writes_the_run_and_prints_its_summary(tmp_path):
+    done = dus("train", "DUS-Digits-v0", "--epochs", 4, "--out", "run", "--json", cwd=tmp_path, check=0)
+    lines = done.stdout.splitlines()
+    assert any("fused, entropy" in line for line in lines)
+    summary = json.loads(lines[-1])
+    assert set(summary) >= {
+        "env", "agent", "method", "seed", "trainer", "data_kind", "fused", "modalities", "gap", "iterations",
+        "samples", "seconds",
+    }  # fmt: skip
+    assert set(summary["fused"]) == {"method", "concat", "sum", "entropy"}
+    assert set(summary["fused"]["sum"]) == {"accuracy", "map", "macro_f1"}
+    assert set(summary["modalities"]["pixels"]) >= {"accuracy", "map", "macro_f1", "samples", "score"}
+    assert (summary["trainer"], summary["data_kind"]) == ("real", "real")
+    assert (summary["iterations"], summary["samples"]) == (24, 24 * 128)
+    assert sum(m["samples"] for m in summary["modalities"].values()) == summary["samples"]
+    run = tmp_path / "run"
+    assert json.loads((run / "summary.json").read_text()) == summary
+    steps = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
+    assert [step["epoch"] for step in steps] == [1, 2, 3, 4]
+    assert (run / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert {"config.json", "checkpoint.safetensors", "model.safetensors"} <= {p.name for p in run.iterdir()}
+
+
+def test_the_same_command_gives_the_same_summary_and_another_seed_another(tmp_path):
+    words = ("DUS-Digits-v0", "--epochs", 5, "--agent.preset", "tuned")
+    one = train(*words, "--out", "a", cwd=tmp_path)
+    assert without_seconds(train(*words, "--out", "b", cwd=tmp_path)) == without_seconds(one)
+    assert without_seconds(train(*words, "--out", "c", "--seed", 1, cwd=tmp_path)) != without_seconds(one)
+    assert [json.loads(x) for x in (tmp_path / "a/steps.jsonl").open()] == [
+        json.loads(x) for x in (tmp_path / "b/steps.jsonl").open()
+    ]
+
+
+@pytest.mark.parametrize("method", ["baseline", "mla"])
+@pytest.mark.parametrize("agent", ["uniform", "heuristic", "score", "reinforce"])
+def test_every_agent_trains_every_method(tmp_path, agent, method):
+    words = ("DUS-Digits3-v0", "--agent", agent, "--method", method, "--epochs", 2, "--out", "run")
+    summary = train(*words, cwd=tmp_path)
+    assert (summary["agent"], summary["method"]) == (agent, method)
+    assert (summary["fused"]["concat"] is None) == (method == "mla")
+
+
+def test_a_fake_run_says_so_everywhere(tmp_path):
+    done = dus("train", "DUS-KineticsSounds-v0", "--trainer", "fake", "--out", "run", "--json", cwd=tmp_path, check=0)
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["trainer"], summary["data_kind"]) == ("fake", "mock")
+    assert "trainer fake" in done.stdout
+    assert not (tmp_path / "run/model.safetensors").exists()
+
+
+def test_a_comparison_has_the_promised_shape(tmp_path):
+    done = dus(
+        "compare", "DUS-Digits-v0", "--agents", "heuristic,reinforce:policy=literal", "--seeds", "3,1",
+        "--epochs", 3, "--out", "c", "--json", cwd=tmp_path, check=0,
+    )  # fmt: skip
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert set(result) >= {"env", "method", "seeds", "agents"}
+    assert result["seeds"] == [3, 1]
+    assert list(result["agents"]) == ["uniform", "heuristic", "reinforce:policy=literal"]
+    for row in result["agents"].values():
+        assert set(row) >= {"fused", "gap", "samples", "iterations", "vs_uniform"}
+        assert set(row["fused"]) == set(row["vs_uniform"]) == {"method", "concat", "sum", "entropy"}
+        assert set(row["fused"]["sum"]) == {"accuracy", "map", "macro_f1"}
+        assert set(row["fused"]["sum"]["map"]) == {"mean", "std"}
+        assert set(row["vs_uniform"]["sum"]) == {"points", "p"}
+    runs = [json.loads((tmp_path / f"c/heuristic/seed{s}/summary.json").read_text()) for s in (3, 1)]
+    base = [json.loads((tmp_path / f"c/uniform/seed{s}/summary.json").read_text()) for s in (3, 1)]
+    points = [
+        100 * (a["fused"]["sum"]["accuracy"] - b["fused"]["sum"]["accuracy"]) for a, b in zip(runs, base, strict=True)
+    ]
+    assert result["agents"]["heuristic"]["vs_uniform"]["sum"]["points"] == pytest.approx(sum(points) / 2)
+    # A finished comparison is not run again.
+    again = dus(
+        "compare", "DUS-Digits-v0", "--agents", "heuristic,reinforce:policy=literal", "--seeds", "3,1",
+        "--epochs", 3, "--out", "c", "--json", "--quiet", "--resume", cwd=tmp_path, check=0,
+    )  # fmt: skip
+    assert json.loads(again.stdout) == result
+
+
+def test_one_seed_gives_no_p_value_and_says_so(tmp_path):
+    done = dus("compare", "DUS-Fake-v0", "--agents", "score", "--seeds", 1, "--json", cwd=tmp_path, check=0)
+    assert "no p-value" in done.stdout.lower()
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["agents"]["score"]["vs_uniform"]["sum"]["p"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("train", "DUS-Digit-v0"), "DUS-Digits-v0"),
+        (("train", "DUS-Digits-v0", "--agent", "reinforc"), "reinforce"),
+        (("train", "DUS-Digits-v0", "--method", "basline"), "baseline"),
+        (("trian", "DUS-Digits-v0"), "train"),
+        (("train", "DUS-CREMAD-v0"), "--trainer fake"),
+        (("train", "DUS-Digits-v0", "--epochs", "0"), "epochs=0"),
+        (("train", "DUS-Digits-v0", "--epochs=-3"), "epochs=-3"),
+        (("train", "DUS-Digits-v0", "--total-batch", "3"), "total_batch=3"),
+        (("train", "DUS-Digits-v0", "--loss-norm", "sum"), "loss_norm='sum'"),
+        (("train", "DUS-Digits-v0", "--agent.policy", "litral"), "literal"),
+        (("train", "DUS-Digits-v0", "--action-mode", "fractions"), "action_mode"),
+        (("train", "DUS-Digits-v0", "--device", "cuda:99"), "cuda:99"),
+        (("train", "DUS-Digits-v0", "--resume"), "no run to resume"),
+        (("compare", "DUS-Digits-v0", "--seeds", "1,1"), "may be named once"),
+        (("compare", "DUS-Digits-v0", "--seeds", "many"), "many"),
+        (("compare", "DUS-Digits-v0", "--agents", "score:rule"), "option=value"),
+    ],
+)
+def test_what_can_not_be_exits_with_2_names_the_fix_and_writes_nothing(tmp_path, words, named):
+    done = dus(*words, cwd=tmp_path, check=2)
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_another_run_is_never_overwritten_without_force(tmp_path):
+    first = train("DUS-Fake-v0", "--out", "run", cwd=tmp_path)
+    done = dus("train", "DUS-Fake-v0", "--seed", 1, "--out", "run", cwd=tmp_path, check=2)
+    assert "--force" in done.stderr
+    assert json.loads((tmp_path / "run/summary.json").read_text()) == first
+    assert train("DUS-Fake-v0", "--seed", 1, "--out", "run", "--force", cwd=tmp_path)["seed"] == 1
+
+
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.tex").write_text("years of work")
+    for words in (("train", "DUS-Fake-v0"), ("compare", "DUS-Fake-v0")):
+        done = dus(*words, "--out", "thesis", "--force", cwd=tmp_path, check=2)
+        assert "holds no" in done.stderr
+    assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
+
+
+def test_resuming_another_run_names_the_difference(tmp_path):
+    train("DUS-Fake-v0", "--out", "run", cwd=tmp_path)
+    done = dus("train", "DUS-Fake-v0", "--seed", 1, "--out", "run", "--resume", cwd=tmp_path, check=2)
+    assert "seed: 0 there, 1 asked" in done.stderr
+
+
+def test_resuming_a_finished_run_prints_it_again(tmp_path):
+    first = train("DUS-Fake-v0", "--out", "run", cwd=tmp_path)
+    assert train("DUS-Fake-v0", "--out", "run", "--resume", cwd=tmp_path) == first
+
+
+def test_without_out_every_run_gets_its_own_folder(tmp_path):
+    for _ in range(2):
+        train("DUS-Fake-v0", "--agent", "uniform", cwd=tmp_path)
+    assert {p.name for p in (tmp_path / "runs/DUS-Fake-v0").iterdir()} == {
+        "uniform-baseline-seed0",
+        "uniform-baseline-seed0-2",
+    }
+
+
+@pytest.mark.parametrize("damage", ["truncated", "pickle", "other task"])
+def test_a_checkpoint_that_can_not_be_trusted_is_refused(tmp_path, damage):
+    words = ("DUS-Digits-v0", "--epochs", 3, "--out", "run")
+    train(*words, cwd=tmp_path)
+    checkpoint = tmp_path / "run/checkpoint.safetensors"
+    (tmp_path / "run/summary.json").unlink()
+    if damage == "truncated":
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    elif damage == "pickle":
+        import torch
+
+        torch.save({"x": 1}, checkpoint)
+    else:
+        train("DUS-DigitsControl-v0", "--epochs", 3, "--out", "other", cwd=tmp_path)
+        checkpoint.write_bytes((tmp_path / "other/checkpoint.safetensors").read_bytes())
+    done = dus("train", *words, "--resume", cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert {"truncated": "damaged", "pickle": "pickle", "other task": "task"}[damage] in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run/summary.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["baseline", "mla"])
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path, method, monkeypatch):
+    monkeypatch.setenv("DUS_CHECKPOINT_SECONDS", "0")
+    words = ("DUS-Digits-v0", "--method", method, "--agent.preset", "tuned", "--epochs", 60)
+    whole = train(*words, "--out", "whole", cwd=tmp_path)
+    command = [
+        sys.executable,
+        "-c",
+        "from dus_gym.cli import main; main()",
+        "train",
+        *map(str, words),
+        "--out",
+        "killed",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    steps = tmp_path / "killed/steps.jsonl"
+    kills = 0
+    for wanted in (5, 20, 45):
+        resume = ["--resume"] if steps.exists() else []
+        process = subprocess.Popen([*command, *resume], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if steps.exists() and len(steps.read_bytes().splitlines()) >= wanted:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+                break
+            time.sleep(0.002)
+    assert kills == 3
+    assert not (tmp_path / "killed/summary.json").exists()
+    resumed = train(*words, "--out", "killed", "--resume", cwd=tmp_path)
+    assert without_seconds(resumed) == without_seconds(whole)
+    assert steps.read_text() == (tmp_path / "whole/steps.jsonl").read_text()

@@ -186,7 +186,6 @@ class Trainer:
         if left <= 0:
             raise ConfigError("this run has ended: all its epochs are trained; start a new one.")
         with isolated_torch_rng(self._torch_rng):
-            self.model.train()
             while left > 0:
                 if self.progress.iterations % per_epoch == 0:
                     self._start_epoch()

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from torch import Tensor, nn
 
 from dus_gym.encoders.mlp import MLP
+from dus_gym.encoders.resnet import ResNet18
 from dus_gym.errors import unknown_name
 
 
@@ -21,7 +22,7 @@ class Encoder(Protocol):
         ...
 
 
-_BY_NAME: dict[str, Callable[[tuple[int, ...]], nn.Module]] = {"mlp": MLP}
+_BY_NAME: dict[str, Callable[[tuple[int, ...]], nn.Module]] = {"mlp": MLP, "resnet18": ResNet18}
 
 
 def build_encoder(name: str, input_shape: tuple[int, ...]) -> nn.Module:

@@ -1,0 +1,198 @@
+"""What the environment costs over a bare PyTorch loop that does the same steps.
+
+    python -m dus_gym.benchmarks.overhead          # about 5 minutes on one core
+
+One process, one thread, process time. Both sides train the same network from the same start with the same
+optimiser and the same batch sizes on in-memory tensors, and take turns; the table has the median over rounds of
+the ratio of one turn of each. The bare loop is the paper's baseline written by hand, nothing else: it keeps no
+score, no figure and no state. ``validated`` lets both sides look at the validation split after every epoch;
+``training alone`` lets neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import dus_gym  # noqa: F401 - registers the ids
+from dus_gym.agents import make_agent
+from dus_gym.agents.base import Agent
+from dus_gym.agents.loop import run_episode
+from dus_gym.data import tasks
+from dus_gym.data.dataset import TaskData, TensorSplit
+from dus_gym.envs.dus_env import DUSEnv
+from dus_gym.model import MultimodalModel
+from dus_gym.seeding import RunSeeds
+from dus_gym.trainer import Trainer
+
+NEVER = 10**9
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size of the comparison."""
+
+    label: str
+    task: str
+    epochs: int
+    rounds: int
+
+
+def random_images(task: str, seeds: RunSeeds) -> TaskData:
+    """Random 3×64×64 tensors for two ResNet-18 encoders; data source of the task below."""
+    del task
+    draw = torch.Generator().manual_seed(seeds.integer("images"))
+
+    def split(n: int) -> TensorSplit:
+        images = tuple(torch.randn(n, 3, 64, 64, generator=draw) for _ in range(2))
+        return TensorSplit(images, torch.randint(0, 10, (n,), generator=draw))
+
+    return TaskData(split(64), split(16), split(16), [(3, 64, 64)] * 2, data_kind="mock")
+
+
+def register_resnet_task() -> str:
+    """Two torchvision ResNet-18 on random tensors, B = 16, 4 iterations an epoch."""
+    name = "OverheadResNet18"
+    tasks.TASKS[name] = replace(
+        tasks.TASKS["Digits"],
+        name=name,
+        encoders=("resnet18", "resnet18"),
+        batch=16,
+        train_size=64,
+        source="dus_gym.benchmarks.overhead:random_images",
+    )
+    return name
+
+
+def bare_loop(run: Trainer, data: TaskData, epochs: int, *, validate: bool) -> float:
+    """The paper's baseline by hand, from the same start; process seconds."""
+    model: MultimodalModel = copy.deepcopy(run.model)
+    config = run.optimizer.config
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+    )
+    train: Any = data.train
+    validation: Any = data.validation
+    n, batch = len(train.labels), run.base_batch
+    started = time.process_time()
+    for _ in range(epochs):
+        order = torch.randperm(n)
+        for i in range(run.iterations_per_epoch):
+            rows = order[i * batch : (i + 1) * batch]
+            labels = train.labels[rows]
+            features = [model.encode(j, train.inputs[j][rows]) for j in range(2)]
+            loss: Tensor = F.cross_entropy(model.fused(features), labels)
+            for j in range(2):
+                loss = loss + F.cross_entropy(model.unimodal(j, features[j]), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        if validate:
+            model.eval()
+            with torch.inference_mode():
+                features = [model.encode(j, validation.inputs[j]) for j in range(2)]
+                heads = [model.fused(features)] + [model.unimodal(j, features[j]) for j in range(2)]
+                _ = [float((logits.argmax(1) == validation.labels).float().mean()) for logits in heads]
+            model.train()
+    return time.process_time() - started
+
+
+class Timed(Agent):
+    """Wraps an agent and adds up the time it takes."""
+
+    def __init__(self, inner: Agent) -> None:
+        self.inner, self.seconds = inner, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def _timed(self, call: Callable[..., Any], *args: Any, **settings: Any) -> Any:
+        started = time.perf_counter()
+        result = call(*args, **settings)
+        self.seconds += time.perf_counter() - started
+        return result
+
+    def act(self, *args: Any, **settings: Any) -> Any:
+        """The inner agent's action, timed."""
+        return self._timed(self.inner.act, *args, **settings)
+
+    def learn(self, reward: float) -> None:
+        """The inner agent's update, timed."""
+        self._timed(self.inner.learn, reward)
+
+
+def through_the_environment(env: gym.Env[Any, Any], agent: Agent) -> float:
+    """One run through ``gym.make`` and the agent, without its reset; process seconds."""
+    observation, info = env.reset(seed=0)
+    started = time.process_time()
+    run_episode(env, agent, resume=(observation, info))
+    return time.process_time() - started
+
+
+def measure(case: Case, agent_name: str, *, validate: bool) -> tuple[float, float]:
+    """Milliseconds per iteration of the bare loop, and the ratio of ours to it."""
+    eval_every = 1 if validate else NEVER
+    env = gym.make("dus_gym:DUS-Digits-v0", task=case.task, epochs=case.epochs, eval_every=eval_every)
+    core: DUSEnv = env.unwrapped  # type: ignore[assignment]
+    bare, ratios = [], []
+    for round_number in range(case.rounds + 1):
+        agent = make_agent(agent_name, 2)
+        env.reset(seed=0)
+        run = core.run
+        if not isinstance(run, Trainer):
+            raise TypeError("the overhead benchmark needs the real trainer.")
+        data = core.task.data(RunSeeds(0), None)
+        theirs = bare_loop(run, data, case.epochs, validate=validate)
+        ours = through_the_environment(env, agent)
+        if round_number:  # the first warms up
+            bare.append(1000.0 * theirs / (case.epochs * run.iterations_per_epoch))
+            ratios.append(ours / theirs)
+    return statistics.median(bare), statistics.median(ratios)
+
+
+def agents_share(epochs: int, rounds: int) -> float:
+    """The part of a Digits run that REINFORCE's acting and learning take."""
+    env = gym.make("dus_gym:DUS-Digits-v0", epochs=epochs)
+    shares = []
+    for _ in range(rounds):
+        agent = Timed(make_agent("reinforce", 2))
+        observation, info = env.reset(seed=0)
+        started = time.perf_counter()
+        run_episode(env, agent, resume=(observation, info))
+        shares.append(agent.seconds / (time.perf_counter() - started))
+    return statistics.median(shares)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each side")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    np.random.default_rng(0)
+    cases = (
+        Case("digits", "Digits", 100, arguments.rounds),
+        Case("two ResNet-18, 3×64×64", register_resnet_task(), 4, max(3, arguments.rounds // 2)),
+    )
+    print("| size | agent | validation | bare loop, ms an iteration | ours / bare |\n|---|---|---|---|---|")
+    for case in cases:
+        for agent, validate in (("uniform", False), ("reinforce", False), ("reinforce", True)):
+            bare, ratio = measure(case, agent, validate=validate)
+            label = "every epoch, both sides" if validate else "none"
+            print(f"| {case.label} | {agent} | {label} | {bare:.2f} | {ratio:.3f} |", flush=True)
+    print(f"\nREINFORCE's share of a Digits run: {100 * agents_share(100, arguments.rounds):.2f} %")
+
+
+if __name__ == "__main__":
+    main()

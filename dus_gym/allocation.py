@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -31,21 +32,21 @@ def read_action(action: npt.ArrayLike, num_modalities: int) -> list[float]:
             f"action has shape {values.shape}; it must be ({num_modalities},), one number for each modality."
         )
     entries: list[float] = values.tolist()
-    for entry in entries:
-        if not (math.isfinite(entry) and entry >= 0.0):
-            raise ConfigError(f"action={entries} is not allowed; every entry must be finite and not negative.")
+    if not all(0.0 <= entry < math.inf for entry in entries):
+        raise ConfigError(f"action={entries} is not allowed; every entry must be finite and not negative.")
     return entries
 
 
 def normalise(entries: Sequence[float]) -> list[float]:
     """Scales non-negative entries to sum to 1; all zero means the uniform split."""
+    total = sum(entries)
+    if 1e-300 < total < math.inf:
+        return [entry / total for entry in entries]
     largest = max(entries)
     if largest <= 0.0:
         return [1.0 / len(entries)] * len(entries)
-    # Dividing by the largest first keeps sums of very large or very small entries finite.
-    scaled = [entry / largest for entry in entries]
-    total = sum(scaled)
-    return [entry / total for entry in scaled]
+    # Entries so large or so small that their sum or a quotient overflows.
+    return normalise([entry / largest for entry in entries])
 
 
 def sizes_from_shares(shares: Sequence[float], total: int, floor: int = 0) -> list[int]:
@@ -62,24 +63,35 @@ def sizes_from_shares(shares: Sequence[float], total: int, floor: int = 0) -> li
     Returns:
         m integers that sum to ``total`` exactly, none below ``floor``.
     """
+    quotas = [total * share for share in shares]
+    if min(quotas) < floor:
+        quotas = _lifted(shares, total, floor)
+    sizes = [int(quota) for quota in quotas]
+    missing = total - sum(sizes)
+    if missing:
+        by_remainder = sorted(range(len(sizes)), key=lambda j: sizes[j] - quotas[j])
+        for j in by_remainder[:missing]:
+            sizes[j] += 1
+    return sizes
+
+
+def _lifted(shares: Sequence[float], total: int, floor: int) -> list[float]:
+    """Quotas that sum to ``total``, those below the floor lifted to it."""
     m = len(shares)
-    sizes = [floor] * m
+    quotas = [float(floor)] * m
     free = list(range(m))
-    while True:
+    while free:
         budget = total - floor * (m - len(free))
         mass = sum(shares[j] for j in free)
-        quotas = {j: budget * shares[j] / mass if mass > 0.0 else budget / len(free) for j in free}
-        kept = [j for j in free if quotas[j] >= floor]
-        if len(kept) == len(free) or not kept:
+        for j in free:
+            quotas[j] = budget * shares[j] / mass if mass > 0.0 else budget / len(free)
+        below = [j for j in free if quotas[j] < floor]
+        if not below:
             break
-        free = kept
-    for j, quota in quotas.items():
-        sizes[j] = max(floor, math.floor(quota))
-    by_remainder = sorted(free, key=lambda j: (math.floor(quotas[j]) - quotas[j], j))
-    missing = total - sum(sizes)
-    for i in range(missing):
-        sizes[by_remainder[i % len(by_remainder)]] += 1
-    return sizes
+        for j in below:
+            quotas[j] = float(floor)
+        free = [j for j in free if j not in below]
+    return quotas
 
 
 def sizes_from_fractions(fractions: Sequence[float], base: int, floor: int = 0) -> list[int]:
@@ -120,12 +132,12 @@ class Allocation:
                 f"{self.num_modalities} modalities times min_samples={self.min_samples}."
             )
 
-    @property
+    @cached_property
     def base_batch(self) -> int:
         """B, the ordinary batch of one modality."""
         return max(1, self.total_batch // self.num_modalities)
 
-    @property
+    @cached_property
     def floor(self) -> int:
         """The fewest samples a modality can get under this rule."""
         equal = self.base_batch

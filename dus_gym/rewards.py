@@ -36,8 +36,8 @@ def paper_reward(scores: Sequence[float], shares: Sequence[float]) -> float:
     modality nothing at all, which is why the environment has hard floors.
     """
     top = max(scores)
-    logs = (math.log(max(a, SHARE_FLOOR)) for s, a in zip(scores, shares, strict=True) if s != top)
-    return math.fsum(logs) / len(shares)
+    logs = [math.log(max(a, SHARE_FLOOR)) for s, a in zip(scores, shares, strict=True) if s != top]
+    return sum(logs) / len(shares)
 
 
 def _gap(step: Transition) -> float:

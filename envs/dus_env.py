@@ -18,12 +18,13 @@ from dus_gym.data.tasks import get_task
 from dus_gym.discrepancy import CumulativeScore
 from dus_gym.errors import CheckpointError, ConfigError, DusError, check_choice
 from dus_gym.methods import METHODS, make_method, method_class
-from dus_gym.records import Evaluation, Figures, TrainingRun
+from dus_gym.records import FUSED_PREDICTORS, Evaluation, Figures, TrainingRun
 from dus_gym.rewards import Transition, reward_function
 from dus_gym.seeding import RunSeeds
 
 Array = npt.NDArray[np.float32]
 TRAINERS = ("real", "fake")
+_FUSED_KEYS = [(name, "val_fused/" + name) for name in FUSED_PREDICTORS]
 
 
 class DUSEnv(gym.Env[Array, Array]):
@@ -125,6 +126,14 @@ class DUSEnv(gym.Env[Array, Array]):
         )
         self.observation_space = gym.spaces.Box(0.0, 1.0, (m,), np.float32)
         self.action_space = gym.spaces.Box(0.0, 1.0, (m,), np.float32)
+        self._keys = ["epoch", "epochs", "iterations", "loss", "gap", "diverged"] + [
+            f"{kind}/{name}"
+            for kind in ("size", "samples", "coverage", "train_score", "train_accuracy")
+            for name in self.modalities
+        ]
+        self._validation_keys = [
+            f"{kind}/{name}" for kind in ("val_score", "val_accuracy", "val_loss") for name in self.modalities
+        ]
         self._reward = reward_function(self.config.reward, self.config.reward_state)
         self._needs_equal_sizes = not method_class(method).supports_unpaired
         self._run: TrainingRun | None = None
@@ -215,7 +224,8 @@ class DUSEnv(gym.Env[Array, Array]):
             )
         )
         self._ended = interval.diverged or run.progress.iterations >= run.epochs * run.iterations_per_epoch
-        self._history.append({"sizes": interval.sizes, "state": self._observation, "reward": reward})
+        if self.render_mode is not None:
+            self._history.append({"sizes": interval.sizes, "state": self._observation, "reward": reward})
         return self._observe(), reward, self._ended, False, dict(info)
 
     def render(self) -> Any:
@@ -365,33 +375,23 @@ class DUSEnv(gym.Env[Array, Array]):
     ) -> dict[str, Any]:
         run = self._running()
         progress = run.progress
-        info: dict[str, Any] = {
-            "epoch": progress.epoch,
-            "epochs": run.epochs,
-            "iterations": progress.iterations,
-            "loss": loss,
-            "gap": max(scores) - min(scores),
-            "diverged": diverged,
-        }
+        values = [progress.epoch, run.epochs, progress.iterations, loss, max(scores) - min(scores), diverged]
+        values += sizes
+        values += progress.samples
+        values += progress.coverage
+        values += scores
+        values += accuracies
+        info = dict(zip(self._keys, values, strict=True))
         if run.trains_fused:
             info["train_fused"] = fused_accuracy
-        for j, name in enumerate(self.modalities):
-            info["size/" + name] = sizes[j]
-            info["samples/" + name] = progress.samples[j]
-            info["coverage/" + name] = progress.coverage[j]
-            info["train_score/" + name] = scores[j]
-            info["train_accuracy/" + name] = accuracies[j]
-        # Before the first evaluation of a run with eval_every > 1, the probe's figures stand.
-        if validation is None and run.has_validation:
+        if validation is not None:
+            fused = validation.fused
+            values = [*validation.scores, *validation.accuracies, *validation.losses]
+            info.update(zip(self._validation_keys, values, strict=True))
+            info.update((key, fused[name]) for name, key in _FUSED_KEYS if fused[name] is not None)
+        elif run.has_validation:
+            # Before the first evaluation of a run with eval_every > 1, the probe's figures stand.
             info |= {key: value for key, value in self._info.items() if key.startswith("val_")}
-        elif validation is not None:
-            for j, name in enumerate(self.modalities):
-                info["val_score/" + name] = validation.scores[j]
-                info["val_accuracy/" + name] = validation.accuracies[j]
-                info["val_loss/" + name] = validation.losses[j]
-            for predictor, accuracy in validation.fused.items():
-                if accuracy is not None:
-                    info["val_fused/" + predictor] = accuracy
         return info
 
 

@@ -16,14 +16,13 @@ from __future__ import annotations
 import copy
 import json
 import math
-from bisect import bisect_right
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.resources import files
+from operator import mul
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dus_gym.config import RunConfig
 from dus_gym.data.tasks import Task
@@ -33,24 +32,33 @@ from dus_gym.records import Evaluation, Figures, Interval, Probe, Progress, Scor
 from dus_gym.seeding import RunSeeds
 
 CURVES = ("train_score", "train_accuracy", "val_score", "val_accuracy", "val_loss", "test_accuracy")
+VAL_ACCURACY, TEST_ACCURACY = CURVES.index("val_accuracy"), CURVES.index("test_accuracy")
 PREDICTORS = ("concat", "sum", "entropy")
 MILESTONE, DROP = 0.7, 0.1
 CHANCE = 0.1
 """Chance level of the ten digit classes that the curves were fitted on."""
+FINENESS = 256
+"""Points between two knots at which the curves are tabulated: 0.002 in log u apart."""
+NOISE_BLOCK = 64
+"""Steps whose noise is drawn at once: a draw of two numbers costs as much as one of a hundred."""
 
 
 @dataclass(frozen=True)
 class FittedCurves:
-    """One regime under one ``loss_norm``."""
+    """One regime under one ``loss_norm``, moved to one chance level."""
 
     gamma: list[float]
     """How strongly the batch size acts on each modality's exposure."""
-    log_knots: list[float]
-    """Where the curves bend, in log u."""
-    curves: list[list[list[float]]]
-    """``[knot][modality]`` to the values of :data:`CURVES`."""
-    fused: npt.NDArray[np.float64]
-    """Coefficients ``(features, 6)``: validation accuracy of the three predictors, then test accuracy."""
+    log_first: float
+    """log u of the first point of the tables."""
+    per_log: float
+    """Points of the tables per unit of log u."""
+    tables: list[list[tuple[float, ...]]]
+    """For each modality, the values of :data:`CURVES` at every point, inside their range."""
+    raw: list[list[tuple[float, ...]]]
+    """The same as fitted, for the regression of the fused accuracy: ten classes, not clipped."""
+    fused: list[list[float]]
+    """Six columns of coefficients: validation accuracy of the three predictors, then test accuracy."""
     map: tuple[float, float]
     """Mean average precision as a line in accuracy."""
     macro_f1: tuple[float, float]
@@ -63,18 +71,33 @@ class FittedCurves:
     """Standard deviation of one epoch's training score."""
 
 
-@lru_cache(maxsize=8)
-def fitted(regime: str, loss_norm: str) -> FittedCurves:
-    """The curves in ``fake_curves.json``."""
-    table = json.loads(files("dus_gym.envs").joinpath("fake_curves.json").read_text(encoding="utf-8"))
-    found = table[regime][loss_norm]
-    by_curve = found["curves"]
-    knots, m = len(found["log_knots"]), len(found["gamma"])
+@lru_cache(maxsize=16)
+def fitted(regime: str, loss_norm: str, num_classes: int) -> FittedCurves:
+    """The curves in ``fake_curves.json``, tabulated."""
+    text = files("dus_gym.envs").joinpath("fake_curves.json").read_text(encoding="utf-8")
+    found = json.loads(text)[regime][loss_norm]
+    knots = np.array(found["log_knots"])
+    points = np.linspace(knots[0], knots[-1], FINENESS * (len(knots) - 1) + 1)
+    floor, stretch = 1.0 / num_classes, (1.0 - 1.0 / num_classes) / (1.0 - CHANCE)
+    tables, raw = [], []
+    for j in range(len(found["gamma"])):
+        columns = [np.interp(points, knots, found["curves"][name][j]) for name in CURVES]
+        raw.append(list(zip(*(column.tolist() for column in columns), strict=True)))
+        # Probabilities and accuracies lie in [chance, 1]; a loss is above 0 and starts at log c.
+        moved = [
+            np.maximum(column, 0.0) * math.log(num_classes) / math.log(1.0 / CHANCE)
+            if name == "val_loss"
+            else np.clip(floor + (column - CHANCE) * stretch, floor, 1.0)
+            for name, column in zip(CURVES, columns, strict=True)
+        ]
+        tables.append(list(zip(*(column.tolist() for column in moved), strict=True)))
     return FittedCurves(
         gamma=found["gamma"],
-        log_knots=found["log_knots"],
-        curves=[[[by_curve[name][j][i] for name in CURVES] for j in range(m)] for i in range(knots)],
-        fused=np.array(found["fused"]),
+        log_first=float(knots[0]),
+        per_log=FINENESS * (len(knots) - 1) / float(knots[-1] - knots[0]),
+        tables=tables,
+        raw=raw,
+        fused=[list(column) for column in zip(*found["fused"], strict=True)],
         map=tuple(found["map"]),
         macro_f1=tuple(found["macro_f1"]),
         run_noise=found["run_noise"],
@@ -127,7 +150,7 @@ class FakeTrainer:
         self.trains_fused = "fused" in method.heads and config.pairing == "prefix"
         own = method.own_predictor if config.predict_with == "method" else config.predict_with
         self._own = PREDICTORS.index("sum" if own == "concat" and not self.trains_fused else own)
-        self._fit = fitted(task.regime, config.loss_norm)
+        self._fit = fitted(task.regime, config.loss_norm, task.num_classes)
         if len(self._fit.gamma) != m:
             raise ConfigError(f"task={task.name!r} has {m} modalities and its regime {task.regime!r} has not.")
         self._train_size = task.train_size
@@ -137,22 +160,21 @@ class FakeTrainer:
         iterations = self.epochs * self.iterations_per_epoch
         self._length = self._milestone + DROP * (iterations - self._milestone)
         self._rng = seeds.generator("fake/steps")
+        self._noise: list[list[float]] = []
         start = seeds.generator("fake/run")
         # What differs between runs: the pace of each modality, and how lucky its splits are.
         self._pace: list[float] = np.exp(0.08 * start.standard_normal(m)).tolist()
-        self._luck: npt.NDArray[np.float64] = np.concatenate(
-            [
-                self._fit.validation_noise * (start.standard_normal() + 0.3 * start.standard_normal(3)),
-                self._fit.run_noise * (start.standard_normal() + 0.3 * start.standard_normal(3)),
-            ]
-        )
+        self._luck: list[float] = []
+        for noise in (self._fit.validation_noise, self._fit.run_noise):
+            self._luck += (noise * (start.standard_normal() + 0.3 * start.standard_normal(3))).tolist()
         self._accuracy_luck: list[float] = (self._fit.validation_noise * start.standard_normal(m)).tolist()
+        self._probe = Probe(self._untrained(start), self._untrained(start))
         self._exposure = [0.0] * m
         self._samples_seen = [0.0] * m
         self._clock = 0.0
         self.progress = Progress(samples=[0] * m, coverage=[0.0] * m)
         self.validation: Figures | None = None
-        self._reached: list[list[float]] = []
+        self._reached: dict[str, Any] = {}
         self._epoch_scores = [0.0] * m
         self._epoch_samples = [0] * m
         self._best: dict[str, Any] | None = None
@@ -160,11 +182,8 @@ class FakeTrainer:
     # -- what the environment calls ----------------------------------------------------------------
 
     def probe(self) -> Probe:
-        """Figures of an untrained network."""
-        m = len(self.modalities)
-        fused = self._named([self._floor] * 3)
-        figures = Figures([self._floor] * m, [self._floor] * m, [-math.log(self._floor)] * m, fused)
-        return Probe(figures, copy.deepcopy(figures))
+        """Figures of an untrained network on B samples: chance, and what so few samples add to it."""
+        return copy.deepcopy(self._probe)
 
     def train(self, sizes: list[int], iterations: int) -> Interval:
         """Moves along the curves."""
@@ -179,10 +198,10 @@ class FakeTrainer:
             count = min(left, per_epoch - progress.iterations % per_epoch)
             scores, accuracies = self._advance(sizes, count)
             rows.append((scores, count))
-            for j in range(m):
+            for j, size in enumerate(sizes):
                 sums[j] += scores[j] * count
                 hits[j] += accuracies[j] * count
-                drawn = sizes[j] * count
+                drawn = size * count
                 progress.samples[j] += drawn
                 self._epoch_scores[j] += scores[j] * drawn
                 self._epoch_samples[j] += drawn
@@ -191,7 +210,8 @@ class FakeTrainer:
             if progress.iterations % per_epoch == 0:
                 self._end_epoch()
         # A fake run draws no sample; this is what drawing with replacement would have covered.
-        progress.coverage = [1.0 - math.exp(-n / self._train_size) for n in progress.samples]
+        size = -self._train_size
+        progress.coverage = [1.0 - math.exp(n / size) for n in progress.samples]
         means = [s / total for s in sums]
         right = [h / total for h in hits]
         return Interval(
@@ -201,7 +221,7 @@ class FakeTrainer:
             accuracies=right,
             # A fused prediction is about as good in training as its best modality: no curve was fitted for it.
             fused_accuracy=max(right),
-            loss=-sum(math.log(s) for s in means),
+            loss=-sum(map(math.log, means)),
             diverged=False,
         )
 
@@ -212,10 +232,13 @@ class FakeTrainer:
 
         def scores(accuracy: float) -> Scores:
             (a, b), (c, d) = self._fit.map, self._fit.macro_f1
-            return Scores(accuracy, self._clip(a + b * accuracy), self._clip(c + d * accuracy))
+            return Scores(accuracy, min(1.0, max(0.0, a + b * accuracy)), min(1.0, max(0.0, c + d * accuracy)))
 
         return Evaluation(
-            modalities={n: scores(self._clip(v)) for n, v in zip(self.modalities, reached[2], strict=True)},
+            modalities={
+                name: scores(table[i][TEST_ACCURACY])
+                for name, table, i in zip(self.modalities, self._fit.tables, reached["points"], strict=True)
+            },
             fused={name: None if v is None else scores(v) for name, v in fused.items()},
         )
 
@@ -223,6 +246,7 @@ class FakeTrainer:
         """Exposures, counters, generator and selection."""
         return {
             "rng": self._rng.bit_generator.state,
+            "noise": copy.deepcopy(self._noise),
             "exposure": list(self._exposure),
             "samples_seen": list(self._samples_seen),
             "clock": self._clock,
@@ -238,6 +262,7 @@ class FakeTrainer:
         """Puts a snapshot of the same task, settings and seed back."""
         state = copy.deepcopy(state)
         self._rng.bit_generator.state = state["rng"]
+        self._noise = state["noise"]
         self._exposure, self._samples_seen = state["exposure"], state["samples_seen"]
         self._clock = state["clock"]
         self.progress = Progress(**state["progress"])
@@ -248,55 +273,68 @@ class FakeTrainer:
 
     # -- inside ------------------------------------------------------------------------------------
 
+    def _untrained(self, draw: np.random.Generator) -> Figures:
+        """Chance-level figures on B samples."""
+        m, batch, chance = len(self.modalities), self.base_batch, self._floor
+        right = (draw.binomial(batch, chance, m + 3) / batch).tolist()
+        sure = (chance * np.exp(0.015 * draw.standard_normal(m))).tolist()
+        return Figures(sure, right[:m], [-math.log(s) for s in sure], self._named(right[m:]))
+
     def _advance(self, sizes: list[int], count: int) -> tuple[list[float], list[float]]:
         """``count`` iterations inside one epoch: training scores and accuracies."""
-        start = self.progress.iterations
+        fit, base, progress, exposure = self._fit, self.base_batch, self.progress, self._exposure
+        start = progress.iterations
         full = max(0, min(count, self._milestone - start))
         step = (full + DROP * (count - full)) / self._length
         self._clock += step
-        fit, base = self._fit, self.base_batch
-        noise = (fit.step_noise * self._rng.standard_normal(len(sizes))).tolist()
-        values = []
+        if not self._noise:
+            block = self._rng.standard_normal((NOISE_BLOCK, len(sizes)))
+            self._noise = (fit.step_noise * self._stretch * block[::-1]).tolist()
+        noise = self._noise.pop()
+        points, scores, accuracies = [], [], []
         for j, size in enumerate(sizes):
             fraction = size / base
-            self._exposure[j] += step * fraction ** fit.gamma[j] * self._pace[j]
+            exposure[j] += step * fraction ** fit.gamma[j] * self._pace[j]
             self._samples_seen[j] += step * fraction
-            values.append(self._read(j, math.log(self._exposure[j])))
-        scores = [self._clip(v[0] + e) for v, e in zip(values, noise, strict=True)]
+            table = fit.tables[j]
+            point = int((math.log(exposure[j]) - fit.log_first) * fit.per_log)
+            point = 0 if point < 0 else min(point, len(table) - 1)
+            points.append(point)
+            reading = table[point]
+            scores.append(min(1.0, max(self._floor, reading[0] + noise[j])))
+            accuracies.append(reading[1])
         if (start + count) % self.iterations_per_epoch == 0:
-            epoch = self.progress.epoch + 1
+            epoch = progress.epoch + 1
             if epoch % self.config.eval_every == 0 or epoch == self.epochs:
-                self._validate(values)
-        return scores, [self._clip(v[1]) for v in values]
+                self._validate(points)
+        return scores, accuracies
 
-    def _read(self, j: int, log_u: float) -> list[float]:
-        """The values of :data:`CURVES` for modality j at exposure u."""
-        knots = self._fit.log_knots
-        i = min(max(bisect_right(knots, log_u) - 1, 0), len(knots) - 2)
-        w = min(1.0, max(0.0, (log_u - knots[i]) / (knots[i + 1] - knots[i])))
-        low, high = self._fit.curves[i][j], self._fit.curves[i + 1][j]
-        return [a + w * (b - a) for a, b in zip(low, high, strict=True)]
-
-    def _validate(self, values: list[list[float]]) -> None:
-        clock, luck = self._clock, self._accuracy_luck
+    def _validate(self, points: list[int]) -> None:
+        clock, floor = self._clock, self._floor
         tilts = [math.log(max(n, 1e-6) / clock) for n in self._samples_seen]
-        self._reached = [[v[0] for v in values], [v[3] for v in values], [v[5] for v in values], [clock], tilts]
+        self._reached = {"points": points, "clock": clock, "tilts": tilts}
+        _, _, scores, accuracies, losses, _ = zip(
+            *[t[i] for t, i in zip(self._fit.tables, points, strict=True)], strict=True
+        )
         self.validation = Figures(
-            scores=[self._clip(v[2]) for v in values],
-            accuracies=[self._clip(v[3] + clock * e) for v, e in zip(values, luck, strict=True)],
-            losses=[max(0.0, v[4]) for v in values],
-            fused=self._named(self._fused_accuracies(self._reached, test=False)),
+            list(scores),
+            [min(1.0, max(floor, v + clock * luck)) for v, luck in zip(accuracies, self._accuracy_luck, strict=True)],
+            list(losses),
+            self._named(self._fused_accuracies(self._reached, test=False)),
         )
 
-    def _fused_accuracies(self, reached: list[list[float]], *, test: bool) -> list[float]:
+    def _fused_accuracies(self, reached: dict[str, Any], *, test: bool) -> list[float]:
         """Accuracy of the three predictors at a point of the run, on the validation or the test split."""
-        scores, validation, testing, (clock,), tilts = reached
-        row = features(scores, testing if test else validation, clock, tilts)
+        raw = [table[i] for table, i in zip(self._fit.raw, reached["points"], strict=True)]
+        clock, accuracy = reached["clock"], TEST_ACCURACY if test else VAL_ACCURACY
+        row = features([v[0] for v in raw], [v[accuracy] for v in raw], clock, reached["tilts"])
         columns = slice(3, 6) if test else slice(0, 3)
-        fused: list[float] = (np.array(row) @ self._fit.fused[:, columns] + clock * self._luck[columns]).tolist()
-        return [self._clip(value) for value in fused]
+        return [
+            self._moved(sum(map(mul, row, column)) + clock * luck)
+            for column, luck in zip(self._fit.fused[columns], self._luck[columns], strict=True)
+        ]
 
-    def _clip(self, value: float) -> float:
+    def _moved(self, value: float) -> float:
         """From the fitted ten classes to this task's chance level, inside [chance, 1]."""
         return min(1.0, max(self._floor, self._floor + (value - CHANCE) * self._stretch))
 

@@ -86,6 +86,12 @@ class Context:
             found = self._features[j] = self.model.encode(j, self.batch.inputs[j])
         return found
 
+    def paired_features(self, j: int) -> Tensor:
+        """:meth:`features` of the rows that every modality holds, ``(p, d_j)``."""
+        found, paired = self.features(j), self.batch.paired
+        # A slice that leaves nothing out would still cost a copy in the backward pass.
+        return found if len(found) == paired else found[:paired]
+
     def modality_loss(self, j: int, logits: Tensor) -> Tensor:
         """Cross entropy of modality j over its own samples, normalised by ``loss_norm``; records its score.
 
@@ -97,9 +103,10 @@ class Context:
             logits: shape ``(a_j, c)``.
         """
         labels = self.batch.labels[j]
-        nll = F.cross_entropy(logits, labels, reduction="none")
-        self._recorder.modality(j, logits, labels, nll)
-        return nll.sum() / self.base_batch if self._fixed_norm else nll.mean()
+        self._recorder.modality(j, logits, labels)
+        if self._fixed_norm:
+            return F.cross_entropy(logits, labels, reduction="sum") / self.base_batch
+        return F.cross_entropy(logits, labels)
 
     def fused_loss(self, logits: Tensor) -> Tensor:
         """Mean cross entropy of fused logits ``(p, c)`` over the paired samples, under either norm."""
@@ -109,9 +116,7 @@ class Context:
 
     def record(self, j: int, logits: Tensor) -> None:
         """Records modality j's score from logits ``(a_j, c)`` that carry no loss of their own."""
-        labels = self.batch.labels[j]
-        detached = logits.detach()
-        self._recorder.modality(j, detached, labels, F.cross_entropy(detached, labels, reduction="none"))
+        self._recorder.modality(j, logits, self.batch.labels[j])
 
     def log(self, **values: float) -> None:
         """Adds figures of the method's own to the run's log."""

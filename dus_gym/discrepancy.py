@@ -18,14 +18,27 @@ def true_class_probability(logits: torch.Tensor, labels: torch.Tensor) -> torch.
     """The probability each sample's logits give its own class.
 
     Args:
-        logits: shape ``(n, c)``.
-        labels: shape ``(n,)``, integer classes.
+        logits: shape ``(..., c)``.
+        labels: shape ``(...)``, integer classes.
 
     Returns:
-        Shape ``(n,)``; its mean is the paper's discrepancy score s_t. A mean, never a sum: modalities
+        Shape ``(...)``; its mean is the paper's discrepancy score s_t. A mean, never a sum: modalities
         have different batch sizes, and a sum would compare the sizes.
     """
-    return logits.float().softmax(dim=-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    return log_probabilities(logits).gather(-1, labels.unsqueeze(-1)).squeeze(-1).exp()
+
+
+def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """``log_softmax`` over the last dimension, in float32.
+
+    Args:
+        logits: shape ``(..., c)``.
+
+    Returns:
+        The same shape. It is a transposed view: PyTorch's CPU kernel takes ten times as long over a last
+        dimension of ten classes as over a first one.
+    """
+    return logits.float().movedim(-1, 0).contiguous().log_softmax(0).movedim(0, -1)
 
 
 class CumulativeScore:

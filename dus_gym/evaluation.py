@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dus_gym.data.dataset import Split
+from dus_gym.discrepancy import log_probabilities
 from dus_gym.methods.base import Method
 from dus_gym.metrics import score_all
 from dus_gym.model import MultimodalModel
@@ -26,20 +27,24 @@ class Predictions:
     """Shape ``(m, n, c)``."""
     fused: dict[str, Tensor | None]
     """By predictor, ``(n, c)``; None where the method has no such head."""
+    log_probabilities: Tensor
+    """Of the unimodal logits, shape ``(m, n, c)``."""
     labels: Tensor
     """Shape ``(n,)``."""
 
 
-def entropy_weighted(unimodal: Tensor) -> Tensor:
+def entropy_weighted(unimodal: Tensor, logp: Tensor | None = None) -> Tensor:
     """Unimodal logits weighted per sample by softmax(-entropy) over modalities.
 
     Args:
         unimodal: shape ``(m, n, c)``.
+        logp: their log probabilities, where they are known already.
 
     Returns:
         Shape ``(n, c)``; a sample's result does not depend on the other samples.
     """
-    logp = unimodal.log_softmax(-1)
+    if logp is None:
+        logp = log_probabilities(unimodal)
     entropy = -(logp.exp() * logp).sum(-1)
     return ((-entropy).softmax(0).unsqueeze(-1) * unimodal).sum(0)
 
@@ -85,7 +90,8 @@ class Evaluator:
                 if self.has_concat:
                     concat.append(self.model.fused(features).float())
             logits = torch.cat(unimodal, dim=1) if len(unimodal) > 1 else unimodal[0]
-            common: dict[str, Tensor] = {"sum": logits.sum(0), "entropy": entropy_weighted(logits)}
+            logp = log_probabilities(logits)
+            common: dict[str, Tensor] = {"sum": logits.sum(0), "entropy": entropy_weighted(logits, logp)}
             if concat:
                 common["concat"] = torch.cat(concat) if len(concat) > 1 else concat[0]
             if self.predict_with == "method":
@@ -94,14 +100,14 @@ class Evaluator:
                 own = common[self.predict_with]
         self.model.train(was_training)
         fused = {name: own if name == "method" else common.get(name) for name in FUSED_PREDICTORS}
-        return Predictions(logits, fused, labels)
+        return Predictions(logits, fused, logp, labels)
 
     def figures(self, split: Split, indices: Tensor | None = None) -> Figures:
         """Scores, accuracies and losses, with one transfer to the host."""
         found = self.predict(split, indices)
         m, n, _ = found.unimodal.shape
         heads = [logits for logits in found.fused.values() if logits is not None]
-        logp = found.unimodal.log_softmax(-1).gather(-1, found.labels.expand(m, n).unsqueeze(-1)).squeeze(-1)
+        logp = found.log_probabilities.gather(-1, found.labels.expand(m, n).unsqueeze(-1)).squeeze(-1)
         right = torch.cat([found.unimodal, torch.stack(heads)]).argmax(-1) == found.labels
         parts = [logp.exp().mean(1), -logp.mean(1), right.float().mean(1)]
         values: list[float] = torch.cat(parts).nan_to_num(nan=0.0).tolist()

@@ -1,4 +1,4 @@
-"""The optimiser with one parameter group an owner, and the learning-rate schedules."""
+"""The optimiser whose learning rates go by owner, and the learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ class Schedule:
 
 
 class GroupedOptimizer:
-    """A torch optimiser whose groups carry their owner's name and their own multiplier.
+    """A torch optimiser in which every owner of parameters has a name and a multiplier.
 
-    A group's learning rate is base × schedule × multiplier, always recomputed from the three, so a
+    An owner's learning rate is base × schedule × multiplier, always recomputed from the three, so a
     method's multiplier and the schedule can't overwrite each other.
 
     Args:
@@ -102,25 +102,34 @@ class GroupedOptimizer:
         self.config = config
         self.multipliers = dict.fromkeys(groups, 1.0) | dict(multipliers or {})
         self.names = list(groups)
+        self._groups = {name: list(parameters) for name, parameters in groups.items()}
+        every = [p for parameters in self._groups.values() for p in parameters]
         # One fused kernel a group instead of three small ones a parameter: the optimiser is a third of a
         # step on small networks.
-        entries: list[dict[str, Any]] = [{"params": list(groups[name])} for name in self.names]
         if config.name == "sgd":
             self.torch: torch.optim.Optimizer = torch.optim.SGD(
-                entries, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+                every, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
             )
         else:
-            self.torch = torch.optim.Adam(entries, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+            self.torch = torch.optim.Adam(every, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        self._settings = {key: value for key, value in self.torch.param_groups[0].items() if key != "params"}
+        self.set_rates(1.0)
 
     def set_rates(self, factor: float) -> None:
-        """Sets every group's learning rate from the schedule's factor."""
-        for name, group in zip(self.names, self.torch.param_groups, strict=True):
-            group["lr"] = self.config.lr * factor * self.multipliers[name]
+        """Sets every owner's learning rate from the schedule's factor.
+
+        Owners with the same rate share a group of the torch optimiser: a group costs as much as a kernel.
+        """
+        by_rate: dict[float, list[nn.Parameter]] = {}
+        for name, parameters in self._groups.items():
+            by_rate.setdefault(self.config.lr * factor * self.multipliers[name], []).extend(parameters)
+        self.torch.param_groups[:] = [
+            self._settings | {"lr": rate, "params": parameters} for rate, parameters in by_rate.items()
+        ]
 
     def parameters(self, name: str) -> list[nn.Parameter]:
         """The parameters of one owner."""
-        parameters: list[nn.Parameter] = self.torch.param_groups[self.names.index(name)]["params"]
-        return parameters
+        return self._groups[name]
 
     def set_trainable(self, names: Iterable[str] | None) -> None:
         """Freezes every owner that is not in ``names`` (None: all train).

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from dus_gym.discrepancy import true_class_probability
 
 
 @dataclass(slots=True)
@@ -36,18 +40,16 @@ class Recorder:
     def __init__(self, num_modalities: int) -> None:
         self._logits: list[list[Tensor]] = [[] for _ in range(num_modalities)]
         self._labels: list[list[Tensor]] = [[] for _ in range(num_modalities)]
-        self._nll: list[list[Tensor]] = [[] for _ in range(num_modalities)]
         self._fused_logits: list[Tensor] = []
         self._fused_labels: list[Tensor] = []
         self._losses: list[Tensor] = []
         self._iteration = 0
 
-    def modality(self, j: int, logits: Tensor, labels: Tensor, nll: Tensor) -> None:
-        """One modality's logits ``(a_j, c)``, labels and negative log-likelihoods ``(a_j,)``."""
-        if len(self._nll[j]) == self._iteration:
+    def modality(self, j: int, logits: Tensor, labels: Tensor) -> None:
+        """One modality's logits ``(a_j, c)`` and labels; the first of an iteration count."""
+        if len(self._logits[j]) == self._iteration:
             self._logits[j].append(logits.detach())
             self._labels[j].append(labels)
-            self._nll[j].append(nll.detach())
 
     def fused(self, logits: Tensor, labels: Tensor) -> None:
         """The fused logits ``(p, c)`` and labels of the paired samples."""
@@ -62,27 +64,27 @@ class Recorder:
 
     def finish(self) -> Recorded:
         """Computes everything with one transfer to the host."""
-        k, m = self._iteration, len(self._nll)
-        parts: list[Tensor] = []
-        for j in range(m):
+        k, m = self._iteration, len(self._logits)
+        widths = [len(labels[0]) for labels in self._labels]
+        fused = len(self._fused_labels[0]) if self._fused_labels else 0
+        # Every head has c columns, so all their rows go through each operation together.
+        logits = torch.cat([x for group in (*self._logits, self._fused_logits) for x in group])
+        labels = torch.cat([x for group in (*self._labels, self._fused_labels) for x in group])
+        probabilities = true_class_probability(logits, labels)
+        right = logits.argmax(-1) == labels
+        moved = torch.cat([probabilities, right, torch.stack(self._losses)]).cpu().numpy().astype(np.float64)
+        sure, hits, losses = moved[: len(labels)], moved[len(labels) : -k], moved[-k:].tolist()
+        if not np.isfinite(sure).all():
             # A diverged model gives no class any probability: figures stay finite, the loss tells.
-            probabilities = torch.stack(self._nll[j]).float().neg().exp().nan_to_num(nan=0.0)
-            right = torch.stack(self._logits[j]).argmax(-1) == torch.stack(self._labels[j])
-            parts += [probabilities.mean(1), probabilities.sum().view(1), right.sum().view(1)]
-        fused_samples = 0
-        if self._fused_logits:
-            predicted = torch.stack(self._fused_logits).argmax(-1)
-            fused_samples = predicted.numel()
-            parts.append((predicted == torch.stack(self._fused_labels)).sum().view(1))
-        parts.append(torch.stack(self._losses).float())
-        values: list[float] = torch.cat([part.double() for part in parts]).tolist()
-        by_modality = [values[j * (k + 2) : (j + 1) * (k + 2)] for j in range(m)]
+            sure = np.nan_to_num(sure, nan=0.0)
+        ends = list(accumulate((k * width for width in widths), initial=0))
+        blocks = [sure[a:b].reshape(k, -1) for a, b in pairwise(ends)]
         return Recorded(
-            rows=[[by_modality[j][i] for j in range(m)] for i in range(k)],
-            score_sums=[block[k] for block in by_modality],
-            hits=[block[k + 1] for block in by_modality],
-            samples=[k * len(self._nll[j][0]) for j in range(m)],
-            fused_hits=values[m * (k + 2)] if fused_samples else 0.0,
-            fused_samples=fused_samples,
-            losses=values[-k:],
+            rows=np.stack([block.mean(axis=1) for block in blocks], axis=1).tolist(),
+            score_sums=[float(block.sum()) for block in blocks],
+            hits=[float(hits[a:b].sum()) for a, b in pairwise(ends)],
+            samples=[k * width for width in widths],
+            fused_hits=float(hits[ends[m] :].sum()),
+            fused_samples=k * fused,
+            losses=losses,
         )

@@ -245,20 +245,19 @@ class Trainer:
         samples = sampler.samples_of(positions)
         if prefix:
             shared = to_device(samples[widest], device)
-            indices = [shared[:, :size] for size in sizes]
+            shared_labels = split.labels[shared]
+            indices = [shared[:, :size].unbind(0) for size in sizes]
+            labels = [shared_labels[:, :size].unbind(0) for size in sizes]
         else:
-            indices = [to_device(drawn, device) for drawn in samples]
+            drawn = [to_device(rows, device) for rows in samples]
+            indices = [rows.unbind(0) for rows in drawn]
+            labels = [split.labels[rows].unbind(0) for rows in drawn]
         paired = min(sizes) if prefix else 0
         recorder = Recorder(m)
         for i in range(count):
-            rows = [index[i] for index in indices]
-            if prefix:
-                widest_labels = split.labels.index_select(0, rows[widest])
-                labels = tuple(widest_labels[:size] for size in sizes)
-            else:
-                labels = tuple(split.labels.index_select(0, row) for row in rows)
-            inputs = tuple(split.fetch(j, row) for j, row in enumerate(rows))
-            ctx.begin(Batch(inputs, labels, paired, None if keep_rows is None else keep_rows[i]), recorder)
+            inputs = tuple(split.fetch(j, rows[i]) for j, rows in enumerate(indices))
+            targets = tuple(rows[i] for rows in labels)
+            ctx.begin(Batch(inputs, targets, paired, None if keep_rows is None else keep_rows[i]), recorder)
             ctx.iteration = self.progress.iterations + i
             total: Tensor | None = None
             steps = substeps(ctx)

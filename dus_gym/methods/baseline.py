@@ -51,5 +51,5 @@ class Baseline(Method):
             yield loss if self.options.unimodal_weight == 1.0 else self.options.unimodal_weight * loss
         paired = ctx.batch.paired
         if paired:
-            fused = ctx.fused_loss(ctx.model.fused([ctx.features(j)[:paired] for j in range(ctx.num_modalities)]))
+            fused = ctx.fused_loss(ctx.model.fused([ctx.paired_features(j) for j in range(ctx.num_modalities)]))
             yield fused if self.options.fused_weight == 1.0 else self.options.fused_weight * fused

@@ -26,7 +26,12 @@ def read_action(action: npt.ArrayLike, num_modalities: int) -> list[float]:
     Raises:
         ConfigError: (a ValueError) if the shape is not ``(m,)`` or an entry is negative, infinite or NaN.
     """
-    values = np.asarray(action, dtype=np.float64)
+    try:
+        values = np.asarray(action, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"action={action!r} is not allowed; it must be {num_modalities} numbers, one for each modality."
+        ) from error
     if values.shape != (num_modalities,):
         raise ConfigError(
             f"action has shape {values.shape}; it must be ({num_modalities},), one number for each modality."

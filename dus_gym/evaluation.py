@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -81,9 +81,7 @@ class Evaluator:
         m = len(self.model.encoders)
         unimodal: list[Tensor] = []
         concat: list[Tensor] = []
-        was_training = self.model.training
-        self.model.eval()
-        with torch.inference_mode(), self.autocast():
+        with self._evaluating(), torch.inference_mode(), self.autocast():
             for chunk in rows.split(EVALUATION_BATCH):
                 features = [self.model.encode(j, split.fetch(j, chunk)) for j in range(m)]
                 unimodal.append(torch.stack(self.method.unimodal_logits(self.model, features)).float())
@@ -98,9 +96,17 @@ class Evaluator:
                 own = self.method.predict(common if self.has_concat else {"concat": common["sum"]} | common)
             else:
                 own = common[self.predict_with]
-        self.model.train(was_training)
         fused = {name: own if name == "method" else common.get(name) for name in FUSED_PREDICTORS}
         return Predictions(logits, fused, logp, labels)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(was_training)
 
     def figures(self, split: Split, indices: Tensor | None = None) -> Figures:
         """Scores, accuracies and losses, with one transfer to the host."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dus_gym.errors import ConfigError, check_at_least, check_choice
+from dus_gym.errors import ConfigError, check_at_least, check_choice, unknown_name
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("step", "plateau", "none")
@@ -39,8 +39,11 @@ class OptimizerConfig:
         check_choice("optimizer", self.name, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_at_least("patience", self.patience, 1)
-        if not self.lr > 0.0:
-            raise ConfigError(f"lr={self.lr!r} is not allowed; it must be positive.")
+        check_at_least("weight_decay", self.weight_decay, 0.0)
+        if not 0.0 < self.lr < float("inf"):
+            raise ConfigError(f"lr={self.lr!r} is not allowed; it must be positive and finite.")
+        if not 0.0 <= self.momentum < 1.0:
+            raise ConfigError(f"momentum={self.momentum!r} is not allowed; it must lie in [0, 1).")
 
 
 class Schedule:
@@ -112,6 +115,7 @@ class GroupedOptimizer:
             )
         else:
             self.torch = torch.optim.Adam(every, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        self._start_momentum()
         self._settings = {key: value for key, value in self.torch.param_groups[0].items() if key != "params"}
         self.set_rates(1.0)
 
@@ -137,12 +141,28 @@ class GroupedOptimizer:
         A frozen parameter also loses its momentum: a zero gradient alone would not stop it from moving.
         """
         wanted = set(self.names if names is None else names)
+        for name in sorted(wanted):
+            if name not in self._groups:
+                raise unknown_name("parameter owner", name, self.names)
         for name in self.names:
             for parameter in self.parameters(name):
                 parameter.requires_grad_(name in wanted)
                 if name not in wanted:
                     parameter.grad = None
                     self.torch.state.pop(parameter, None)
+        self._start_momentum()
+
+    def _start_momentum(self) -> None:
+        """Gives every trainable parameter a momentum of zero, which is what SGD starts from anyway.
+
+        The fused kernel takes a group whose parameters all have momentum, or none of them.
+        """
+        if self.config.name != "sgd" or not self.config.momentum:
+            return
+        for parameters in self._groups.values():
+            for p in parameters:
+                if p.requires_grad and p not in self.torch.state:
+                    self.torch.state[p] = {"momentum_buffer": torch.zeros_like(p)}
 
     def state_dict(self) -> dict[str, Any]:
         """Momentum and multipliers, by owner and position."""
@@ -165,3 +185,4 @@ class GroupedOptimizer:
                 kept = state["state"].get(f"{name}.{i}")
                 if kept:
                     self.torch.state[p] = {key: value.to(p.device).clone() for key, value in kept.items()}
+        self._start_momentum()

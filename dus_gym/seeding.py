@@ -66,9 +66,9 @@ def isolated_torch_rng(state: dict[str, torch.Tensor]) -> Iterator[None]:
         for device, value in state.items():
             write(device, value)
         yield
+    finally:
         for device in state:
             state[device] = read(device)
-    finally:
         for device, value in outer.items():
             write(device, value)
 

@@ -18,17 +18,19 @@ import torch
 from dus_gym.errors import CheckpointError
 
 FORMAT = 1
-_TENSOR = "tensor:"
-_ARRAY = "array:"
+_TENSOR, _ARRAY, _TEXT = "tensor:", "array:", "text:"
+"""What a string in the JSON part begins with if it refers to the tensor table; text that begins so is marked."""
 
 
 def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    if isinstance(value, torch.Tensor):
-        tensors[path] = value.detach().contiguous().cpu()
-        return _TENSOR + path
-    if isinstance(value, np.ndarray):
-        tensors[path] = torch.from_numpy(np.ascontiguousarray(value))
-        return _ARRAY + path
+    if isinstance(value, torch.Tensor | np.ndarray):
+        # The number makes a name unique, the path makes it readable.
+        name = f"{len(tensors)}{path}"
+        if isinstance(value, np.ndarray):
+            tensors[name] = torch.from_numpy(np.array(value, order="C"))
+            return _ARRAY + name
+        tensors[name] = value.detach().contiguous().cpu()
+        return _TENSOR + name
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
@@ -38,6 +40,8 @@ def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
         return [_pack(child, f"{path}/{i}", tensors) for i, child in enumerate(value)]
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, str) and value.startswith((_TENSOR, _ARRAY, _TEXT)):
+        return _TEXT + value
     return value
 
 
@@ -46,11 +50,19 @@ def _unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
         return {key: _unpack(child, tensors) for key, child in value.items()}
     if isinstance(value, list):
         return [_unpack(child, tensors) for child in value]
-    if isinstance(value, str) and value.startswith(_TENSOR):
-        return tensors[value.removeprefix(_TENSOR)]
-    if isinstance(value, str) and value.startswith(_ARRAY):
-        return tensors[value.removeprefix(_ARRAY)].numpy()
+    if isinstance(value, str):
+        if value.startswith(_TENSOR):
+            return tensors[value.removeprefix(_TENSOR)]
+        if value.startswith(_ARRAY):
+            return tensors[value.removeprefix(_ARRAY)].numpy()
+        return value.removeprefix(_TEXT)
     return value
+
+
+def _is_pickle(start: bytes) -> bool:
+    """Whether a file begins like a pickle, or like the ZIP archive that PyTorch puts one into."""
+    # A safetensors file may begin with any byte, the lowest of its header's length; the header follows it.
+    return start[8:9] != b"{" and (start[:1] == b"\x80" or start[:4] == b"PK\x03\x04")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -99,8 +111,8 @@ def load_state(path: Path, kind: str) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; give the path of a {kind} that this tool wrote.")
     with path.open("rb") as file:
-        start = file.read(4)
-    if start[:1] == b"\x80" or start == b"PK\x03\x04":
+        start = file.read(9)
+    if _is_pickle(start):
         raise CheckpointError(
             f"{path} is a pickle and is refused, because loading one can run code; "
             f"give a {kind} in safetensors format that this tool wrote."
@@ -114,12 +126,12 @@ def load_state(path: Path, kind: str) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged or not a {kind} ({error}); it can't be loaded.") from error
     if header.get("kind") != kind:
         raise CheckpointError(f"{path} holds {header.get('kind', 'something else')!r}, not a {kind}.")
-    if int(header["format"]) > FORMAT:
+    if header.get("format", "").isdecimal() and int(header["format"]) > FORMAT:
         raise CheckpointError(
             f"{path} has format {header['format']}; this version reads up to {FORMAT}. Install a newer dus-gym."
         )
     try:
         state: dict[str, Any] = _unpack(json.loads(header["state"]), tensors)
-    except (KeyError, json.JSONDecodeError) as error:
+    except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); it can't be loaded.") from error
     return state

@@ -330,8 +330,10 @@ class Trainer:
             yield loss(ctx)
 
         m = len(self.modalities)
-        for _ in range(epochs):
-            self._iterate([self.base_batch] * m, self.iterations_per_epoch, substeps)
+        # Hooks run inside the run's own generators, which the copy must not move.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            for _ in range(epochs):
+                self._iterate([self.base_batch] * m, self.iterations_per_epoch, substeps)
         fitted = copy.deepcopy(self.model)
         self.restore(before)
         return fitted
@@ -375,7 +377,10 @@ class Trainer:
         self._schedule.load_state_dict(state["schedule"])
         self.optimizer.set_rates(self._schedule.factor)
         self._sampler.load_state_dict(state["sampler"])
-        self._torch_rng = {device: torch.as_tensor(value).clone() for device, value in state["torch_rng"].items()}
+        # In place, because a hook may be running inside these very generators; and only this run's devices,
+        # because a run may go on on another machine.
+        for device in self._torch_rng.keys() & state["torch_rng"].keys():
+            self._torch_rng[device] = torch.as_tensor(state["torch_rng"][device]).clone()
         self._ctx.rng.bit_generator.state = state["method_rng"]
         self.progress = Progress(**copy.deepcopy(state["progress"]))
         self._epoch_tally = _Tally(**copy.deepcopy(state["epoch_tally"]))
@@ -409,6 +414,9 @@ def _phase_ends(phases: Sequence[Phase], epochs: int) -> list[tuple[int, Phase]]
         raise ConfigError(
             f"epochs={epochs} is not allowed; this method has {len(phases)} phases and needs at least one epoch each."
         )
+    total = sum(phase.fraction for phase in phases)
+    if abs(total - 1.0) > 1e-6 or any(phase.fraction <= 0.0 for phase in phases):
+        raise ConfigError(f"a method's phases must have positive fractions that sum to 1; these sum to {total:g}.")
     ends: list[tuple[int, Phase]] = []
     done = 0.0
     for i, phase in enumerate(phases):
@@ -416,6 +424,4 @@ def _phase_ends(phases: Sequence[Phase], epochs: int) -> list[tuple[int, Phase]]
         least = ends[-1][0] + 1 if ends else 1
         most = epochs - (len(phases) - 1 - i)
         ends.append((max(least, min(most, round(done * epochs))), phase))
-    if ends[-1][0] != epochs:
-        raise ConfigError(f"a method's phases must sum to 1; these sum to {done:g}.")
     return ends

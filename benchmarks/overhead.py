@@ -6,7 +6,7 @@ One process, one thread, process time. Both sides train the same network from th
 optimiser on in-memory tensors, epoch by epoch with the batch sizes the agent chose, and take turns; the table has
 the median over rounds of the ratio of one turn of each. The bare loop is the paper's baseline written by hand,
 nothing else: it keeps no score, no figure and no state. Where a row says so, both sides also look at the
-validation split after every epoch.
+validation split after every epoch. ``--device cuda`` takes wall time, and adds ResNet-18 at a size worth a GPU.
 """
 
 from __future__ import annotations
@@ -47,68 +47,79 @@ class Case:
     epochs: int
     iterations: int
     rounds: int
+    amp: bool = False
 
 
 def random_images(task: str, seeds: RunSeeds) -> TaskData:
-    """Random 3×64×64 tensors for two ResNet-18 encoders; data source of the task below."""
-    del task
+    """Random square images for two ResNet-18 encoders; data source of the tasks below."""
+    batch, side = tasks.TASKS[task].batch, int(task.rpartition("x")[2])
     draw = torch.Generator().manual_seed(seeds.integer("images"))
 
     def split(n: int) -> TensorSplit:
-        images = tuple(torch.randn(n, 3, 64, 64, generator=draw) for _ in range(2))
+        images = tuple(torch.randn(n, 3, side, side, generator=draw) for _ in range(2))
         return TensorSplit(images, torch.randint(0, 10, (n,), generator=draw))
 
-    return TaskData(split(64), split(16), split(16), [(3, 64, 64)] * 2, data_kind="mock")
+    return TaskData(split(4 * batch), split(batch), split(batch), [(3, side, side)] * 2, data_kind="mock")
 
 
-def register_resnet_task() -> str:
-    """Two torchvision ResNet-18 on random tensors, B = 16, 4 iterations an epoch."""
-    name = "OverheadResNet18"
+def register_resnet_task(batch: int, side: int) -> str:
+    """Two torchvision ResNet-18 on random tensors."""
+    name = f"OverheadResNet18x{side}"
     tasks.TASKS[name] = replace(
         tasks.TASKS["Digits"],
         name=name,
         encoders=("resnet18", "resnet18"),
-        batch=16,
-        train_size=64,
+        batch=batch,
+        train_size=4 * batch,
         source="dus_gym.benchmarks.overhead:random_images",
     )
     return name
 
 
+def now(device: torch.device) -> float:
+    """Process seconds, or on an accelerator wall seconds once it has finished."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 def bare_loop(run: Trainer, data: TaskData, sizes: Sequence[Sequence[int]], *, validate: bool) -> float:
     """The paper's baseline by hand from the same start, with ``sizes[e]`` in epoch e; process seconds."""
     model: MultimodalModel = copy.deepcopy(run.model)
-    config = run.optimizer.config
+    config, device = run.optimizer.config, run.device
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=run.config.amp)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
     )
-    train: Any = data.train
-    validation: Any = data.validation
+    train: Any = data.train.to(device)
+    validation: Any = None if data.validation is None else data.validation.to(device)
     n = len(train.labels)
-    started = time.process_time()
+    started = now(device)
     for wanted in sizes:
         widest, paired = max(wanted), min(wanted)
         needed = run.iterations_per_epoch * widest
-        order = torch.cat([torch.randperm(n) for _ in range(-(-needed // n))])
+        order = torch.cat([torch.randperm(n) for _ in range(-(-needed // n))]).to(device)
         for i in range(run.iterations_per_epoch):
             rows = order[i * widest : (i + 1) * widest]
             labels = train.labels[rows]
-            features = [model.encode(j, train.inputs[j][rows[:size]]) for j, size in enumerate(wanted)]
-            both = features if widest == paired else [h[:paired] for h in features]
-            loss: Tensor = F.cross_entropy(model.fused(both), labels[:paired])
-            for j, size in enumerate(wanted):
-                loss = loss + F.cross_entropy(model.unimodal(j, features[j]), labels[:size])
+            with autocast:
+                features = [model.encode(j, train.inputs[j][rows[:size]]) for j, size in enumerate(wanted)]
+                both = features if widest == paired else [h[:paired] for h in features]
+                loss: Tensor = F.cross_entropy(model.fused(both), labels[:paired])
+                for j, size in enumerate(wanted):
+                    loss = loss + F.cross_entropy(model.unimodal(j, features[j]), labels[:size])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         if validate:
             model.eval()
-            with torch.inference_mode():
+            with torch.inference_mode(), autocast:
                 features = [model.encode(j, validation.inputs[j]) for j in range(2)]
                 heads = [model.fused(features)] + [model.unimodal(j, features[j]) for j in range(2)]
                 _ = [float((logits.argmax(1) == validation.labels).float().mean()) for logits in heads]
             model.train()
-    return time.process_time() - started
+    return now(device) - started
 
 
 class Timed(Agent):
@@ -139,14 +150,15 @@ def through_the_environment(env: gym.Env[Any, Any], agent: Agent) -> tuple[float
     """One run through ``gym.make`` and the agent, without its reset: process seconds, and each epoch's sizes."""
     observation, info = env.reset(seed=0)
     names = env.get_wrapper_attr("modalities")
+    device = torch.device(env.get_wrapper_attr("config").device)
     infos: list[dict[str, Any]] = []
-    started = time.process_time()
+    started = now(device)
     run_episode(env, agent, resume=(observation, info), on_step=lambda _, __, info: infos.append(info))
-    seconds = time.process_time() - started
+    seconds = now(device) - started
     return seconds, [[info["size/" + name] for name in names] for info in infos]
 
 
-def measure(case: Case, agent_name: str, *, validate: bool) -> tuple[float, float]:
+def measure(case: Case, agent_name: str, device: str, *, validate: bool) -> tuple[float, float]:
     """Milliseconds per iteration of the bare loop, and the ratio of ours to it."""
     eval_every = 1 if validate else NEVER
     env = gym.make(
@@ -155,6 +167,8 @@ def measure(case: Case, agent_name: str, *, validate: bool) -> tuple[float, floa
         epochs=case.epochs,
         iterations=case.iterations,
         eval_every=eval_every,
+        device=device,
+        amp=case.amp,
     )
     core: DUSEnv = env.unwrapped  # type: ignore[assignment]
     bare, ratios = [], []
@@ -188,18 +202,27 @@ def agents_share(epochs: int, rounds: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="turns of each side")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    cases = (
+    device = torch.device(arguments.device)
+    cases = [
         Case("digits, 6 iterations an epoch", "Digits", 100, 6, arguments.rounds),
         Case("digits, 60 iterations an epoch", "Digits", 10, 60, arguments.rounds),
-        Case("two ResNet-18, 3×64×64", register_resnet_task(), 2, 4, max(3, arguments.rounds // 2)),
-    )
+        Case("two ResNet-18, B = 16, 3×64×64", register_resnet_task(16, 64), 2, 4, max(3, arguments.rounds // 2)),
+    ]
+    if device.type == "cuda":
+        large = register_resnet_task(64, 224)
+        cases += [
+            Case("two ResNet-18, B = 64, 3×224×224", large, 2, 20, arguments.rounds),
+            Case("the same, mixed precision", large, 2, 20, arguments.rounds, amp=True),
+        ]
+        print(torch.cuda.get_device_name(device))
     print("| size | agent | validation | bare loop, ms an iteration | ours / bare |\n|---|---|---|---|---|")
     for case in cases:
         for agent, validate in (("uniform", False), ("reinforce", False), ("reinforce", True)):
-            bare, ratio = measure(case, agent, validate=validate)
+            bare, ratio = measure(case, agent, arguments.device, validate=validate)
             label = "every epoch, both sides" if validate else "none"
             print(f"| {case.label} | {agent} | {label} | {bare:.2f} | {ratio:.3f} |", flush=True)
     print(f"\nREINFORCE's share of a Digits run: {100 * agents_share(100, arguments.rounds):.2f} %")

@@ -18,13 +18,12 @@ from dus_gym.data.tasks import get_task
 from dus_gym.discrepancy import CumulativeScore
 from dus_gym.errors import CheckpointError, ConfigError, DusError, check_choice
 from dus_gym.methods import METHODS, make_method, method_class
-from dus_gym.records import FUSED_PREDICTORS, Evaluation, Figures, TrainingRun
+from dus_gym.records import Evaluation, Figures, TrainingRun
 from dus_gym.rewards import Transition, reward_function
 from dus_gym.seeding import RunSeeds
 
 Array = npt.NDArray[np.float32]
 TRAINERS = ("real", "fake")
-_FUSED_KEYS = [(name, "val_fused/" + name) for name in FUSED_PREDICTORS]
 
 
 class DUSEnv(gym.Env[Array, Array]):
@@ -385,10 +384,9 @@ class DUSEnv(gym.Env[Array, Array]):
         if run.trains_fused:
             info["train_fused"] = fused_accuracy
         if validation is not None:
-            fused = validation.fused
             values = [*validation.scores, *validation.accuracies, *validation.losses]
             info.update(zip(self._validation_keys, values, strict=True))
-            info.update((key, fused[name]) for name, key in _FUSED_KEYS if fused[name] is not None)
+            info.update(("val_fused/" + name, value) for name, value in validation.fused.items() if value is not None)
         elif run.has_validation:
             # Before the first evaluation of a run with eval_every > 1, the probe's figures stand.
             info |= {key: value for key, value in self._info.items() if key.startswith("val_")}

@@ -18,9 +18,9 @@ class ResNet18(nn.Module):
         from torchvision.models import resnet18
 
         super().__init__()
-        network = resnet18(weights=None)
+        network: nn.Module = resnet18(weights=None)
         self.out_features = cast(nn.Linear, network.fc).in_features
-        network.fc = nn.Identity()  # type: ignore[assignment]  # torchvision annotates it as Linear
+        network.fc = nn.Identity()
         if input_shape[0] != 3:
             network.conv1 = nn.Conv2d(input_shape[0], 64, kernel_size=7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")

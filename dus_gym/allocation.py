@@ -127,7 +127,11 @@ class Allocation:
 
     def __post_init__(self) -> None:
         check_choice("action_mode", self.mode, ACTION_MODES)
+        check_at_least("num_modalities", self.num_modalities, 1)
         check_at_least("min_samples", self.min_samples, 1)
+        for name in ("total_batch", "min_samples"):
+            if not isinstance(getattr(self, name), int):
+                raise ConfigError(f"{name}={getattr(self, name)!r} is not allowed; it must be a whole number.")
         if not 0.0 <= self.min_fraction <= 1.0:
             raise ConfigError(f"min_fraction={self.min_fraction!r} is not allowed; it must lie in [0, 1].")
         least = self.num_modalities * self.min_samples

@@ -118,10 +118,14 @@ class BatchSampler:
         ]
 
     def samples_of(self, positions: Sequence[Indices]) -> list[Indices]:
-        """The sample behind each position, counted as drawn; the same unless the stream was expanded."""
+        """The sample behind each position; the same unless the stream was expanded.
+
+        Each is counted as drawn, but not for a modality that a copy masks.
+        """
         samples = [p if self._entries is None else self._entries[p] for p in positions]
         for j, drawn in enumerate(samples):
-            self.draws[j] += np.bincount(drawn.ravel(), minlength=self.draws.shape[1])
+            shown = drawn.ravel() if self._keep is None else drawn[self._keep[positions[j], j]]
+            self.draws[j] += np.bincount(shown, minlength=self.draws.shape[1])
         return samples
 
     def keep_of(self, positions: Indices) -> npt.NDArray[np.bool_] | None:

@@ -73,6 +73,8 @@ class CumulativeScore:
             repeats: how many iterations these scores stand for.
         """
         t = self.iterations
+        if len(scores) != len(self.value):
+            raise ValueError(f"{len(scores)} scores for {len(self.value)} modalities.")
         if self.mode == "none" or t == 0:
             self.value = list(scores)
         elif self.mode == "ema":

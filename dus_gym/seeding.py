@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dus_gym.errors import ConfigError
+
 if TYPE_CHECKING:
     import torch
 
@@ -22,9 +24,14 @@ class RunSeeds:
 
     Args:
         seed: any non-negative integer; the same seed gives the same generators.
+
+    Raises:
+        ConfigError: for a seed that is no such integer.
     """
 
     def __init__(self, seed: int) -> None:
+        if isinstance(seed, bool) or int(seed) != seed or seed < 0:
+            raise ConfigError(f"seed={seed!r} is not allowed; it must be a whole number, 0 or above.")
         self.seed = int(seed)
 
     def sequence(self, name: str) -> np.random.SeedSequence:
@@ -65,10 +72,12 @@ def isolated_torch_rng(state: dict[str, torch.Tensor]) -> Iterator[None]:
     try:
         for device, value in state.items():
             write(device, value)
-        yield
+        try:
+            yield
+        finally:
+            for device in state:
+                state[device] = read(device)
     finally:
-        for device in state:
-            state[device] = read(device)
         for device, value in outer.items():
             write(device, value)
 

@@ -1,0 +1,81 @@
+"""Means, deviations and the paired test, with SciPy as the oracle."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.stats import ttest_rel
+
+from dus_gym.statistics import mean_std, paired
+
+properties = settings(deadline=None, derandomize=True, max_examples=100)
+figures = st.lists(st.integers(0, 1000).map(lambda k: k / 1000), min_size=2, max_size=12)
+
+
+@properties
+@given(figures)
+def test_mean_and_deviation_are_numpys_sample_ones(values):
+    found = mean_std(values)
+    assert found["mean"] == pytest.approx(np.mean(values), abs=1e-12)
+    assert found["std"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+
+
+def test_mean_and_deviation_by_hand():
+    assert mean_std([0.7, 0.8, 0.9]) == {"mean": pytest.approx(0.8), "std": pytest.approx(0.1)}
+
+
+def test_one_seed_has_no_deviation_and_equal_seeds_have_none_to_speak_of():
+    assert mean_std([0.25]) == {"mean": 0.25, "std": None}
+    assert mean_std([0.1, 0.1, 0.1])["std"] == pytest.approx(0.0, abs=1e-15)
+
+
+@properties
+@given(figures, st.integers(0, 2**32 - 1))
+def test_p_is_scipys_and_the_difference_is_in_points(values, seed):
+    reference = (np.random.default_rng(seed).integers(0, 1001, len(values)) / 1000).tolist()
+    differences = np.subtract(values, reference)
+    assume(np.ptp(differences) > 1e-6)
+    found = paired(values, reference)
+    assert found["points"] == pytest.approx(100 * differences.mean(), abs=1e-10)
+    assert found["p"] == pytest.approx(ttest_rel(values, reference).pvalue, rel=1e-9)
+    mirrored = paired(reference, values)
+    assert mirrored["points"] == pytest.approx(-found["points"], abs=1e-10)
+    assert mirrored["p"] == pytest.approx(found["p"], rel=1e-9)
+
+
+def test_the_paired_test_by_hand():
+    # Differences .01, .02, .03: mean .02, deviation .01, t = .02 / (.01 / sqrt(3)) = 3.4641 with 2 degrees.
+    found = paired([0.71, 0.72, 0.73], [0.70, 0.70, 0.70])
+    assert found == {"points": pytest.approx(2.0), "p": pytest.approx(0.0741799, abs=1e-6)}
+
+
+def test_seeds_are_paired_in_order():
+    reference = [0.5, 0.6, 0.7, 0.8]
+    ordered = paired([r + d for r, d in zip(reference, [0.010, 0.011, 0.009, 0.010], strict=True)], reference)
+    shuffled = paired([r + d for r, d in zip(reference, [0.010, 0.011, 0.009, 0.010], strict=True)], reference[::-1])
+    assert ordered["points"] == pytest.approx(shuffled["points"]) == pytest.approx(1.0)
+    assert ordered["p"] < 0.001 < 0.5 < shuffled["p"]
+
+
+def test_one_seed_has_no_p():
+    assert paired([0.8], [0.7]) == {"points": pytest.approx(10.0), "p": None}
+
+
+@pytest.mark.filterwarnings("error")
+def test_differences_without_variance_have_a_p_and_no_warning():
+    assert paired([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]) == {"points": 0.0, "p": 1.0}
+    assert 0.8 - 0.7 != 0.3 - 0.2, "the last bits differ"
+    assert paired([0.3, 0.8], [0.2, 0.7]) == {"points": pytest.approx(10.0), "p": 0.0}
+    assert paired([0.5, 0.6], [0.6, 0.7])["p"] == 0.0
+
+
+def test_figures_can_be_written_as_json():
+    for found in (mean_std([0.1, 0.2]), paired([0.1, 0.3], [0.2, 0.1]), paired([0.5], [0.5])):
+        assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_different_numbers_of_seeds_are_refused():
+    with pytest.raises(ValueError, match="argument 2"):
+        paired([0.1, 0.2], [0.1])

@@ -117,5 +117,6 @@ class MultimodalModel(nn.Module):
 def initialised(build: Callable[[], MultimodalModel], seed: int) -> MultimodalModel:
     """Builds a model with PyTorch's own initialisers on a private copy of the default generator."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed, which would seed every accelerator as well.
+        torch.default_generator.manual_seed(seed)
         return build()

@@ -144,8 +144,10 @@ def test_an_unknown_mode_is_refused():
 def test_scores_of_another_number_of_modalities_are_refused():
     score = CumulativeScore(2)
     score.add([0.1, 0.2])
-    with pytest.raises(ValueError, match="argument 2"):
+    with pytest.raises(ValueError, match="1 scores for 2 modalities"):
         score.add([0.1])
+    with pytest.raises(ValueError, match="3 scores for 2 modalities"):
+        CumulativeScore(2).add([0.1, 0.2, 0.3])
 
 
 # -- the score of one iteration --------------------------------------------------------------------

@@ -274,7 +274,9 @@ def test_an_iteration_may_have_several_steps(toy_run, weights_of):
                 loss = ctx.modality_loss(0, ctx.model.unimodal(0, h))
                 self.losses.append(loss.item())
                 yield loss
-            loss = ctx.modality_loss(1, ctx.model.unimodal(1, ctx.features(1)))
+            logits = ctx.model.unimodal(1, ctx.features(1))
+            loss = ctx.modality_loss(1, logits)
+            self.last = logits.softmax(-1).gather(1, ctx.batch.labels[1][:, None]).mean().item()
             self.losses.append(loss.item())
             yield loss
 
@@ -293,8 +295,9 @@ def test_an_iteration_may_have_several_steps(toy_run, weights_of):
     data = twin._train_split
     rows = torch.tensor(run.method.rows)
     p = twin.model.unimodal(0, twin.model.encode(0, data.inputs[0][rows])).softmax(-1)
-    expected = p.gather(1, data.labels[rows][:, None]).mean().item()
-    assert interval.iteration_scores[0][0][0] == pytest.approx(expected, rel=1e-5)
+    expected = [p.gather(1, data.labels[rows][:, None]).mean().item(), run.method.last]
+    assert interval.iteration_scores == [(pytest.approx(expected, rel=1e-5), 1)]
+    assert interval.scores == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_iteration_without_a_loss_is_refused(toy_run):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dus_gym.batch import Batch
+from dus_gym.errors import unknown_name
 from dus_gym.model import MultimodalModel
 from dus_gym.optim import GroupedOptimizer
 from dus_gym.recorder import Recorder
@@ -54,6 +55,7 @@ class Context:
         rng: np.random.Generator,
         validate: Callable[[], Figures | None],
         clone_and_fit: Callable[[Callable[[Context], Tensor], int], MultimodalModel],
+        logs: Sequence[str] = (),
     ) -> None:
         self.modalities = modalities
         self.num_modalities = len(modalities)
@@ -69,7 +71,7 @@ class Context:
         self.epoch = 0
         self.iteration = 0
         self.batch: Batch
-        self.logged: dict[str, float] = {}
+        self.logged = dict.fromkeys(logs, 0.0)
         self._fixed_norm = loss_norm == "fixed"
         self._features: dict[int, Tensor] = {}
         self._recorder: Recorder
@@ -119,7 +121,10 @@ class Context:
         self._recorder.modality(j, logits, self.batch.labels[j])
 
     def log(self, **values: float) -> None:
-        """Adds figures of the method's own to the run's log."""
+        """Reports figures of the method's own, which it has named in ``Method.logs``."""
+        for name in values:
+            if name not in self.logged:
+                raise unknown_name("figure", name, self.logged or {"(Method.logs is empty)"})
         self.logged.update(values)
 
     # -- for the loop ------------------------------------------------------------------------------

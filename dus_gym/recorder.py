@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dus_gym.discrepancy import true_class_probability
+from dus_gym.errors import ConfigError
 
 
 @dataclass(slots=True)
@@ -65,6 +66,12 @@ class Recorder:
     def finish(self) -> Recorded:
         """Computes everything with one transfer to the host."""
         k, m = self._iteration, len(self._logits)
+        for j, kept in enumerate(self._labels):
+            if len(kept) != k:
+                raise ConfigError(
+                    f"the method recorded modality {j} in {len(kept)} of {k} iterations; every iteration must send "
+                    "each modality's logits through ctx.modality_loss or ctx.record."
+                )
         widths = [len(labels[0]) for labels in self._labels]
         fused = len(self._fused_labels[0]) if self._fused_labels else 0
         # Every head has c columns, so all their rows go through each operation together.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -105,6 +106,11 @@ class TrainingRun(Protocol):
     progress: Progress
     validation: Figures | None
     """Validation figures of the last evaluation; None before the first."""
+
+    @property
+    def logged(self) -> Mapping[str, float]:
+        """The method's own figures by name; always the same names."""
+        ...
 
     def probe(self) -> Probe:
         """Forward-only figures; changes nothing."""

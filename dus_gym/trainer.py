@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from dus_gym.config import RunConfig
 from dus_gym.context import Context
 from dus_gym.data.dataset import Split, TaskData
 from dus_gym.encoders import build_encoder
-from dus_gym.errors import ConfigError
+from dus_gym.errors import ConfigError, check_at_least
 from dus_gym.evaluation import Evaluator
 from dus_gym.methods.base import Method, Phase
 from dus_gym.model import MultimodalModel, initialised
@@ -155,6 +155,7 @@ class Trainer:
             rng=seeds.generator("method"),
             validate=self._validate,
             clone_and_fit=self._clone_and_fit,
+            logs=method.logs,
         )
         with isolated_torch_rng(self._torch_rng):
             method.on_fit_start(self._ctx)
@@ -176,7 +177,11 @@ class Trainer:
         """Runs ``iterations`` iterations, modality j with ``sizes[j]`` samples in each.
 
         Epochs begin and end inside as they fall, with their hooks, schedule and validation.
+
+        Raises:
+            ConfigError: after the last epoch, or for fewer than one iteration.
         """
+        check_at_least("iterations", iterations, 1)
         m = len(self.modalities)
         tally = _Tally.empty(m)
         rows: list[list[float]] = []
@@ -191,7 +196,7 @@ class Trainer:
                     self._start_epoch()
                 count = min(left, per_epoch - self.progress.iterations % per_epoch)
                 used = list(sizes) if self._phase().sampling else [self.base_batch] * m
-                recorded = self._iterate(used, count, self.method.substeps)
+                recorded = self._iterate(used, count, self.method.substeps, self.method.after_backward)
                 self._epoch_tally.add(recorded)
                 tally.add(recorded)
                 rows += recorded.rows
@@ -224,6 +229,11 @@ class Trainer:
         return found
 
     @property
+    def logged(self) -> Mapping[str, float]:
+        """The method's own figures, as it last reported them."""
+        return self._ctx.logged
+
+    @property
     def selected_epoch(self) -> int:
         """The epoch (from 1) whose model :meth:`evaluate` uses."""
         if self._best is None or self.config.select == "last":
@@ -232,7 +242,13 @@ class Trainer:
 
     # -- the loop ----------------------------------------------------------------------------------
 
-    def _iterate(self, sizes: Sequence[int], count: int, substeps: Substeps) -> Recorded:
+    def _iterate(
+        self,
+        sizes: Sequence[int],
+        count: int,
+        substeps: Substeps,
+        after_backward: Callable[[Context], None] | None = None,
+    ) -> Recorded:
         """``count`` iterations inside one epoch. No value leaves the device before the end."""
         sampler, split, ctx, device = self._sampler, self._train_split, self._ctx, self.device
         optimizer = self.optimizer.torch
@@ -269,7 +285,8 @@ class Trainer:
                     break
                 optimizer.zero_grad()
                 loss.backward()
-                self.method.after_backward(ctx)
+                if after_backward is not None:
+                    after_backward(ctx)
                 optimizer.step()
                 ctx.forget_features()
                 total = loss.detach() if total is None else total + loss.detach()
@@ -367,6 +384,7 @@ class Trainer:
             "validation": None if self.validation is None else asdict(self.validation),
             "trainable": [name for name in self.optimizer.names if self.optimizer.parameters(name)[0].requires_grad],
             "best": self._best,
+            "logged": dict(self._ctx.logged),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -386,6 +404,7 @@ class Trainer:
         self._epoch_tally = _Tally(**copy.deepcopy(state["epoch_tally"]))
         self.validation = None if state["validation"] is None else Figures(**copy.deepcopy(state["validation"]))
         self._best = state["best"]
+        self._ctx.logged.update(state["logged"])
         self._ctx.epoch, self._ctx.iteration = self.progress.epoch, self.progress.iterations
 
 
@@ -397,6 +416,8 @@ def _check(config: RunConfig, method: Method, data: TaskData, m: int) -> None:
         raise ConfigError("reward='validation-gain' needs a validation split and this task has none; use 'paper'.")
     if config.pairing == "independent" and not method.supports_unpaired:
         raise ConfigError(f"pairing='independent' pairs nothing, and method={method.name!r} needs paired samples.")
+    if config.pairing == "independent" and type(method).expand is not Method.expand:
+        raise ConfigError(f"pairing='independent' pairs nothing, and method={method.name!r} masks parts of pairs.")
     if config.predict_with == "concat" and ("fused" not in method.heads or config.pairing == "independent"):
         raise ConfigError(f"predict_with='concat': method={method.name!r} trains no concat head here; use 'sum'.")
     if config.lr_scale is not None and len(config.lr_scale) != m:

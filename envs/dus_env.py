@@ -72,7 +72,8 @@ class DUSEnv(gym.Env[Array, Array]):
     ``gap``, ``diverged``; by modality ``size/NAME``, ``samples/NAME``, ``coverage/NAME``,
     ``train_score/NAME``, ``train_accuracy/NAME``; where the run has a validation split, ``val_score/NAME``,
     ``val_accuracy/NAME``, ``val_loss/NAME`` and ``val_fused/PREDICTOR``, refreshed every ``eval_every``
-    epochs (at reset: on B samples); ``train_fused`` where a fused head is trained. No test figure is
+    epochs (at reset: on B samples); ``train_fused`` where a fused head is trained; ``method/NAME`` for each
+    figure the method reports. No test figure is
     ever in it: the test split is scored by ``env.unwrapped.evaluate()`` after the end.
 
     ## Arguments
@@ -383,6 +384,8 @@ class DUSEnv(gym.Env[Array, Array]):
         info = dict(zip(self._keys, values, strict=True))
         if run.trains_fused:
             info["train_fused"] = fused_accuracy
+        for name, value in run.logged.items():
+            info["method/" + name] = value
         if validation is not None:
             values = [*validation.scores, *validation.accuracies, *validation.losses]
             info.update(zip(self._validation_keys, values, strict=True))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -178,6 +179,7 @@ class FakeTrainer:
         self._epoch_scores = [0.0] * m
         self._epoch_samples = [0] * m
         self._best: dict[str, Any] | None = None
+        self.logged: Mapping[str, float] = dict.fromkeys(method.logs, 0.0)
 
     # -- what the environment calls ----------------------------------------------------------------
 

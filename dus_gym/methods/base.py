@@ -56,6 +56,8 @@ class Method:
     needs_validation: ClassVar[bool] = False
     min_modalities: ClassVar[int] = 2
     max_modalities: ClassVar[int | None] = None
+    logs: ClassVar[tuple[str, ...]] = ()
+    """Names of the figures it reports with ``ctx.log``; ``info`` has each as ``method/NAME``, 0 until reported."""
     options_type: ClassVar[type[MethodOptions]] = MethodOptions
 
     def __init__(self, options: MethodOptions | None = None) -> None:

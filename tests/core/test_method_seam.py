@@ -376,14 +376,37 @@ def test_expanded_streams_are_in_the_snapshot(toy_run, weights_of, same_bits):
 
 def test_logged_figures_are_kept_by_name(toy_run):
     class Logs(Watched):
+        logs = ("kappa", "rho", "never")
+
         def on_epoch_start(self, ctx):
             ctx.log(kappa=float(ctx.epoch), rho=1.0)
             ctx.log(rho=2.0)
-            self.ctx = ctx
+            if ctx.epoch == 2:
+                ctx.log(kapa=0.0)
 
     run = toy_run(method=Logs())
+    assert run.logged == {"kappa": 0.0, "rho": 0.0, "never": 0.0}
     run.train([8, 8], 10)
-    assert run.method.ctx.logged == {"kappa": 1.0, "rho": 2.0}
+    assert run.logged == {"kappa": 1.0, "rho": 2.0, "never": 0.0}
+    other = toy_run(method=Logs())
+    other.restore(run.snapshot())
+    assert other.logged == run.logged
+    with pytest.raises(ConfigError, match=r"figure 'kapa'.*'kappa'"):
+        run.train([8, 8], 1)
+
+
+def test_a_modality_that_is_never_recorded_is_named(toy_run):
+    class Forgets(Watched):
+        def terms(self, ctx):
+            yield ctx.modality_loss(0, ctx.model.unimodal(0, ctx.features(0)))
+
+    with pytest.raises(ConfigError, match="modality 1 in 0 of 5 iterations"):
+        toy_run(method=Forgets()).train([8, 8], 5)
+
+
+def test_masks_need_pairs(toy_run):
+    with pytest.raises(ConfigError, match=r"pairing='independent'.*'everything'"):
+        toy_run(method=Everything(), pairing="independent")
 
 
 def test_recorded_logits_give_the_scores_of_a_method_with_a_fused_loss_alone(toy_run):
@@ -635,6 +658,7 @@ class Everything(Method):
     supports_unpaired = True
     needs_validation = True
     max_modalities = 2
+    logs = ("best",)
 
     def __init__(self):
         super().__init__()

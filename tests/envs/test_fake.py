@@ -217,5 +217,3 @@ def test_reinforce_learns_on_it():
     agent = make_agent("reinforce", 2, seed=0, options={"preset": "tuned"})
     episode = run_episode(env, agent, seed=0)
     assert np.mean(episode.rewards[-200:]) > 0.5 * np.log(0.5) + 0.05
-
-

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dus_gym.errors import CheckpointError, ConfigError
 
+if TYPE_CHECKING:
+    import gymnasium as gym
+
 Array = npt.NDArray[np.float32]
 Info = Mapping[str, Any]
+MakeEnv = Callable[..., "gym.Env[Any, Any]"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,29 @@ class Agent:
     def interval(self) -> int | None:
         """Iterations between its decisions; None: one epoch."""
         return None
+
+    # -- before and at the start of a run ----------------------------------------------------------
+
+    def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
+        """Whatever training runs the agent needs before the one that counts.
+
+        Args:
+            make_env: makes the environment of the run that counts; keyword arguments replace settings of
+                :class:`dus_gym.config.RunConfig`.
+            seed: the seed of the run that counts.
+
+        Returns:
+            Settings that the run that counts is to have, such as ``{"lr_scale": (0.5, 1.5)}``.
+        """
+        return {}
+
+    @property
+    def training_runs(self) -> float:
+        """What was spent on deciding so far, in whole training runs, the one that counts not included."""
+        return 0.0
+
+    def attach(self, env: gym.Env[Any, Any]) -> None:
+        """Called before each run with its environment, for agents that look further than the observation."""
 
     def uniform_action(self) -> Array:
         """The first action of every run (Algorithm 1, line 1): each modality its ordinary batch."""

@@ -67,6 +67,7 @@ def run_episode(
     """
     check_fit(env, agent)
     episode = Episode()
+    agent.attach(env)
     agent.begin()
     if resume is None:
         observation, info = env.reset(seed=seed)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -47,16 +48,22 @@ class RunRequest:
         """The agent, seeded by the run's seed."""
         return make_agent(self.agent, num_modalities, self.seed, self.agent_options)
 
-    def make_env(self, agent: Agent) -> gym.Env[Any, Any]:
-        """The environment with the kind of actions and the interval that the agent asks for."""
-        return gym.make(
+    def make_env(self, agent: Agent, **settings: Any) -> gym.Env[Any, Any]:
+        """The environment with the kind of actions and the interval that the agent asks for.
+
+        Args:
+            agent: who will act in it.
+            settings: replace settings of the run.
+        """
+        env: gym.Env[Any, Any] = gym.make(
             f"dus_gym:{self.env}",
             method=self.method,
             method_options=self.method_options,
             trainer=self.trainer if self.env != "DUS-Fake-v0" else "fake",
             data_root=self.data_root,
-            **run_settings(self.run, agent),
+            **run_settings(self.run, agent) | settings,
         )
+        return env
 
     def as_config(self) -> dict[str, Any]:
         """JSON-able; two requests with the same value give the same result."""
@@ -90,12 +97,16 @@ def execute(
     torch.set_num_threads(request.threads)
     modalities = check_env(request.env).modalities
     agent = request.make_agent(len(modalities))
-    env = request.make_env(agent)
-    core: DUSEnv = env.unwrapped  # type: ignore[assignment]
     started, spent = time.perf_counter(), 0.0
     records: list[dict[str, Any]] = []
     resume: tuple[Any, dict[str, Any]] | None = None
     checkpoint = folder.load_checkpoint() if folder is not None else None
+    if checkpoint is None:
+        prepared = agent.prepare(partial(request.make_env, agent), request.seed)
+    else:
+        prepared = checkpoint.get("prepared", {})
+    env = request.make_env(agent, **prepared)
+    core: DUSEnv = env.unwrapped  # type: ignore[assignment]
     if folder is not None and checkpoint is not None:
         try:
             # gym.make's order check wants a reset before a step; the restored run then takes its place.
@@ -120,6 +131,7 @@ def execute(
             state = {
                 "env": core.snapshot(),
                 "agent": agent.state_dict(),
+                "prepared": prepared,
                 "steps": len(records),
                 "seconds": spent + now - started,
             }
@@ -145,6 +157,7 @@ def execute(
         run_episode(env, agent, seed=request.seed, resume=resume, on_step=after_step)
     save(finished=True)
     summary = summarise(request, core, core.evaluate(), spent + time.perf_counter() - started)
+    summary["training_runs"] = agent.training_runs
     if folder is not None:
         if keep_model and core.trainer == "real":
             save_state(folder.path / MODEL, "model", {"model": core.run.snapshot()["weights"]["model"]})

@@ -13,7 +13,17 @@ from dus_gym.errors import unknown_name
 AGENTS: dict[str, str] = {
     "uniform": "dus_gym.agents.rules:Uniform",
     "heuristic": "dus_gym.agents.rules:Heuristic",
+    "half": "dus_gym.agents.rules:Half",
     "score": "dus_gym.agents.rules:ScoreProportional",
+    "direct": "dus_gym.agents.controls:Direct",
+    "fixed": "dus_gym.agents.controls:Fixed",
+    "random": "dus_gym.agents.controls:Random",
+    "reversed": "dus_gym.agents.controls:Reversed",
+    "pi": "dus_gym.agents.controllers:PI",
+    "overfit": "dus_gym.agents.controllers:Overfit",
+    "lookahead": "dus_gym.agents.lookahead:Lookahead",
+    "best-fixed": "dus_gym.agents.drivers:BestFixed",
+    "lr-matched": "dus_gym.agents.drivers:LRMatched",
     "reinforce": "dus_gym.agents.reinforce:Reinforce",
 }
 """Name to ``module:class``; imported when asked for."""

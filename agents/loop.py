@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import numpy.typing as npt
 
 from dus_gym.agents.base import Agent
@@ -21,6 +22,8 @@ class Episode:
 
     rewards: list[float] = field(default_factory=list)
     """One reward a step."""
+    observation: npt.NDArray[Any] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    """The last observation, ``(m,)``."""
     info: dict[str, Any] = field(default_factory=dict)
     """The environment's last figures."""
 
@@ -62,14 +65,14 @@ def run_episode(
         seed: of the environment's reset.
         learn: False: the agent is only asked.
         deterministic: the policy's mean instead of draws.
-        resume: observation and info of a restored environment; the run goes on from there.
+        resume: observation and info of a restored environment; the run goes on from there, and so does the agent.
         on_step: called after each step with observation, reward and info.
     """
     check_fit(env, agent)
     episode = Episode()
     agent.attach(env)
-    agent.begin()
     if resume is None:
+        agent.begin()
         observation, info = env.reset(seed=seed)
         action = agent.uniform_action()
         chosen = False
@@ -82,7 +85,7 @@ def run_episode(
         if learn and chosen:
             agent.learn(float(reward))
         episode.rewards.append(float(reward))
-        episode.info = info
+        episode.observation, episode.info = observation, info
         if on_step is not None:
             on_step(observation, float(reward), info)
         if terminated or truncated:

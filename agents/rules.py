@@ -62,6 +62,20 @@ class Heuristic(Agent):
         return fractions
 
 
+class Half(Agent):
+    """HB: the dominant modality at half its batch, the others at theirs."""
+
+    name: ClassVar[str] = "half"
+    summary: ClassVar[str] = "HB: half a batch for the dominant modality"
+    action_mode: ClassVar[str] = "fractions"
+
+    def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
+        """Fractions of each modality's batch."""
+        fractions = self.uniform_action()
+        fractions[int(np.argmax(observation))] = 0.5
+        return fractions
+
+
 @dataclass(frozen=True)
 class ScoreProportionalOptions(AgentOptions):
     """Options of DUS without RL."""

@@ -120,6 +120,14 @@ class TrainingRun(Protocol):
         """Trains with modality j at ``sizes[j]`` samples an iteration."""
         ...
 
+    def validate(self) -> Figures | None:
+        """Figures of the validation split now; None without one. Changes nothing."""
+        ...
+
+    def fork(self) -> TrainingRun:
+        """A second run that has come the same way: given the same sizes, both end in the same bits."""
+        ...
+
     def evaluate(self) -> Evaluation:
         """The test split, once, in evaluation mode, every sample once."""
         ...

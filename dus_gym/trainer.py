@@ -153,7 +153,7 @@ class Trainer:
             update=config.update,
             iterations_per_epoch=self.iterations_per_epoch,
             rng=seeds.generator("method"),
-            validate=self._validate,
+            validate=self.validate,
             clone_and_fit=self._clone_and_fit,
             logs=method.logs,
         )
@@ -217,6 +217,11 @@ class Trainer:
             loss=tally.mean_loss(),
             diverged=tally.finite_losses < tally.iterations,
         )
+
+    def validate(self) -> Figures | None:
+        """The validation split with the model as it is; None without one."""
+        split = self._validation_split
+        return None if split is None else self._evaluator.figures(split)
 
     def evaluate(self) -> Evaluation:
         """The test split with the selected model."""
@@ -318,7 +323,7 @@ class Trainer:
         progress.gaps.append(max(progress.scores) - min(progress.scores))
         self._schedule.end_epoch(self._epoch_tally.mean_loss())
         evaluated = progress.epoch % config.eval_every == 0 or progress.epoch == self.epochs
-        figures = self._validate() if evaluated else None
+        figures = self.validate() if evaluated else None
         if figures is not None:
             self.validation = figures
         if evaluated and config.select != "last":
@@ -333,10 +338,6 @@ class Trainer:
 
     def _phase(self) -> Phase:
         return next(phase for end, phase in self._phases if self.progress.epoch < end)
-
-    def _validate(self) -> Figures | None:
-        split = self._validation_split
-        return None if split is None else self._evaluator.figures(split)
 
     def _clone_and_fit(self, loss: Callable[[Context], Tensor], epochs: int) -> MultimodalModel:
         before = self.snapshot()
@@ -369,6 +370,28 @@ class Trainer:
     def _load_weights(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.method.load_state_dict(state["method"])
+
+    def fork(self) -> Trainer:
+        """A copy of the whole run in memory; the data, which nobody changes, is shared.
+
+        Raises:
+            ConfigError: if the method keeps something that can't be copied.
+        """
+        shared = [
+            self._train_split,
+            self._validation_split,
+            self._test_split,
+            self._best,
+            self._ctx.__dict__.get("batch"),
+        ]
+        memo: dict[int, Any] = {id(thing): thing for thing in shared}
+        try:
+            return copy.deepcopy(self, memo)
+        except (RuntimeError, TypeError) as error:
+            raise ConfigError(
+                f"method={self.method.name!r} keeps something that can't be copied ({error}), so its run can't be "
+                "forked; keep detached tensors, arrays and numbers."
+            ) from error
 
     def snapshot(self) -> dict[str, Any]:
         """Model, method, optimiser, schedule, data order, generators, counters and selection."""

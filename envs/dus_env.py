@@ -282,6 +282,25 @@ class DUSEnv(gym.Env[Array, Array]):
             raise DusError("evaluate() before the end of the run: the test split is scored once, after training.")
         return run.evaluate()
 
+    def fork(self) -> DUSEnv:
+        """A second environment whose run has come the same way; given the same actions, both end in the same bits.
+
+        The copy lives in memory and shares the data. It is unwrapped.
+
+        Raises:
+            ResetNeeded: before the first reset.
+            ConfigError: if the method's state can't be copied.
+        """
+        twin = copy.copy(self)
+        twin._run = self._running().fork()
+        twin._np_random = copy.deepcopy(self.np_random)
+        twin.action_space = copy.deepcopy(self.action_space)
+        twin.observation_space = copy.deepcopy(self.observation_space)
+        twin._score = copy.deepcopy(self._score)
+        twin._observation, twin._info = list(self._observation), dict(self._info)
+        twin._history = list(self._history)
+        return twin
+
     def snapshot(self) -> dict[str, Any]:
         """Everything a continuation depends on; :func:`dus_gym.state.save_state` writes it.
 

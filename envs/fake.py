@@ -227,6 +227,19 @@ class FakeTrainer:
             diverged=False,
         )
 
+    def validate(self) -> Figures | None:
+        """Validation figures of the exposures reached so far."""
+        kept = self.validation, self._reached
+        try:
+            self._validate([self._point(j) for j in range(len(self.modalities))])
+            return self.validation
+        finally:
+            self.validation, self._reached = kept
+
+    def fork(self) -> FakeTrainer:
+        """A copy; the fitted curves are shared."""
+        return copy.deepcopy(self, {id(self._fit): self._fit})
+
     def evaluate(self) -> Evaluation:
         """Test figures from the curves."""
         reached = self._best["reached"] if self._best is not None else self._reached
@@ -298,11 +311,9 @@ class FakeTrainer:
             fraction = size / base
             exposure[j] += step * fraction ** fit.gamma[j] * self._pace[j]
             self._samples_seen[j] += step * fraction
-            table = fit.tables[j]
-            point = int((math.log(exposure[j]) - fit.log_first) * fit.per_log)
-            point = 0 if point < 0 else min(point, len(table) - 1)
+            point = self._point(j)
             points.append(point)
-            reading = table[point]
+            reading = fit.tables[j][point]
             scores.append(min(1.0, max(self._floor, reading[0] + noise[j])))
             accuracies.append(reading[1])
         if (start + count) % self.iterations_per_epoch == 0:
@@ -310,6 +321,12 @@ class FakeTrainer:
             if epoch % self.config.eval_every == 0 or epoch == self.epochs:
                 self._validate(points)
         return scores, accuracies
+
+    def _point(self, j: int) -> int:
+        """Where in its tables modality j is."""
+        fit = self._fit
+        point = int((math.log(self._exposure[j]) - fit.log_first) * fit.per_log)
+        return 0 if point < 0 else min(point, len(fit.tables[j]) - 1)
 
     def _validate(self, points: list[int]) -> None:
         clock, floor = self._clock, self._floor

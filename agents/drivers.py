@@ -1,0 +1,154 @@
+"""Experiment drivers: agents that spend whole runs before the one that counts, to say what that one is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from dus_gym.agents.base import Agent, AgentOptions, Array, Info, MakeEnv
+from dus_gym.agents.controls import Fixed, FixedOptions
+from dus_gym.agents.lookahead import best_of, line
+from dus_gym.agents.loop import run_episode
+from dus_gym.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class BestFixedOptions(AgentOptions):
+    """Options of best-fixed."""
+
+    splits: int = 5
+    """Splits tried; odd."""
+
+    def __post_init__(self) -> None:
+        if self.splits < 3 or self.splits % 2 == 0:
+            raise ConfigError(f"splits={self.splits} is not allowed; give an odd number, 3 or more.")
+
+
+class BestFixed(Agent):
+    """The best of a grid of constant splits, chosen on the validation split of the same seed.
+
+    What an agent gains over it is gained by moving the split about; what it doesn't gain, a constant would have had.
+    """
+
+    name: ClassVar[str] = "best-fixed"
+    summary: ClassVar[str] = "the constant split that validates best in runs of its own"
+    options_type: ClassVar[type[AgentOptions]] = BestFixedOptions
+    options: BestFixedOptions
+
+    def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
+        super().__init__(num_modalities, seed, options)
+        self.shares = self.uniform_action()
+        self._spent = 0
+
+    @property
+    def training_runs(self) -> float:
+        """The runs of the grid."""
+        return float(self._spent)
+
+    def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
+        """Runs the grid."""
+        uniform, observation = self._validated(make_env, seed, self.uniform_action())
+        splits = line(self.options.splits, self.num_modalities, int(np.argmax(observation)))
+        middle = len(splits) // 2
+        values = [uniform if i == middle else self._validated(make_env, seed, s)[0] for i, s in enumerate(splits)]
+        self.shares = splits[best_of(values, splits)]
+        return {}
+
+    def _validated(self, make_env: MakeEnv, seed: int, split: Array) -> tuple[float, npt.NDArray[Any]]:
+        """A whole run's last validation accuracy and observation."""
+        env = make_env()
+        agent = Fixed(self.num_modalities, options=FixedOptions("/".join(map(str, split.tolist()))))
+        episode = run_episode(env, agent, seed=seed)
+        self._spent += 1
+        if "val_fused/method" not in episode.info:
+            raise ConfigError("agent='best-fixed' needs a validation split and this task has none.")
+        accuracy = -1.0 if episode.info["diverged"] else float(episode.info["val_fused/method"])
+        env.close()
+        return accuracy, np.asarray(episode.observation)
+
+    def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
+        """The split that was chosen."""
+        return self.shares.copy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The choice and what it cost."""
+        return super().state_dict() | {"shares": self.shares.tolist(), "spent": self._spent}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what :meth:`state_dict` returned."""
+        super().load_state_dict(state)
+        self.shares, self._spent = np.array(state["shares"], dtype=np.float32), int(state["spent"])
+
+
+@dataclass(frozen=True)
+class LRMatchedOptions(AgentOptions):
+    """Options of lr-matched."""
+
+    match: str = "score"
+    """The agent whose mean split becomes a ratio of learning rates."""
+
+
+class LRMatched(Agent):
+    """Equal batches, and each modality's learning rate times m × the mean share another agent gave it on that seed.
+
+    If it gains as much as that agent, the gain is not specific to sampling.
+    """
+
+    name: ClassVar[str] = "lr-matched"
+    summary: ClassVar[str] = "equal batches with another agent's mean split as learning rates"
+    options_type: ClassVar[type[AgentOptions]] = LRMatchedOptions
+    options: LRMatchedOptions
+
+    def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
+        super().__init__(num_modalities, seed, options)
+        self._seed = seed
+        self._spent = 0.0
+        self._matched()
+
+    @property
+    def training_runs(self) -> float:
+        """The run of the agent that is matched, and what that one spent."""
+        return self._spent
+
+    def _matched(self) -> Agent:
+        from dus_gym.agents import make_agent
+
+        if self.options.match == self.name:
+            raise ConfigError("match='lr-matched' is not allowed; name an agent that splits batches.")
+        return make_agent(self.options.match, self.num_modalities, self._seed)
+
+    def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
+        """Runs the agent that is matched.
+
+        Returns:
+            ``lr_scale``: m × its mean share of each modality, over its run's samples.
+        """
+        matched = self._matched()
+        settings: dict[str, Any] = {"action_mode": matched.action_mode}
+        if matched.interval is not None:
+            settings["interval"] = matched.interval
+        settings |= matched.prepare(make_env, seed)
+        env: gym.Env[Any, Any] = make_env(**settings)
+        info = run_episode(env, matched, seed=seed).info
+        samples = np.array([value for key, value in info.items() if key.startswith("samples/")], dtype=np.float64)
+        env.close()
+        self._spent = 1.0 + matched.training_runs
+        scale = self.num_modalities * samples / samples.sum()
+        return {"lr_scale": tuple(scale.tolist())}
+
+    def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
+        """Equal batches."""
+        return self.uniform_action()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it cost."""
+        return super().state_dict() | {"spent": self._spent}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what :meth:`state_dict` returned."""
+        super().load_state_dict(state)
+        self._spent = float(state["spent"])

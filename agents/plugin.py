@@ -62,6 +62,9 @@ class DUS:
         self.epochs = epochs
         self.epoch = 0
         self._score = CumulativeScore(m, cumulative)
+        # Controllers read the last epoch's scores, whatever the state is made of.
+        self._window = CumulativeScore(m, "epoch")
+        self._keys = [f"train_score/{name}" for name in self.modalities]
         self.agent.begin()
 
     @property
@@ -78,11 +81,13 @@ class DUS:
             _, sizes = self.allocation(self.agent.uniform_action())
         else:
             state = np.array(self._score.value, dtype=np.float32)
-            action = self.agent.act(state, {"epoch": self.epoch, "epochs": self.epochs})
+            window = dict(zip(self._keys, self._window.value, strict=True))
+            action = self.agent.act(state, {"epoch": self.epoch, "epochs": self.epochs} | window)
             shares, sizes = self.allocation(action)
             self.agent.learn(paper_reward(self._score.value, shares))
         self.epoch += 1
         self._score.start_step()
+        self._window.start_step()
         return dict(zip(self.modalities, sizes, strict=True))
 
     def observe(self, true_class_probability: Mapping[str, npt.ArrayLike]) -> None:
@@ -108,3 +113,4 @@ class DUS:
                 raise ConfigError(f"true_class_probability[{name!r}] has mean {mean}; probabilities lie in [0, 1].")
             means.append(mean)
         self._score.add(means)
+        self._window.add(means)

@@ -125,6 +125,7 @@ def compare(
             "gap": mean_std([run["gap"] for run in runs]),
             "samples": sum(run["samples"] for run in runs) / len(runs),
             "iterations": sum(run["iterations"] for run in runs) / len(runs),
+            "training_runs": sum(run["training_runs"] for run in runs) / len(runs),
             "diverged": sum(run["diverged"] for run in runs),
             "vs_uniform": against,
         }

@@ -44,6 +44,8 @@ class CommonOptions:
     """Print the result as one JSON object on the last line."""
     quiet: bool = False
     """Print nothing but errors and the --json line."""
+    agent_runs: int | None = None
+    """Training runs of an agent that learns before the run that counts (ppo, a2c, …); 20 if not given."""
     threads: int = 1
     """CPU threads of PyTorch. More help large networks only; another number may change the last bits."""
 

@@ -92,6 +92,7 @@ def run_table(console: Console, summary: dict[str, Any]) -> None:
     console.print(
         f"gap {summary['gap']:.3f}   {summary['iterations']} iterations   {summary['samples']} samples   "
         f"{summary['seconds']:.1f} s"
+        + (f"   after {summary['training_runs']:.3g} training runs" if summary["training_runs"] else "")
     )
 
 
@@ -139,7 +140,8 @@ def comparison_table(console: Console, result: dict[str, Any], baseline: str = "
             _against_uniform(row["fused"][predictor], row["vs_uniform"][predictor], reference=name == baseline)
             for predictor in FUSED_PREDICTORS
         ]
-        table.add_row(name, *cells, f"{row['gap']['mean']:.3f}", f"{row['samples'] / 1000:.1f}k")
+        runs = f"\n+{row['training_runs']:.3g} runs" if row["training_runs"] else ""
+        table.add_row(name, *cells, f"{row['gap']['mean']:.3f}", f"{row['samples'] / 1000:.1f}k{runs}")
     console.print(table)
     if n == 1:
         console.print("One seed: no deviation and no p-value can be given.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 from rich.console import Console
 
+from dus_gym.agents import agent_class
 from dus_gym.cli.experiment import RunRequest, execute
 from dus_gym.cli.options import CommonOptions, changed, check_env, parse, with_options, word_after
 from dus_gym.cli.tables import live_run, run_table
 from dus_gym.config import RunConfig
+from dus_gym.errors import ConfigError
 from dus_gym.runs import RunFolder, latest, unused
 
 
@@ -32,6 +35,11 @@ def main(words: list[str]) -> None:
         TrainOptions, word_after(words, "--method", "baseline"), word_after(words, "--agent", "reinforce")
     )
     options: Any = parse(arguments, words, "train", "Train one multimodal run under an agent.")
+    if options.agent_runs is not None and not learns_in_runs(options.agent):
+        raise ConfigError(
+            f"agent_runs={options.agent_runs}: agent {options.agent!r} has no training runs before the one that "
+            "counts; leave it out."
+        )
     request = request_of(options, options.agent, _changed(options, "agent_options"), options.seed)
     check(request)
     default = Path("runs") / request.env / f"{request.agent}-{request.method}-seed{request.seed}"
@@ -58,6 +66,8 @@ def main(words: list[str]) -> None:
 def request_of(options: Any, agent: str, agent_options: dict[str, Any], seed: int) -> RunRequest:
     """The run that parsed options ask for, under one agent and seed."""
     run: RunConfig = options.run
+    if options.agent_runs is not None and learns_in_runs(agent):
+        agent_options = {"runs": options.agent_runs} | agent_options
     return RunRequest(
         env=options.env.removeprefix("dus_gym:"),
         agent=agent,
@@ -70,6 +80,11 @@ def request_of(options: Any, agent: str, agent_options: dict[str, Any], seed: in
         run=run,
         threads=options.threads,
     )
+
+
+def learns_in_runs(agent: str) -> bool:
+    """Whether ``--agent-runs`` means something to an agent."""
+    return any(field.name == "runs" for field in dataclasses.fields(agent_class(agent).options_type))
 
 
 def check(request: RunRequest) -> None:

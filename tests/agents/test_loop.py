@@ -117,3 +117,15 @@ def test_the_plugin_refuses_what_is_no_probability(given, named):
 def test_the_plugin_refuses_repeated_names():
     with pytest.raises(ConfigError, match="different"):
         DUS(["a", "a"])
+
+
+def test_the_plugin_serves_controllers_that_read_the_last_epoch():
+    dus = DUS(["a", "b"], batch_size=50, agent="pi")
+    for scores in ({"a": [0.9], "b": [0.1]}, {"a": [0.7], "b": [0.5]}):
+        dus.next_sizes()
+        dus.observe(scores)
+    # Errors -0.4 and then -0.1: the integral has both, and the first act came after the first epoch.
+    controller = make_agent("pi", 2)
+    controller.act([0.9, 0.1], {"train_score/a": 0.9, "train_score/b": 0.1})
+    expected = controller.act([0.8, 0.3], {"train_score/a": 0.7, "train_score/b": 0.5})
+    assert dus.next_sizes() == {"a": round(100 * float(expected[0])), "b": round(100 * float(expected[1]))}

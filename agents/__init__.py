@@ -21,10 +21,12 @@ AGENTS: dict[str, str] = {
     "reversed": "dus_gym.agents.controls:Reversed",
     "pi": "dus_gym.agents.controllers:PI",
     "overfit": "dus_gym.agents.controllers:Overfit",
+    "holdout": "dus_gym.agents.controllers:Holdout",
     "lookahead": "dus_gym.agents.lookahead:Lookahead",
     "best-fixed": "dus_gym.agents.drivers:BestFixed",
     "lr-matched": "dus_gym.agents.drivers:LRMatched",
     "reinforce": "dus_gym.agents.reinforce:Reinforce",
+    "transfer": "dus_gym.agents.transfer:Transfer",
 }
 """Name to ``module:class``; imported when asked for."""
 

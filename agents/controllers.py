@@ -125,3 +125,34 @@ class Overfit(Agent):
         """Shares ∝ exp(-(training - validation score) / temperature), with a floor."""
         excess = figures(info, "train_score", self.name) - figures(info, "val_score", self.name)
         return floored_softmax(-excess / self.options.temperature, self.options.floor)
+
+
+@dataclass(frozen=True)
+class HoldoutOptions(OverfitOptions):
+    """Options of the recommended agent."""
+
+    temperature: float = 0.07
+    """How much of the confidence lost makes a factor of e."""
+    floor: float = 0.1
+    """The smallest share, as a fraction of the equal one."""
+
+
+class Holdout(Agent):
+    """The recommended agent: less for the modality whose confidence does not hold on samples it was not trained on.
+
+    ``overfit`` takes the difference of the training and the validation score. This takes the part of the training
+    score that is lost on the way, ``1 - validation / training``: a modality that falls from .3 to .2 has learned by
+    heart as much as one that falls from .9 to .6, and early in a run, when all scores are low, it shows at once. See
+    ``docs/agent.md``.
+    """
+
+    name: ClassVar[str] = "holdout"
+    summary: ClassVar[str] = "recommended: less for the modality that loses most of its training score in validation"
+    options_type: ClassVar[type[AgentOptions]] = HoldoutOptions
+    options: HoldoutOptions
+
+    def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
+        """Shares ∝ exp(-(1 - validation / training score) / temperature), with a floor."""
+        trained = np.maximum(figures(info, "train_score", self.name), 1e-3)
+        lost = 1.0 - figures(info, "val_score", self.name) / trained
+        return floored_softmax(-lost / self.options.temperature, self.options.floor)

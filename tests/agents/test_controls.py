@@ -72,7 +72,15 @@ def test_overfit_by_hand():
     np.testing.assert_allclose(act("overfit"), 0.25 / 3 + 0.75 * weights / weights.sum(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["pi", "overfit"])
+def test_holdout_by_hand():
+    weights = np.exp(-np.array([4 / 9, 1 / 6, 0.0]) / 0.07)
+    np.testing.assert_allclose(act("holdout"), 0.1 / 3 + 0.9 * weights / weights.sum(), rtol=1e-4)
+    # What counts is the part that is lost, not how sure a modality is.
+    small = act("holdout", train=(0.3, 0.2, 0.1), val=(0.2, 0.2, 0.1))
+    np.testing.assert_allclose(small, act("holdout", train=(0.9, 0.2, 0.1), val=(0.6, 0.2, 0.1)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["pi", "overfit", "holdout"])
 def test_no_share_falls_below_the_floor(name):
     sharp = {"kp": 100.0} if name == "pi" else {"temperature": 0.01}
     shares = act(name, {"floor": 0.6} | sharp, train=(1.0, 0.0, 0.0), val=(0.0, 0.0, 0.0))

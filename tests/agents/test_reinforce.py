@@ -50,7 +50,7 @@ def test_the_gradient_is_that_of_automatic_differentiation(policy, entropy):
         objective = reward * torch.distributions.Dirichlet(alpha).log_prob(shares)
     elif policy == "logistic_normal":
         sigma = agent.options.sigma
-        drawn = logits.detach() + sigma**2 * torch.tensor(pending.score)
+        drawn = logits.detach() + sigma * torch.tensor(pending.noise)
         objective = reward * torch.distributions.Normal(logits, sigma).log_prob(drawn).sum()
     elif policy == "literal":
         objective = reward * torch.log(logits.softmax(0)).sum()
@@ -60,7 +60,7 @@ def test_the_gradient_is_that_of_automatic_differentiation(policy, entropy):
         objective = (torch.log(split) * weak).sum() / len(STATE)
     mean = torch_mean(agent, logits)
     (objective + entropy * -(mean * mean.log()).sum()).backward()
-    for name, gradient in ours.items():
+    for name, gradient in agent._views(ours).items():
         np.testing.assert_allclose(gradient, weights[name].grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=name)
 
 
@@ -73,7 +73,7 @@ def test_adam_is_torchs_adam():
         pending = agent._pending
         gradient = agent.gradient(pending, agent.ascent(pending, 0.0))
         for name, weight in weights.items():
-            weight.grad = -torch.tensor(gradient[name])
+            weight.grad = -torch.tensor(agent._views(gradient)[name])
         optimizer.step()
         agent.learn(0.0)
     for name, weight in weights.items():

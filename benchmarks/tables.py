@@ -1,6 +1,6 @@
 """Runs the comparisons of the embedded tasks and writes docs/results.md.
 
-    python -m dus_gym.benchmarks.tables            # about 20 minutes on one core
+    python -m dus_gym.benchmarks.tables            # about an hour on one core
 
 Finished runs are kept in ``--out`` and not run again, so a killed call goes on where it stopped.
 """
@@ -17,7 +17,10 @@ from dus_gym.cli import main as dus
 from dus_gym.cli.compare import RESULT
 from dus_gym.records import FUSED_PREDICTORS
 
-AGENTS = "heuristic,score,score:rule=softmax,reinforce,reinforce:policy=literal,reinforce:preset=tuned"
+AGENTS = (
+    "heuristic,half,score,score:rule=softmax,reinforce,reinforce:policy=literal,reinforce:preset=tuned,"
+    "pi,overfit,holdout,random,reversed,lookahead,best-fixed,lr-matched:match=direct,lr-matched:match=holdout"
+)
 COMPARISONS = (
     *(
         (f"DUS-{task}-v0", norm, "baseline")
@@ -33,9 +36,9 @@ INTRODUCTION = """# Results on the embedded tasks
 Written by `python -m dus_gym.benchmarks.tables`; do not edit by hand. Every figure is test accuracy of the last epoch
 in per cent, mean ± standard deviation over seeds 0 to 9; below it the paired difference to `uniform` on the same seeds
 in points, with the p-value of a paired t-test, not corrected for the number of comparisons: read p below .002. All
-agents but `heuristic` train on the same number of samples and iterations; `heuristic` sees fewer samples, as the
-paper defines it. The controls `best-fixed` and `lr-matched` are not in this version, so no table here tells whether a
-gain is specific to sampling. `reinforce:preset=tuned` decides every 5 iterations.
+agents but `heuristic` and `half` train on the same number of samples and iterations; these two see fewer samples, as
+the paper defines them. `reinforce:preset=tuned` decides every 5 iterations. The last column is what an agent spent
+on deciding, in whole training runs besides the one reported.
 
 What the tables say:
 
@@ -52,12 +55,22 @@ def cell(figures: dict[str, Any] | None, against: dict[str, Any] | None, *, refe
 
 def table(result: dict[str, Any]) -> str:
     """One comparison as a Markdown table."""
-    head = ["agent", *FUSED_PREDICTORS, "gap", "samples"]
+    head = ["agent", *FUSED_PREDICTORS, "gap", "samples", "runs spent"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, row in result["agents"].items():
         cells = [cell(row["fused"][p], row["vs_uniform"][p], reference=name == "uniform") for p in FUSED_PREDICTORS]
         lines.append(
-            "| " + " | ".join([f"`{name}`", *cells, f"{row['gap']['mean']:.3f}", f"{row['samples']:.0f}"]) + " |"
+            "| "
+            + " | ".join(
+                [
+                    f"`{name}`",
+                    *cells,
+                    f"{row['gap']['mean']:.3f}",
+                    f"{row['samples']:.0f}",
+                    f"{row['training_runs']:.3g}",
+                ]
+            )
+            + " |"
         )
     return "\n".join(lines)
 
@@ -66,10 +79,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/tables"))
     parser.add_argument("--page", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--only", default="", help="a part of the names of the comparisons to run; no page is written")
     parser.add_argument("--findings", type=Path, default=Path("docs/findings.md"), help="prose that opens the page")
     arguments = parser.parse_args()
     sections: list[str] = []
     for env, norm, method in COMPARISONS:
+        if arguments.only not in f"{env}-{norm}-{method}":
+            continue
         words = ["compare", env, "--agents", AGENTS, "--seeds", "10", "--loss-norm", norm, "--method", method]
         out = arguments.out / f"{env}-{norm}-{method}"
         resume = ["--resume"] if out.exists() else []
@@ -77,6 +93,8 @@ def main() -> None:
         result = json.loads((out / RESULT).read_text(encoding="utf-8"))
         print(env, norm, method, flush=True)
         sections.append(f"## {env}, {method}, loss_norm {norm}\n\n`{shlex.join(['dus', *words])}`\n\n{table(result)}\n")
+    if arguments.only:
+        return
     arguments.page.write_text(
         INTRODUCTION + arguments.findings.read_text(encoding="utf-8") + "\n" + "\n".join(sections), encoding="utf-8"
     )

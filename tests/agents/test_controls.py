@@ -83,7 +83,7 @@ def test_holdout_by_hand():
 @pytest.mark.parametrize("name", ["pi", "overfit", "holdout"])
 def test_no_share_falls_below_the_floor(name):
     sharp = {"kp": 100.0} if name == "pi" else {"temperature": 0.01}
-    shares = act(name, {"floor": 0.6} | sharp, train=(1.0, 0.0, 0.0), val=(0.0, 0.0, 0.0))
+    shares = act(name, {"floor": 0.6} | sharp, train=(1.0, 0.5, 0.5), val=(0.0, 0.5, 0.5))
     assert shares.min() == pytest.approx(0.2, abs=1e-6)
     assert shares.sum() == pytest.approx(1.0)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from dus_gym.agents.base import Agent, AgentOptions, load_agent
 from dus_gym.errors import unknown_name
+from dus_gym.options import build_options
+from dus_gym.seeding import RunSeeds
 
 AGENTS: dict[str, str] = {
     "uniform": "dus_gym.agents.rules:Uniform",
@@ -26,6 +27,12 @@ AGENTS: dict[str, str] = {
     "best-fixed": "dus_gym.agents.drivers:BestFixed",
     "lr-matched": "dus_gym.agents.drivers:LRMatched",
     "reinforce": "dus_gym.agents.reinforce:Reinforce",
+    "ppo": "dus_gym.agents.sb3:PPOAgent",
+    "a2c": "dus_gym.agents.sb3:A2CAgent",
+    "sac": "dus_gym.agents.sb3:SACAgent",
+    "td3": "dus_gym.agents.sb3:TD3Agent",
+    "ddpg": "dus_gym.agents.sb3:DDPGAgent",
+    "dqn": "dus_gym.agents.sb3:DQNAgent",
     "transfer": "dus_gym.agents.transfer:Transfer",
 }
 """Name to ``module:class``; imported when asked for."""
@@ -56,11 +63,8 @@ def make_agent(name: str, num_modalities: int, seed: int = 0, options: Mapping[s
         options: field of the agent's options to value; defaults where absent.
 
     Raises:
-        ConfigError: for an unknown agent or option.
+        ConfigError: for an unknown agent or option, or a value of another type.
     """
     found = agent_class(name)
-    fields = {field.name for field in dataclasses.fields(found.options_type)}
-    for option in options or {}:
-        if option not in fields:
-            raise unknown_name(f"option of agent {name!r}:", option, fields or {"(it has none)"})
-    return found(num_modalities, seed, found.options_type(**(options or {})))
+    chosen = build_options(found.options_type, options, f"option of agent {name!r}:")
+    return found(num_modalities, RunSeeds(seed).seed, chosen)

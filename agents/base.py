@@ -133,6 +133,6 @@ def load_agent(path: str | Path) -> Agent:
         found = agent_class(content["agent"])
         agent = found(content["num_modalities"], options=found.options_type(**content["options"]))
         agent.load_state_dict(content["state"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged or from another version ({error}); it can't be loaded.") from error
     return agent

@@ -108,8 +108,7 @@ class OverfitOptions(AgentOptions):
     """The smallest share, as a fraction of the equal one."""
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0.0:
-            raise ConfigError(f"temperature={self.temperature!r} is not allowed; it must be positive.")
+        check_at_least("temperature", self.temperature, 1e-6)
         check_floor(self.floor)
 
 

@@ -25,7 +25,7 @@ class Fixed(Agent):
     """The same split in every step but the first, which is uniform for every agent."""
 
     name: ClassVar[str] = "fixed"
-    summary: ClassVar[str] = "a constant split"
+    summary: ClassVar[str] = "a constant split, given by its shares"
     options_type: ClassVar[type[AgentOptions]] = FixedOptions
     options: FixedOptions
 

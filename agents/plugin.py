@@ -12,7 +12,7 @@ from dus_gym.agents import make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.allocation import Allocation
 from dus_gym.discrepancy import CumulativeScore
-from dus_gym.errors import ConfigError
+from dus_gym.errors import ConfigError, check_at_least
 from dus_gym.rewards import paper_reward
 
 
@@ -57,6 +57,18 @@ class DUS:
         m = len(self.modalities)
         if len(set(self.modalities)) != m:
             raise ConfigError(f"modalities={list(modalities)} is not allowed; every name must be different.")
+        check_at_least("epochs", epochs, 1)
+        if isinstance(agent, Agent):
+            if agent.num_modalities != m:
+                raise ConfigError(
+                    f"agent is for {agent.num_modalities} modalities; modalities={list(modalities)} are {m}."
+                )
+            if agent_options:
+                raise ConfigError(
+                    f"agent_options={dict(agent_options)} go with an agent's name; this agent is made already."
+                )
+        elif not isinstance(agent, str):
+            raise ConfigError(f"agent={agent!r} is not allowed; give a name of the agent table, or an agent.")
         self.agent = agent if isinstance(agent, Agent) else make_agent(agent, m, seed, agent_options)
         self.allocation = Allocation(m, m * batch_size, self.agent.action_mode, min_samples, min_fraction)
         self.epochs = epochs
@@ -90,6 +102,22 @@ class DUS:
         self._window.start_step()
         return dict(zip(self.modalities, sizes, strict=True))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed loop needs; :func:`dus_gym.state.save_state` writes it."""
+        return {
+            "epoch": self.epoch,
+            "score": self._score.state_dict(),
+            "window": self._window.state_dict(),
+            "agent": self.agent.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Puts back what :meth:`state_dict` returned."""
+        self.epoch = int(state["epoch"])
+        self._score.load_state_dict(state["score"])
+        self._window.load_state_dict(state["window"])
+        self.agent.load_state_dict(state["agent"])
+
     def observe(self, true_class_probability: Mapping[str, npt.ArrayLike]) -> None:
         """Takes one iteration's outputs.
 
@@ -108,9 +136,15 @@ class DUS:
         for name in self.modalities:
             values: Any = true_class_probability[name]
             detached = values.detach().float().cpu() if hasattr(values, "detach") else values
-            mean = float(np.mean(np.asarray(detached, dtype=np.float64)))
-            if not 0.0 <= mean <= 1.0:
-                raise ConfigError(f"true_class_probability[{name!r}] has mean {mean}; probabilities lie in [0, 1].")
-            means.append(mean)
+            try:
+                found = np.asarray(detached, dtype=np.float64)
+            except (TypeError, ValueError) as error:
+                raise ConfigError(
+                    f"true_class_probability[{name!r}] is not allowed; give an array of numbers."
+                ) from error
+            if not (found.size and found.min() >= 0.0 and found.max() <= 1.0 + 1e-6):
+                worst = f"has values from {found.min()} to {found.max()}" if found.size else "is empty"
+                raise ConfigError(f"true_class_probability[{name!r}] {worst}; probabilities lie in [0, 1].")
+            means.append(float(found.mean()))
         self._score.add(means)
         self._window.add(means)

@@ -25,6 +25,7 @@ Vector = npt.NDArray[np.float64]
 POLICIES = ("dirichlet", "logistic_normal", "pathwise", "literal")
 PRESETS = ("paper", "tuned")
 SHARE_FLOOR = 1e-6
+MOST_LOGIT = 1e6
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,8 @@ class Reinforce(Agent):
         state = np.asarray(observation, dtype=np.float64)
         hidden, logits = self.logits(state)
         self._pending = None
-        if not np.isfinite(logits).all():
+        # Beyond these logits a split is a corner anyway, and their exponentials overflow.
+        if not (np.abs(logits) < MOST_LOGIT).all():
             return self.uniform_action()
         if deterministic:
             return self.mean(logits).astype(np.float32)
@@ -292,7 +294,10 @@ class Reinforce(Agent):
         """Puts back what :meth:`state_dict` returned, at a step boundary."""
         super().load_state_dict(state)
         for name, w in self.weights.items():
-            w[:] = state["weights"][name]
+            kept = np.asarray(state["weights"][name])
+            if kept.shape != w.shape:
+                raise ValueError(f"weights {name} have shape {kept.shape}; this policy's have {w.shape}")
+            w[:] = kept
         self._first[:], self._second[:] = state["first"], state["second"]
         self.updates, self.skipped = int(state["updates"]), int(state["skipped"])
         self._reward_sum, self._rewards = float(state["reward_sum"]), int(state["rewards"])

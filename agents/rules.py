@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dus_gym.agents.base import Agent, AgentOptions, Array, Info
-from dus_gym.errors import ConfigError, check_choice
+from dus_gym.errors import ConfigError, check_at_least, check_choice
 
 SCORE_FLOOR = 1e-8
 
@@ -36,6 +36,8 @@ class HeuristicOptions(AgentOptions):
     """Growth an epoch of that fraction; ln(1/beta)/E if not given, so that it ends at 1."""
 
     def __post_init__(self) -> None:
+        if self.alpha is not None:
+            check_at_least("alpha", self.alpha, 0.0)
         if not 0.0 < self.beta <= 1.0:
             raise ConfigError(f"beta={self.beta!r} is not allowed; it must lie in (0, 1].")
 
@@ -58,7 +60,7 @@ class Heuristic(Agent):
         if alpha is None:
             alpha = math.log(1.0 / beta) / info["epochs"]
         fractions = self.uniform_action()
-        fractions[int(np.argmax(observation))] = min(1.0, beta * math.exp(alpha * info["epoch"]))
+        fractions[int(np.argmax(observation))] = min(1.0, beta * math.exp(min(alpha * info["epoch"], 700.0)))
         return fractions
 
 
@@ -87,8 +89,7 @@ class ScoreProportionalOptions(AgentOptions):
 
     def __post_init__(self) -> None:
         check_choice("rule", self.rule, ("inverse", "one-minus", "softmax"))
-        if not self.temperature > 0.0:
-            raise ConfigError(f"temperature={self.temperature!r} is not allowed; it must be positive.")
+        check_at_least("temperature", self.temperature, 1e-6)
 
 
 class ScoreProportional(Agent):

@@ -207,6 +207,10 @@ class Trainer:
                 left -= count
                 if self.progress.iterations % per_epoch == 0:
                     self._end_epoch()
+        diverged = tally.finite_losses < tally.iterations
+        if diverged and self.progress.iterations % per_epoch:
+            # The run ends here, in the middle of an epoch, and is summarised all the same.
+            self._close_tally()
         self.progress.coverage = self._sampler.coverage()
         return Interval(
             iteration_scores=[(row, 1) for row in rows],
@@ -215,7 +219,7 @@ class Trainer:
             accuracies=tally.accuracies(),
             fused_accuracy=tally.fused_hits / tally.fused_samples if tally.fused_samples else None,
             loss=tally.mean_loss(),
-            diverged=tally.finite_losses < tally.iterations,
+            diverged=diverged,
         )
 
     def validate(self) -> Figures | None:
@@ -319,8 +323,7 @@ class Trainer:
     def _end_epoch(self) -> None:
         progress, config = self.progress, self.config
         progress.epoch += 1
-        progress.scores = self._epoch_tally.scores()
-        progress.gaps.append(max(progress.scores) - min(progress.scores))
+        self._close_tally()
         self._schedule.end_epoch(self._epoch_tally.mean_loss())
         evaluated = progress.epoch % config.eval_every == 0 or progress.epoch == self.epochs
         figures = self.validate() if evaluated else None
@@ -335,6 +338,10 @@ class Trainer:
         self.method.on_epoch_end(self._ctx, figures)
         if (copies := self.method.expand(self._ctx)) is not None:
             self._sampler.expand(*copies)
+
+    def _close_tally(self) -> None:
+        scores = self.progress.scores = self._epoch_tally.scores()
+        self.progress.gaps.append(max(scores) - min(scores))
 
     def _phase(self) -> Phase:
         return next(phase for end, phase in self._phases if self.progress.epoch < end)

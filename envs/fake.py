@@ -211,9 +211,8 @@ class FakeTrainer:
             left -= count
             if progress.iterations % per_epoch == 0:
                 self._end_epoch()
-        # A fake run draws no sample; this is what drawing with replacement would have covered.
-        size = -self._train_size
-        progress.coverage = [1.0 - math.exp(n / size) for n in progress.samples]
+        # A fake run draws no sample; a stream of permutations would have covered this much.
+        progress.coverage = [min(1.0, n / self._train_size) for n in progress.samples]
         means = [s / total for s in sums]
         right = [h / total for h in hits]
         return Interval(
@@ -223,7 +222,8 @@ class FakeTrainer:
             accuracies=right,
             # A fused prediction is about as good in training as its best modality: no curve was fitted for it.
             fused_accuracy=max(right),
-            loss=-sum(map(math.log, means)),
+            # As in training, the fused head's loss is in it.
+            loss=-sum(map(math.log, means)) - self.trains_fused * math.log(max(means)),
             diverged=False,
         )
 

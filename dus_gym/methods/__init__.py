@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from dus_gym.errors import unknown_name
 from dus_gym.methods.base import Method, MethodOptions, Phase
+from dus_gym.options import build_options
 
 METHODS: dict[str, str] = {
     "baseline": "dus_gym.methods.baseline:Baseline",
@@ -40,11 +40,7 @@ def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:
         options: field of the method's options to value; defaults where absent.
 
     Raises:
-        ConfigError: for an unknown method or option.
+        ConfigError: for an unknown method or option, or a value of another type.
     """
     found = method_class(name)
-    fields = {field.name for field in dataclasses.fields(found.options_type)}
-    for option in options or {}:
-        if option not in fields:
-            raise unknown_name(f"option of method {name!r}:", option, fields or {"(it has none)"})
-    return found(found.options_type(**(options or {})))
+    return found(build_options(found.options_type, options, f"option of method {name!r}:"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
-from dus_gym.errors import check_at_least
+from dus_gym.errors import ConfigError, check_at_least
 from dus_gym.methods.base import Method, MethodOptions
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class BaselineOptions(MethodOptions):
     def __post_init__(self) -> None:
         check_at_least("fused_weight", self.fused_weight, 0.0)
         check_at_least("unimodal_weight", self.unimodal_weight, 0.0)
+        if self.fused_weight == self.unimodal_weight == 0.0:
+            raise ConfigError("fused_weight=0 and unimodal_weight=0 leave no loss; set one above 0.")
 
 
 class Baseline(Method):

@@ -1,0 +1,62 @@
+"""Options by name to a dataclass: unknown names, wrong types and numbers that are not finite are refused here."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+from dus_gym.errors import ConfigError, unknown_name
+
+T = TypeVar("T")
+
+
+def build_options(options: type[T], given: Mapping[str, Any] | None, what: str) -> T:
+    """An options dataclass with some fields set.
+
+    Args:
+        options: the dataclass; fields are bool, int, float, str, tuples of numbers, and optional ones of these.
+        given: field name to value; NumPy numbers and lists are taken too.
+        what: what an unknown name should have been, such as ``"setting"``.
+
+    Raises:
+        ConfigError: for a name that is no field (with the nearest that is) or a value of another type.
+    """
+    fields = {field.name for field in dataclasses.fields(options)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(options)
+    checked: dict[str, Any] = {}
+    for name, value in (given or {}).items():
+        if name not in fields:
+            raise unknown_name(what, name, fields or {"(it has none)"})
+        checked[name] = _checked(name, value, hints[name])
+    return options(**checked)
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    """The value as the field's type, or ConfigError."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        if value is None and len(kinds) < len(typing.get_args(hint)):
+            return None
+        return _checked(name, value, kinds[0])
+    if typing.get_origin(hint) is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise ConfigError(f"{name}={value!r} is not allowed; give a sequence of numbers.")
+        return tuple(_checked(name, entry, typing.get_args(hint)[0]) for entry in value)
+    if hint is bool and not isinstance(value, bool):
+        raise ConfigError(f"{name}={value!r} is not allowed; it must be True or False.")
+    if hint is int:
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise ConfigError(f"{name}={value!r} is not allowed; it must be a whole number.")
+        return int(value)
+    if hint is float:
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise ConfigError(f"{name}={value!r} is not allowed; it must be a finite number.")
+        return float(value)
+    if hint is str and not isinstance(value, str):
+        raise ConfigError(f"{name}={value!r} is not allowed; it must be text.")
+    return value

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from dus_gym.allocation import ACTION_MODES
 from dus_gym.discrepancy import CUMULATIVE_MODES
-from dus_gym.errors import ConfigError, check_at_least, check_choice, unknown_name
+from dus_gym.errors import ConfigError, check_at_least, check_choice
+from dus_gym.options import build_options
 from dus_gym.rewards import REWARD_STATES, REWARDS
 
 LOSS_NORMS = ("mean", "fixed")
@@ -37,7 +38,7 @@ class RunConfig:
     cumulative: str = "run"
     """Eq. 3: run (the paper's running mean), epoch, ema, or none (the ablation without it)."""
     reward: str = "paper"
-    """paper (Eq. 5), gap, gap-change or validation-gain."""
+    """paper (Eq. 5), gap, gap-change, validation-gain or learning-progress."""
     reward_state: str = "before"
     """Which scores Eq. 5 reads: before (what the agent saw) or after (what its choice led to)."""
     action_mode: str = "shares"
@@ -100,11 +101,7 @@ class RunConfig:
         Raises:
             ConfigError: for a name that is not a setting (with the nearest that is) or a bad value.
         """
-        known = {field.name for field in fields(cls)}
-        for name in settings:
-            if name not in known:
-                raise unknown_name("setting", name, known)
-        return cls(**settings)
+        return build_options(cls, settings, "setting")
 
 
 def _check_integer(argument: str, value: Any, least: int) -> None:

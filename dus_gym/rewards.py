@@ -27,6 +27,10 @@ class Transition(NamedTuple):
     """Validation accuracy of the fused prediction before the step (0 without a validation split)."""
     accuracy_after: float
     """The same after the step."""
+    loss_before: float = 0.0
+    """Mean validation loss over modalities before the step, nats; without a validation split the training loss."""
+    loss_after: float = 0.0
+    """The same after the step."""
 
 
 def paper_reward(scores: Sequence[float], shares: Sequence[float]) -> float:
@@ -55,6 +59,16 @@ def _validation_gain(step: Transition) -> float:
     return step.accuracy_after - step.accuracy_before
 
 
+def _learning_progress(step: Transition) -> float:
+    """How much the loss fell, nats; summed over a run it is what the whole run learned.
+
+    The mean over modalities of the validation loss, so that learning by heart costs; without a validation split
+    the training loss. A step that diverges has no loss and gives 0.
+    """
+    progress = step.loss_before - step.loss_after
+    return progress if math.isfinite(progress) else 0.0
+
+
 def _paper_before(step: Transition) -> float:
     return paper_reward(step.seen, step.shares)
 
@@ -63,7 +77,7 @@ def _paper_after(step: Transition) -> float:
     return paper_reward(step.reached, step.shares)
 
 
-REWARDS = ("paper", "gap", "gap-change", "validation-gain")
+REWARDS = ("paper", "gap", "gap-change", "validation-gain", "learning-progress")
 REWARD_STATES = ("before", "after")
 
 _BY_NAME: dict[tuple[str, str], Callable[[Transition], float]] = {
@@ -74,6 +88,7 @@ for _state in REWARD_STATES:
     _BY_NAME["gap", _state] = _gap
     _BY_NAME["gap-change", _state] = _gap_change
     _BY_NAME["validation-gain", _state] = _validation_gain
+    _BY_NAME["learning-progress", _state] = _learning_progress
 
 
 def reward_function(name: str, state: str = "before") -> Callable[[Transition], float]:

@@ -29,6 +29,67 @@ def as_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
+MARK = {"written_by": "dus-gym"}
+"""What tells our config.json from anybody else's: only a folder that has it is ever replaced."""
+MAY_DIFFER = frozenset({"data_root", "run.device"})
+"""Where a run finds its files and where it computes does not make it another run."""
+
+
+def listing(path: Path) -> list[str]:
+    """Names in a folder; none if it is not there.
+
+    Raises:
+        RunFolderError: if it is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"out={path} is a file; give a folder.")
+    return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON object that this tool wrote.
+
+    Raises:
+        RunFolderError: if it is damaged.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no object")
+    except ValueError as error:
+        raise RunFolderError(f"{file} is damaged ({error}); start again with --force.") from error
+    return found
+
+
+def is_ours(path: Path, command: str | None = None) -> bool:
+    """Whether a folder holds something this tool wrote (with ``command``, if it is given).
+
+    A damaged config beside nothing but our own files counts: a kill may have left it.
+    """
+    try:
+        config = read_object(path / CONFIG)
+    except OSError:
+        # Missing, or damaged: RunFolderError is an OSError too.
+        names = listing(path)
+        return command is None and bool(names) and all(n in _OURS or n.startswith(".config.json.") for n in names)
+    return config.get("written_by") == MARK["written_by"] and command in (None, config.get("command"))
+
+
+def clear(path: Path) -> None:
+    """Deletes a run's files, its config last, so that a kill in between leaves a folder that is still ours."""
+    for name in sorted(listing(path), key=lambda name: (name == CONFIG, name != SUMMARY)):
+        if name in _OURS or any(name.startswith(f".{ours}.") for ours in _OURS):
+            (path / name).unlink()
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found
+
+
 class RunFolder:
     """An open run folder; use :meth:`create` or :meth:`resume`."""
 
@@ -49,25 +110,26 @@ class RunFolder:
         Raises:
             RunFolderError: if the folder holds something that may not be overwritten.
         """
-        if path.exists() and not path.is_dir():
-            raise RunFolderError(f"out={path} is a file; give a folder.")
-        found = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
-        if found:
-            if CONFIG not in found:
-                raise RunFolderError(
-                    f"out={path} is not empty and holds no run ({', '.join(found[:3])}); give another folder."
-                )
-            if not force:
-                raise RunFolderError(
-                    f"out={path} holds another run; give another folder, --resume to continue it, "
-                    "or --force to replace it."
-                )
-            for name in found:
-                if name in _OURS:
-                    (path / name).unlink()
-        path.mkdir(parents=True, exist_ok=True)
-        folder = cls(path, config)
-        write_atomically(path / CONFIG, as_json(folder.config))
+        try:
+            found = listing(path)
+            if found:
+                if not is_ours(path):
+                    raise RunFolderError(
+                        f"out={path} is not empty and holds no run ({', '.join(found[:3])}); give another folder."
+                    )
+                if not force:
+                    raise RunFolderError(
+                        f"out={path} holds another run; give another folder, --resume to continue it, "
+                        "or --force to replace it."
+                    )
+                clear(path)
+            path.mkdir(parents=True, exist_ok=True)
+            folder = cls(path, MARK | dict(config))
+            write_atomically(path / CONFIG, as_json(folder.config))
+        except (OSError, ValueError) as error:
+            if isinstance(error, RunFolderError):
+                raise
+            raise RunFolderError(f"out={path} can't be used ({error}); give another folder.") from error
         return folder
 
     @classmethod
@@ -79,16 +141,14 @@ class RunFolder:
         """
         if not (path / CONFIG).is_file():
             raise RunFolderError(f"out={path} holds no run to resume; leave out --resume to start one.")
-        try:
-            found = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunFolderError(f"{path / CONFIG} is damaged ({error}); start again with --force.") from error
-        mine = json.loads(as_json(dict(config)))
-        differing = [key for key in sorted(mine.keys() | found.keys()) if mine.get(key) != found.get(key)]
+        found = flat(read_object(path / CONFIG))
+        mine = flat(json.loads(as_json(MARK | dict(config))))
+        keys = sorted((mine.keys() | found.keys()) - MAY_DIFFER)
+        differing = [key for key in keys if mine.get(key) != found.get(key)]
         if differing:
             named = "; ".join(f"{key}: {found.get(key)!r} there, {mine.get(key)!r} asked" for key in differing)
             raise RunFolderError(f"out={path} holds a run of other settings ({named}); give another folder.")
-        return cls(path, config)
+        return cls(path, MARK | dict(config))
 
     # -- steps -------------------------------------------------------------------------------------
 
@@ -107,7 +167,10 @@ class RunFolder:
         with file.open(encoding="utf-8") as lines:
             for line in lines:
                 if line.endswith("\n"):
-                    yield json.loads(line)
+                    try:
+                        yield json.loads(line)
+                    except ValueError as error:
+                        raise RunFolderError(f"{file} is damaged ({error}); start again with --force.") from error
 
     def keep_steps(self, count: int) -> None:
         """Drops the lines after the first ``count``: what a killed run wrote after its last checkpoint."""
@@ -145,10 +208,7 @@ class RunFolder:
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run, else None."""
         file = self.path / SUMMARY
-        if not file.is_file():
-            return None
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return found
+        return read_object(file) if file.is_file() else None
 
     def close(self) -> None:
         """Closes ``steps.jsonl``."""

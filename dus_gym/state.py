@@ -65,6 +65,15 @@ def _is_pickle(start: bytes) -> bool:
     return start[8:9] != b"{" and (start[:1] == b"\x80" or start[:4] == b"PK\x03\x04")
 
 
+def _in_order(data: bytes) -> bytes:
+    """A safetensors file with its header's entries sorted: the library writes the metadata in random order."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file that is either the old one or the new one, whatever happens in between."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +105,7 @@ def save_state(path: Path, kind: str, state: Mapping[str, Any]) -> None:
     # Tensors may share memory (views of one another); safetensors wants each on its own.
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     header = {"format": str(FORMAT), "kind": kind, "state": json.dumps(skeleton, allow_nan=False)}
-    write_atomically(path, save(tensors, metadata=header))
+    write_atomically(path, _in_order(save(tensors, metadata=header)))
 
 
 def load_state(path: Path, kind: str) -> dict[str, Any]:

@@ -57,7 +57,8 @@ class DUSEnv(gym.Env[Array, Array]):
     ``"paper"`` (Eq. 5): ``(1/m) Σ_j 1[ŝ_j ≠ max ŝ] log(share_j)`` on the state the agent saw and the
     shares it chose, shares clamped at 1e-8. It lies in ``[(m-1)/m · log 1e-8, 0]`` = [-9.21, 0] for two
     and [-12.28, 0] for three modalities; uniform shares give -0.35 and -0.73. ``"gap"`` lies in [-1, 0],
-    ``"gap-change"`` and ``"validation-gain"`` in [-1, 1].
+    ``"gap-change"`` and ``"validation-gain"`` in [-1, 1]. ``"learning-progress"`` is how much the mean validation
+    loss over modalities (without a validation split the training loss) fell, in nats: finite, not bounded.
 
     ## Starting State
     A fresh model, data order and (for tasks that draw one) data split, all from the seed. The first
@@ -221,6 +222,8 @@ class DUSEnv(gym.Env[Array, Array]):
                 info["gap"],
                 before.get("val_fused/method", 0.0),
                 info.get("val_fused/method", 0.0),
+                self._loss(before),
+                self._loss(info),
             )
         )
         self._ended = interval.diverged or run.progress.iterations >= run.epochs * run.iterations_per_epoch
@@ -255,6 +258,11 @@ class DUSEnv(gym.Env[Array, Array]):
             ResetNeeded: before the first reset.
         """
         return self._running()
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of the run under way, drawn at reset; it follows from the seed of the reset."""
+        return self._run_seed
 
     @property
     def horizon(self) -> int:
@@ -328,16 +336,21 @@ class DUSEnv(gym.Env[Array, Array]):
             CheckpointError: if the snapshot is of another task, method or setting.
         """
         mine = self._identity()
-        theirs = state.get("identity")
+        theirs = state.get("identity") if isinstance(state, dict) else None
         if not isinstance(theirs, dict):
             raise CheckpointError("this is not a snapshot of an environment.")
         differing = {key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)}
         if differing:
             named = "; ".join(f"{k}: {theirs.get(k)!r} there, {mine.get(k)!r} here" for k in sorted(differing))
             raise CheckpointError(f"the snapshot belongs to another run: {named}.")
-        self._run_seed = int(state["run_seed"])
-        run = self._build_run()
-        run.restore(state["run"])
+        previous = self._run_seed
+        try:
+            self._run_seed = int(state["run_seed"])
+            run = self._build_run()
+            run.restore(state["run"])
+        except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+            self._run_seed = previous
+            raise CheckpointError(f"the snapshot is damaged or of another version ({error!r}).") from error
         self._run = run
         self.np_random.bit_generator.state = state["np_random"]
         self._score.load_state_dict(state["score"])
@@ -377,6 +390,14 @@ class DUSEnv(gym.Env[Array, Array]):
             "method": self.method,
             "method_options": self.method_options,
         } | config
+
+    def _loss(self, info: dict[str, Any]) -> float:
+        """Mean validation loss over modalities; the training loss without a validation split."""
+        if info["diverged"]:
+            # The figures of a model that is not finite are zeros, which would look like a perfect one.
+            return math.inf
+        losses = [info[f"val_loss/{name}"] for name in self.modalities if f"val_loss/{name}" in info]
+        return sum(losses) / len(losses) if losses else float(info["loss"])
 
     def _observe(self) -> Array:
         return np.array(self._observation, dtype=np.float32)

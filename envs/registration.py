@@ -19,5 +19,10 @@ def register_ids() -> None:
     for env_id, task in ids().items():
         if env_id in registry:
             continue
-        kwargs = {"task": task} | ({"trainer": "fake"} if env_id == FAKE_ID else {})
-        register(id=env_id, entry_point="dus_gym.envs.dus_env:DUSEnv", kwargs=kwargs)
+        fake = env_id == FAKE_ID
+        register(
+            id=env_id,
+            entry_point="dus_gym.envs.dus_env:DUSEnv",
+            vector_entry_point="dus_gym.envs.fake_vector:FakeVectorEnv" if fake else None,
+            kwargs={"task": task} | ({"trainer": "fake"} if fake else {}),
+        )

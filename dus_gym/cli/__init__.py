@@ -27,13 +27,20 @@ def _compare(words: list[str]) -> None:
     run(words)
 
 
+def _meta_train(words: list[str]) -> None:
+    from dus_gym.cli.meta_train import main as run
+
+    run(words)
+
+
 COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "envs": (_envs, "list the registered environments"),
     "train": (_train, "train one run under an agent"),
     "compare": (_compare, "compare agents over seeds"),
+    "meta-train": (_meta_train, "train one policy over many runs and tasks"),
 }
 
-USAGE = "usage: dus COMMAND [options]\n\n" + "".join(f"  {name:<10}{text}\n" for name, (_, text) in COMMANDS.items())
+USAGE = "usage: dus COMMAND [options]\n\n" + "".join(f"  {name:<12}{text}\n" for name, (_, text) in COMMANDS.items())
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -16,7 +16,7 @@ from dus_gym.cli.tables import comparison_table, progress_over
 from dus_gym.cli.train import check, request_of
 from dus_gym.errors import RunFolderError
 from dus_gym.records import FUSED_PREDICTORS
-from dus_gym.runs import CONFIG, RunFolder, as_json, latest, unused
+from dus_gym.runs import CONFIG, MARK, RunFolder, as_json, clear, is_ours, latest, listing, unused
 from dus_gym.state import write_atomically
 from dus_gym.statistics import mean_std, paired
 
@@ -24,6 +24,8 @@ REFERENCE = "uniform"
 DEFAULT_AGENTS = "uniform,heuristic,score,reinforce"
 RESULT = "comparison.json"
 METRICS = ("accuracy", "map", "macro_f1")
+CONTROLS = ("random", "best-fixed", "lr-matched")
+"""What a gain must beat before it is one of choosing batch sizes: chance, a constant, learning rates."""
 AGENTS_OWN = ("action_mode", "interval")
 """Settings that follow from the agent, so that they differ within one comparison."""
 
@@ -51,7 +53,8 @@ def main(words: list[str]) -> None:
     first = requests[REFERENCE, seeds[0]]
     default = Path("runs") / first.env / f"compare-{first.method}"
     out = options.out or (latest(default) if options.resume else unused(default))
-    _prepare(out, resume=options.resume, force=options.force)
+    settings = {"command": "compare", "agents": names, "seeds": seeds, "first": first.as_config()}
+    _prepare(out, settings, resume=options.resume, force=options.force)
     console = Console(quiet=options.quiet)
     summaries: dict[tuple[str, int], dict[str, Any]] = {}
     with progress_over(console, first.env, len(requests)) as advance:
@@ -67,19 +70,33 @@ def main(words: list[str]) -> None:
         print(json.dumps(result, allow_nan=False))
 
 
-def _prepare(out: Path, *, resume: bool, force: bool) -> None:
-    """Refuses a folder that holds something else; makes it otherwise."""
-    if out.exists() and not out.is_dir():
-        raise RunFolderError(f"out={out} is a file; give a folder.")
-    if out.is_dir() and any(out.iterdir()):
-        if (out / CONFIG).exists() or not any(out.glob("*/seed*/" + CONFIG)):
+def _prepare(out: Path, settings: dict[str, Any], *, resume: bool, force: bool) -> None:
+    """Refuses a folder that holds something else; otherwise one without a result, ready for runs."""
+    if listing(out):
+        if not is_ours(out, "compare"):
             raise RunFolderError(f"out={out} is not empty and holds no comparison; give another folder.")
         if not (resume or force):
             raise RunFolderError(
                 f"out={out} holds another comparison; give another folder, --resume to continue it, "
                 "or --force to replace its runs."
             )
-    out.mkdir(parents=True, exist_ok=True)
+        # From here on the old result does not belong to the runs beside it.
+        (out / RESULT).unlink(missing_ok=True)
+        if force:
+            for run in sorted(out.glob("*/seed*")):
+                if is_ours(run):
+                    clear(run)
+                    if not listing(run):
+                        run.rmdir()
+                if not listing(run.parent):
+                    run.parent.rmdir()
+    elif resume:
+        raise RunFolderError(f"out={out} holds no comparison to resume; leave out --resume to start one.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / CONFIG, as_json(MARK | settings))
+    except OSError as error:
+        raise RunFolderError(f"out={out} can't be used ({error}); give another folder.") from error
 
 
 def _run(request: RunRequest, path: Path, resume: bool) -> dict[str, Any]:
@@ -133,10 +150,13 @@ def compare(
     return {
         "env": one["env"],
         "method": one["method"],
+        "method_options": one["method_options"],
         "seeds": list(seeds),
         "trainer": one["trainer"],
         "data_kind": one["data_kind"],
         "select": one["select"],
         "settings": {key: value for key, value in one["settings"].items() if key not in AGENTS_OWN},
+        "missing_controls": [control for control in CONTROLS if not any(n.startswith(control) for n in names)],
+        "version": one["version"],
         "agents": agents,
     }

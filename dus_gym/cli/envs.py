@@ -16,6 +16,8 @@ class EnvsOptions:
 
     json: bool = False
     """Print one JSON object on the last line."""
+    quiet: bool = False
+    """Print nothing but the --json line."""
 
 
 def main(words: list[str]) -> None:
@@ -39,6 +41,7 @@ def main(words: list[str]) -> None:
         )
     if options.json:
         print(json_module.dumps({"envs": rows}))
+    if options.json or options.quiet:
         return
     for row in rows:
         modalities = ", ".join(get_task(ids()[str(row["env"])]).modalities)

@@ -12,19 +12,22 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-import dus_gym  # noqa: F401 - registers the ids
+import dus_gym
 from dus_gym.agents import make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.agents.loop import run_episode
+from dus_gym.agents.transfer import agent_from_policy
 from dus_gym.cli.options import changed, check_env, jsonable, run_settings
 from dus_gym.config import RunConfig
 from dus_gym.envs.dus_env import DUSEnv
-from dus_gym.errors import CheckpointError
+from dus_gym.errors import CheckpointError, ConfigError
 from dus_gym.records import Evaluation
 from dus_gym.report.picture import draw_run
 from dus_gym.runs import MODEL, PICTURE, RunFolder
+from dus_gym.seeding import RunSeeds
 from dus_gym.state import save_state
 
+MOST_THREADS = 1024
 CHECKPOINT_SECONDS = float(os.environ.get("DUS_CHECKPOINT_SECONDS", "10"))
 """A killed run loses at most about this much work."""
 
@@ -39,13 +42,22 @@ class RunRequest:
     method: str = "baseline"
     method_options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
-    trainer: str = "real"
+    trainer: str | None = None
     data_root: str | None = None
     run: RunConfig = field(default_factory=RunConfig)
     threads: int = 1
+    policy: str | None = None
+    """A saved policy, which then is the agent."""
+
+    def __post_init__(self) -> None:
+        RunSeeds(self.seed)
+        if not 1 <= self.threads <= MOST_THREADS:
+            raise ConfigError(f"threads={self.threads} is not allowed; it must lie in 1 … {MOST_THREADS}.")
 
     def make_agent(self, num_modalities: int) -> Agent:
         """The agent, seeded by the run's seed."""
+        if self.policy is not None:
+            return agent_from_policy(self.policy, num_modalities, self.seed, self.agent_options)
         return make_agent(self.agent, num_modalities, self.seed, self.agent_options)
 
     def make_env(self, agent: Agent, **settings: Any) -> gym.Env[Any, Any]:
@@ -59,7 +71,7 @@ class RunRequest:
             f"dus_gym:{self.env}",
             method=self.method,
             method_options=self.method_options,
-            trainer=self.trainer if self.env != "DUS-Fake-v0" else "fake",
+            **({} if self.trainer is None else {"trainer": self.trainer}),
             data_root=self.data_root,
             **run_settings(self.run, agent) | settings,
         )
@@ -69,6 +81,11 @@ class RunRequest:
         """JSON-able; two requests with the same value give the same result."""
         config: dict[str, Any] = jsonable(self)
         return config
+
+
+def with_said(name: str, options: dict[str, Any]) -> str:
+    """A name with the options that were set."""
+    return ":".join([name, *(f"{key}={value}" for key, value in options.items())])
 
 
 OnStep = Callable[[DUSEnv, dict[str, Any]], None]
@@ -111,10 +128,14 @@ def execute(
         try:
             # gym.make's order check wants a reset before a step; the restored run then takes its place.
             env.reset(seed=request.seed)
+            if core.run_seed != int(checkpoint["env"]["run_seed"]):
+                raise CheckpointError(f"the checkpoint in {folder.path} is of another seed; start again with --force.")
             resume = core.restore(checkpoint["env"])
             agent.load_state_dict(checkpoint["agent"])
             spent, count = float(checkpoint["seconds"]), int(checkpoint["steps"])
-        except (KeyError, TypeError, RuntimeError) as error:
+        except CheckpointError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"the checkpoint in {folder.path} does not fit this run ({error!r}).") from error
         folder.keep_steps(count)
         records = list(folder.steps())
@@ -163,7 +184,8 @@ def execute(
             save_state(folder.path / MODEL, "model", {"model": core.run.snapshot()["weights"]["model"]})
         if keep_model:
             title = (
-                f"{request.env} · {request.method} under {request.agent} · seed {request.seed} · "
+                f"{request.env} · {with_said(request.method, request.method_options)} under "
+                f"{with_said(request.agent, request.agent_options)} · seed {request.seed} · "
                 f"trainer {summary['trainer']}, data {summary['data_kind']}"
             )
             draw_run(folder.path / PICTURE, title, core.modalities, records)
@@ -184,7 +206,9 @@ def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, seconds
     return {
         "env": request.env,
         "agent": request.agent,
+        "agent_options": jsonable(request.agent_options),
         "method": request.method,
+        "method_options": jsonable(request.method_options),
         "seed": request.seed,
         "trainer": core.trainer,
         "data_kind": run.data_kind,
@@ -200,4 +224,5 @@ def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, seconds
         "iterations": progress.iterations,
         "samples": sum(progress.samples),
         "seconds": seconds,
+        "version": dus_gym.__version__,
     }

@@ -30,8 +30,9 @@ class CommonOptions:
     """A registered id, such as DUS-Digits-v0; `dus envs` lists them."""
     method: str = "baseline"
     """What is minimised."""
-    trainer: str = "real"
-    """real, or fake: fitted learning curves instead of training, in a fraction of a second."""
+    trainer: str | None = None
+    """real, or fake: fitted learning curves instead of training, in a fraction of a second; the id's own if not
+    given: real, but for DUS-Fake-v0."""
     data_root: Path | None = None
     """Where the data set's files lie."""
     out: Path | None = None

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dus_gym.cli.experiment import OnStep
+from dus_gym.cli.experiment import OnStep, with_said
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.records import FUSED_PREDICTORS
 
@@ -72,7 +72,8 @@ def live_run(console: Console, label: str) -> Iterator[OnStep]:
 def run_table(console: Console, summary: dict[str, Any]) -> None:
     """The result of one run."""
     console.print(
-        f"[bold]{summary['env']}[/]  {summary['method']} under {summary['agent']}, seed {summary['seed']}  "
+        f"[bold]{summary['env']}[/]  {with_said(summary['method'], summary['method_options'])} under "
+        f"{with_said(summary['agent'], summary['agent_options'])}, seed {summary['seed']}  "
         f"(trainer {summary['trainer']}, data {summary['data_kind']}, B = {summary['base_batch']}, "
         f"N_B = {summary['total_batch']}, {summary['epochs']} epochs, model: {selection(summary['select'])}"
         f"{_said(summary['settings'])})"
@@ -125,8 +126,9 @@ def _against_uniform(figures: dict[str, Any] | None, against: dict[str, Any] | N
 def comparison_table(console: Console, result: dict[str, Any], baseline: str = "uniform") -> None:
     """The result of a comparison: means, deviations, and paired differences to uniform."""
     n = len(result["seeds"])
+    method = with_said(result["method"], result["method_options"])
     console.print(
-        f"[bold]{result['env']}[/]  {result['method']}, {n} seed{'s' if n > 1 else ''}  (trainer {result['trainer']}, "
+        f"[bold]{result['env']}[/]  {method}, {n} seed{'s' if n > 1 else ''}  (trainer {result['trainer']}, "
         f"data {result['data_kind']}, model: {selection(result['select'])}{_said(result['settings'])})"
     )
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
@@ -143,6 +145,8 @@ def comparison_table(console: Console, result: dict[str, Any], baseline: str = "
         runs = f"\n+{row['training_runs']:.3g} runs" if row["training_runs"] else ""
         table.add_row(name, *cells, f"{row['gap']['mean']:.3f}", f"{row['samples'] / 1000:.1f}k{runs}")
     console.print(table)
+    if result["missing_controls"]:
+        console.print(f"Controls that did not run: {', '.join(result['missing_controls'])}.", style="dim")
     if n == 1:
         console.print("One seed: no deviation and no p-value can be given.")
 

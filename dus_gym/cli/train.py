@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from dus_gym.agents import agent_class
+from dus_gym.agents.transfer import read_policy
 from dus_gym.cli.experiment import RunRequest, execute
 from dus_gym.cli.options import CommonOptions, changed, check_env, parse, with_options, word_after
 from dus_gym.cli.tables import live_run, run_table
@@ -25,22 +26,25 @@ class TrainOptions(CommonOptions):
 
     agent: str = "reinforce"
     """Who decides the batch sizes."""
+    policy: str | None = None
+    """A saved policy, which then is the agent: a file of `dus meta-train` or of an agent's save(), or the name of
+    one that comes with the package (gain, gap)."""
     seed: int = 0
     """Seed of everything: data split, initialisation, order, agent."""
 
 
 def main(words: list[str]) -> None:
     """Trains, writes the run folder and prints the table."""
-    arguments = with_options(
-        TrainOptions, word_after(words, "--method", "baseline"), word_after(words, "--agent", "reinforce")
-    )
+    agent = _agent_named(words)
+    arguments = with_options(TrainOptions, word_after(words, "--method", "baseline"), agent)
     options: Any = parse(arguments, words, "train", "Train one multimodal run under an agent.")
     if options.agent_runs is not None and not learns_in_runs(options.agent):
         raise ConfigError(
             f"agent_runs={options.agent_runs}: agent {options.agent!r} has no training runs before the one that "
             "counts; leave it out."
         )
-    request = request_of(options, options.agent, _changed(options, "agent_options"), options.seed)
+    request = request_of(options, agent, _changed(options, "agent_options"), options.seed)
+    request = dataclasses.replace(request, policy=options.policy)
     check(request)
     default = Path("runs") / request.env / f"{request.agent}-{request.method}-seed{request.seed}"
     config = {"command": "train"} | request.as_config()
@@ -61,6 +65,17 @@ def main(words: list[str]) -> None:
         console.print(f"written to {folder.path}", soft_wrap=True)
     if options.json:
         print(json.dumps(summary, allow_nan=False))
+
+
+def _agent_named(words: list[str]) -> str:
+    """The agent of ``--agent``, or the one that ``--policy`` holds."""
+    policy, named = word_after(words, "--policy", ""), word_after(words, "--agent", "")
+    if not policy:
+        return named or TrainOptions.agent
+    found: str = read_policy(policy)["agent"]
+    if named and named != found:
+        raise ConfigError(f"agent={named!r} is not allowed: policy={policy!r} holds agent {found!r}; leave one out.")
+    return found
 
 
 def request_of(options: Any, agent: str, agent_options: dict[str, Any], seed: int) -> RunRequest:

@@ -1,10 +1,12 @@
 """The rules against hand-worked numbers."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from dus_gym.agents import AGENTS, agent_class, make_agent
 from dus_gym.allocation import Allocation
+from dus_gym.cli.train import learns_in_runs
 from dus_gym.errors import ConfigError
 
 
@@ -61,10 +63,21 @@ def test_score_shares_are_a_point_of_the_simplex_at_the_edges(rule, scores):
 @pytest.mark.parametrize("name", sorted(AGENTS))
 @pytest.mark.parametrize("m", [2, 3])
 def test_every_agent_starts_uniform_and_answers_in_its_own_mode(name, m):
-    agent = make_agent(name, m, seed=1)
+    few = {"runs": 2} if learns_in_runs(name) else {}
+    agent = make_agent(name, m, seed=1, options=few)
     first = agent.uniform_action()
     np.testing.assert_allclose(first, np.full(m, 1.0 if agent.action_mode == "fractions" else 1.0 / m))
-    action = agent.act(np.linspace(0.2, 0.8, m), {"epoch": 3, "epochs": 10})
+    env_id = {2: "DUS-Digits-v0", 3: "DUS-Digits3-v0"}[m]
+
+    def make_env(**settings):
+        defaults = {"trainer": "fake", "epochs": 4, "action_mode": agent.action_mode}
+        return gym.make(f"dus_gym:{env_id}", **(defaults | settings))
+
+    env = make_env(**agent.prepare(make_env, 1))
+    agent.attach(env)
+    env.reset(seed=1)
+    observation, _, _, _, info = env.step(first)
+    action = agent.act(observation, info)
     assert action.dtype == np.float32
     assert action.shape == (m,)
     Allocation(m, 64 * m, agent.action_mode)(action)

@@ -19,6 +19,8 @@ STEP = Transition(
     gap_after=0.10,
     accuracy_before=0.55,
     accuracy_after=0.61,
+    loss_before=1.3,
+    loss_after=1.05,
 )
 
 
@@ -77,6 +79,7 @@ def test_the_papers_reward_reads_the_state_the_agent_saw_unless_told_otherwise()
         ("gap", -0.10),
         ("gap-change", 0.25),  # it shrank: good
         ("validation-gain", 0.06),
+        ("learning-progress", 0.25),
     ],
 )
 def test_the_other_rewards_by_hand(name, state, reward):
@@ -87,6 +90,11 @@ def test_a_gap_that_grows_and_an_accuracy_that_falls_cost():
     worse = STEP._replace(gap_before=0.1, gap_after=0.3, accuracy_before=0.6, accuracy_after=0.5)
     assert reward_function("gap-change")(worse) == pytest.approx(-0.2)
     assert reward_function("validation-gain")(worse) == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize("loss", [math.inf, math.nan])
+def test_a_step_that_diverged_made_no_progress(loss):
+    assert reward_function("learning-progress")(STEP._replace(loss_after=loss)) == 0.0
 
 
 def test_every_name_and_state_has_a_reward():

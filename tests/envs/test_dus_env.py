@@ -95,7 +95,7 @@ def test_eq5_is_finite_where_the_weak_modality_gets_nothing():
     assert reward == pytest.approx(0.5 * math.log(1e-8))
 
 
-@pytest.mark.parametrize("reward", ["gap", "gap-change", "validation-gain"])
+@pytest.mark.parametrize("reward", ["gap", "gap-change", "validation-gain", "learning-progress"])
 def test_other_rewards_follow_from_info(reward):
     env = digits(reward=reward)
     _, before = env.reset(seed=0)
@@ -105,6 +105,7 @@ def test_other_rewards_follow_from_info(reward):
             "gap": -info["gap"],
             "gap-change": before["gap"] - info["gap"],
             "validation-gain": info["val_fused/method"] - before["val_fused/method"],
+            "learning-progress": sum(before[k] - info[k] for k in ("val_loss/pixels", "val_loss/columns")) / 2,
         }[reward]
         assert value == pytest.approx(expected, abs=1e-12)
         before = info

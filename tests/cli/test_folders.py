@@ -1,0 +1,147 @@
+"""What the command line finds in a folder: runs of its own, damage, and other people's files."""
+
+import json
+import shutil
+
+import pytest
+
+from dus_gym.cli import main
+
+TRAIN = ["train", "DUS-Digits-v0", "--epochs", "2", "--quiet"]
+COMPARE = ["compare", "DUS-Digits-v0", "--trainer", "fake", "--epochs", "2", "--seeds", "1", "--quiet"]
+
+
+def run(words, out, *more):
+    main([*words, "--out", str(out), *more])
+
+
+def refused(words, out, *more):
+    """The exit status of a command that must not work."""
+    with pytest.raises(SystemExit) as stopped:
+        run(words, out, *more)
+    return stopped.value.code
+
+
+@pytest.mark.parametrize("words", [TRAIN, COMPARE])
+def test_force_never_deletes_what_is_not_ours(words, tmp_path, capsys):
+    for name in ("config.json", "summary.json", "model.safetensors"):
+        (tmp_path / name).write_text('{"mine": 1}')
+    (tmp_path / "a" / "seed0").mkdir(parents=True)
+    (tmp_path / "a" / "seed0" / "config.json").write_text('{"mine": 2}')
+    assert refused(words, tmp_path, "--force") == 2
+    assert "holds no" in capsys.readouterr().err
+    assert (tmp_path / "summary.json").read_text() == '{"mine": 1}'
+    assert (tmp_path / "a" / "seed0" / "config.json").read_text() == '{"mine": 2}'
+
+
+def test_a_forced_comparison_leaves_nothing_of_the_old_one(tmp_path):
+    run([*COMPARE, "--agents", "score,heuristic"], tmp_path)
+    run([*COMPARE, "--agents", "heuristic"], tmp_path, "--force")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["comparison.json", "config.json", "heuristic", "uniform"]
+
+
+def test_a_comparison_under_way_has_no_result_of_before(tmp_path, monkeypatch):
+    run([*COMPARE, "--agents", "score"], tmp_path)
+
+    def killed(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dus_gym.cli.compare.execute", killed)
+    with pytest.raises(SystemExit):
+        run([*COMPARE, "--agents", "heuristic"], tmp_path, "--force")
+    assert not (tmp_path / "comparison.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("summary.json", '{"a": '), ("summary.json", "[]"), ("config.json", "[]"), ("config.json", "{")],
+)
+def test_damage_is_named_and_nothing_is_lost(name, content, tmp_path, capsys):
+    run(TRAIN, tmp_path / "run")
+    (tmp_path / "run" / name).write_text(content)
+    assert refused(TRAIN, tmp_path / "run", "--resume") == 2
+    message = capsys.readouterr().err
+    assert name in message
+    assert "damaged" in message
+    assert (tmp_path / "run" / name).read_text() == content
+    run(TRAIN, tmp_path / "run", "--force")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["epochs"] == 2
+
+
+def test_damaged_steps_are_named(tmp_path, capsys):
+    run(TRAIN, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    (tmp_path / "run" / "steps.jsonl").write_text("garbage\n{}\n")
+    assert refused(TRAIN, tmp_path / "run", "--resume") == 2
+    assert "steps.jsonl is damaged" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_seed_is_refused(tmp_path, capsys):
+    run(TRAIN, tmp_path / "zero", "--seed", "0")
+    run(TRAIN, tmp_path / "five", "--seed", "5")
+    (tmp_path / "zero" / "summary.json").unlink()
+    shutil.copy(tmp_path / "five" / "checkpoint.safetensors", tmp_path / "zero" / "checkpoint.safetensors")
+    assert refused(TRAIN, tmp_path / "zero", "--resume") == 1
+    assert "another seed" in capsys.readouterr().err
+
+
+def test_the_difference_of_two_runs_is_named_and_only_it(tmp_path, capsys):
+    run(TRAIN, tmp_path / "run")
+    assert refused(["train", "DUS-Digits-v0", "--epochs", "3", "--quiet"], tmp_path / "run", "--resume") == 2
+    message = capsys.readouterr().err
+    assert "run.epochs: 2 there, 3 asked" in message
+    assert len(message) < 300
+
+
+def test_a_kill_while_clearing_leaves_a_folder_that_force_still_takes(tmp_path):
+    run(TRAIN, tmp_path / "run")
+    for name in ("summary.json", "config.json"):
+        (tmp_path / "run" / name).unlink()
+    (tmp_path / "run" / ".config.json.123").write_text("{")
+    run(TRAIN, tmp_path / "run", "--force")
+    assert not (tmp_path / "run" / ".config.json.123").exists()
+
+
+def test_a_run_that_diverges_inside_its_first_epoch_is_summarised(tmp_path):
+    run(TRAIN, tmp_path / "run", "--interval", "1", "--lr-scale", "1e30", "1e30")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["diverged"]
+    assert summary["iterations"] < 6
+    assert all(0.0 <= row["score"] <= 1.0 for row in summary["modalities"].values())
+
+
+def test_a_summary_says_which_options_were_set(tmp_path):
+    options = ["--agent.policy", "literal", "--method", "mla", "--method.projection", "none"]
+    run(TRAIN, tmp_path / "run", *options)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["agent_options"] == {"policy": "literal"}
+    assert summary["method_options"] == {"projection": "none"}
+
+
+def test_a_comparison_names_the_controls_it_lacks(tmp_path):
+    run([*COMPARE, "--agents", "score,random"], tmp_path)
+    result = json.loads((tmp_path / "comparison.json").read_text())
+    assert result["missing_controls"] == ["best-fixed", "lr-matched"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--seed", "-1"], "seed=-1"),
+        (["--threads", "0"], "threads=0"),
+        (["--threads", "100000000"], "threads=100000000"),
+        (["--agent.lr", "inf"], "lr=inf"),
+        (["--agent-runs", "5"], "agent_runs=5"),
+        (["--agent", "heuristic", "--agent.alpha", "nan"], "alpha=nan"),
+    ],
+)
+def test_what_can_not_be_leaves_no_folder(more, message, tmp_path, capsys):
+    assert refused(TRAIN, tmp_path / "run", *more) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_can_not_be_made_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert refused(TRAIN, tmp_path / "file" / "run") == 2
+    assert "out=" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from dus_gym.cli.experiment import RunRequest, execute
 from dus_gym.cli.options import CommonOptions, parse, parse_agent, parse_seeds, with_options, word_after
-from dus_gym.cli.tables import comparison_table, progress_over
+from dus_gym.cli.tables import comparison_table, progress_over, show_log
 from dus_gym.cli.train import check, request_of
 from dus_gym.errors import RunFolderError
 from dus_gym.records import FUSED_PREDICTORS
@@ -56,6 +56,7 @@ def main(words: list[str]) -> None:
     settings = {"command": "compare", "agents": names, "seeds": seeds, "first": first.as_config()}
     _prepare(out, settings, resume=options.resume, force=options.force)
     console = Console(quiet=options.quiet)
+    show_log(console)
     summaries: dict[tuple[str, int], dict[str, Any]] = {}
     with progress_over(console, first.env, len(requests)) as advance:
         for (name, seed), request in requests.items():

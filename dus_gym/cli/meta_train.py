@@ -30,6 +30,8 @@ from dus_gym.statistics import paired
 
 FIRST_SEED = 100
 """Seeds below are the reports': a policy that has seen them can't be reported on them."""
+PRINTING = ("--quiet", "--json", "--force")
+"""Words that change nothing about the policy: they are left out of the command in its file."""
 EDGE = 0.1
 """The first and last runs whose mean is shown, as a fraction of all."""
 
@@ -115,7 +117,7 @@ def main(words: list[str]) -> None:
     with progress_over(console, "meta-train", total) as advance:
         result = meta_train(requests, agent, options.runs, seeds, held_out, advance)
     agent.made = {
-        "command": shlex.join(["dus", "meta-train", *words]),
+        "command": shlex.join(["dus", "meta-train", *(word for word in words if word not in PRINTING)]),
         "version": __version__,
         "method": options.method,
         "trainer": options.trainer,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -67,6 +69,13 @@ def live_run(console: Console, label: str) -> Iterator[OnStep]:
             live.update(Group(bar, table(core, record)))
 
         yield on_step
+
+
+def show_log(console: Console) -> None:
+    """Lets what the package logs, such as how many training runs an agent plans, appear above the tables."""
+    log = logging.getLogger("dus_gym")
+    log.setLevel(logging.INFO)
+    log.handlers = [RichHandler(console=console, show_time=False, show_level=False, show_path=False)]
 
 
 def run_table(console: Console, summary: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from dus_gym.agents import agent_class
 from dus_gym.agents.transfer import read_policy
 from dus_gym.cli.experiment import RunRequest, execute
 from dus_gym.cli.options import CommonOptions, changed, check_env, parse, with_options, word_after
-from dus_gym.cli.tables import live_run, run_table
+from dus_gym.cli.tables import live_run, run_table, show_log
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError
 from dus_gym.runs import RunFolder, latest, unused
@@ -53,6 +53,7 @@ def main(words: list[str]) -> None:
     else:
         folder = RunFolder.create(options.out or unused(default), config, force=options.force)
     console = Console(quiet=options.quiet)
+    show_log(console)
     summary = folder.summary()
     if summary is None:
         try:

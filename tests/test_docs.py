@@ -39,7 +39,7 @@ def test_commands_run(command, tmp_path):
     words = shlex.split(command)[1:]
     assert words[0] in COMMANDS
     # The same command on one short seed: whether it runs is the promise here, not its figures.
-    meta = ["--epochs", "2", "--runs", "2", "--seeds", "100", "--eval-seeds", "120"]
+    meta = ["--epochs", "2", "--runs", "2", "--seeds", "100,", "--eval-seeds", "120,"]
     shorter = {"train": ["--epochs", "2"], "compare": ["--epochs", "2", "--seeds", "1"], "meta-train": meta}
     short = shorter.get(words[0], [])
     with contextlib.chdir(tmp_path), contextlib.redirect_stdout(io.StringIO()) as printed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def main(words: list[str]) -> None:
     summaries: dict[tuple[str, int], dict[str, Any]] = {}
     with progress_over(console, first.env, len(requests)) as advance:
         for (name, seed), request in requests.items():
-            summaries[name, seed] = _run(request, out / name.replace(":", "-") / f"seed{seed}", options.resume)
+            summaries[name, seed] = _run(request, out / re.sub(r"[^\w.=-]+", "-", name) / f"seed{seed}", options.resume)
             advance(f"{name}, seed {seed}")
     result = compare(names, seeds, summaries)
     write_atomically(out / RESULT, as_json(result))

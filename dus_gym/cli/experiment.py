@@ -67,13 +67,13 @@ class RunRequest:
             agent: who will act in it.
             settings: replace settings of the run.
         """
+        chosen: dict[str, Any] = {} if self.trainer is None else {"trainer": self.trainer}
         env: gym.Env[Any, Any] = gym.make(
             f"dus_gym:{self.env}",
             method=self.method,
             method_options=self.method_options,
-            **({} if self.trainer is None else {"trainer": self.trainer}),
             data_root=self.data_root,
-            **run_settings(self.run, agent) | settings,
+            **chosen | run_settings(self.run, agent) | settings,
         )
         return env
 

@@ -49,7 +49,7 @@ REPLAY = 100_000
 """Steps the replay buffer holds; SB3's million is more than anyone's training runs have."""
 NOISE = 0.5
 """Standard deviation of what TD3 and DDPG add to their logits in [-1, 1] to explore. SB3's default is to add nothing,
-and with 0.2 TD3 stays at a corner of the simplex on half the seeds of ``BestSplit``."""
+and with 0.2 TD3 ended near a corner of the simplex on two of four seeds of ``BestSplit``."""
 log = logging.getLogger("dus_gym")
 
 
@@ -220,8 +220,9 @@ class SB3Options(AgentOptions):
     learning_rate: float | None = None
     """Learning rate of the policy; SB3's default if not given."""
     gamma: float = 0.0
-    """Discount. Eq. 5 rewards the decision alone and not what comes of it, and 0 says so; with SB3's 0.99 these
-    agents need ten times the runs. Set it for a reward that comes later, such as validation-gain."""
+    """Discount. Eq. 5 rewards the decision alone and not what comes of it, and 0 says so: 20 runs of PPO on
+    DUS-Fake-v0 reach a return of -6 with it and -27 with SB3's 0.99 (uniform: -35). Set it for a reward that comes
+    later, such as validation-gain."""
 
     def __post_init__(self) -> None:
         check_at_least("runs", self.runs, 1)

@@ -49,17 +49,18 @@ class ActorCritic(nn.Module):
     def __init__(self, num_modalities: int, concentration: float) -> None:
         super().__init__()
         self.concentration = concentration
-        self.actor = nn.Sequential(nn.Linear(num_modalities, 64), nn.Tanh(), nn.Linear(64, num_modalities))
+        last = nn.Linear(64, num_modalities)
+        self.actor = nn.Sequential(nn.Linear(num_modalities, 64), nn.Tanh(), last)
         self.critic = nn.Sequential(nn.Linear(num_modalities, 64), nn.Tanh(), nn.Linear(64, 1))
         # The first policy is the uniform split with noise, whatever the scores are.
-        nn.init.zeros_(self.actor[-1].weight)
-        nn.init.zeros_(self.actor[-1].bias)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def policy(self, observations: Tensor) -> Dirichlet:
         """Distributions over splits, one an observation."""
         # Concentrations above 1: below it the density at the walls is infinite, and so is a ratio.
         alpha = 1.0 + self.concentration / math.log(2.0) * nn.functional.softplus(self.actor(observations))
-        return Dirichlet(alpha)  # type: ignore[no-untyped-call]
+        return Dirichlet(alpha)
 
     def value(self, observations: Tensor) -> Tensor:
         """Discounted rewards to come, ``(n,)``."""

@@ -289,12 +289,13 @@ class FakeVectorEnv(VectorEnv[Array, Array, Array]):
         if mode == "epoch":
             self._averaged = 0
         powers, fractions = self._powers.take(sizes + self._power_offsets), sizes / run.base_batch
-        sums, hits = np.zeros(sizes.shape), np.zeros(sizes.shape)
+        sums: Any = 0.0
+        hits: Any = 0.0
         while left:
             count = min(left, per_epoch - self._iterations % per_epoch)
             scores, accuracies = self._advance(powers, fractions, count)
-            sums += scores * count
-            hits += accuracies * count
+            sums = sums + scores * count
+            hits = hits + accuracies * count
             self._average(scores, count, mode)
             left -= count
         self._samples += sizes * total
@@ -446,8 +447,8 @@ def sizes_from_shares(shares: Floats, total: int, floor: int = 0) -> Ints:
         Integers ``(m, n)``, each column summing to ``total``, none below ``floor``.
     """
     quotas = total * shares
-    short = (quotas < floor).any(axis=0)
-    if short.any():
+    short = (quotas.min(axis=0) < floor).nonzero()[0]
+    if len(short):
         quotas[:, short] = _lifted(shares[:, short], total, floor)
     sizes: Ints = quotas.astype(np.int64)
     missing = total - sizes.sum(axis=0)
@@ -466,15 +467,16 @@ def sizes_from_shares(shares: Floats, total: int, floor: int = 0) -> Ints:
 def _lifted(shares: Floats, total: int, floor: int) -> Floats:
     """Quotas ``(m, n)`` that sum to ``total`` in each column, those below the floor lifted to it."""
     free = np.ones(shares.shape, bool)
+    mass, budget = shares.sum(axis=0), np.array(total)
     while True:
-        budget = total - floor * (~free).sum(axis=0)
         quotas = np.full(shares.shape, float(floor))
         # Where nothing is free any more there is no division, and so none by zero.
-        np.divide(budget * shares, (shares * free).sum(axis=0), out=quotas, where=free)
+        np.divide(budget * shares, mass, out=quotas, where=free)
         below = quotas < floor
         if not below.any():
             return quotas
         free ^= below
+        mass, budget = (shares * free).sum(axis=0), total - floor * (~free).sum(axis=0)
 
 
 # -- rewards -------------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ def test_a_policy_that_diverged_acts_uniformly_and_warns(caplog):
     class Diverging(BestSplit):
         def step(self, action):
             observation, _, *rest = super().step(action)
-            return observation, float("inf"), *rest
+            return observation, float("nan"), *rest
 
     with caplog.at_level(logging.WARNING, logger="dus_gym"):
         agent = trained("dqn", make_env=lambda: Diverging())

@@ -137,6 +137,8 @@ class Reinforce(Agent):
             # Elsewhere the last layer stays zero, so that training starts at the uniform split.
             self.weights["w2"][:] = self.rng.uniform(-bound_out, bound_out, (m, h))
             self.weights["b2"][:] = self.rng.uniform(-bound_out, bound_out, m)
+        self._gradient = np.zeros_like(self._vector)
+        self._gradients = self._views(self._gradient)
         self._first, self._second = np.zeros_like(self._vector), np.zeros_like(self._vector)
         self.updates = 0
         self.skipped = 0
@@ -248,12 +250,14 @@ class Reinforce(Agent):
         return np.asarray(direction)
 
     def gradient(self, pending: Pending, direction: Vector) -> Vector:
-        """Backpropagates a direction in logits to the vector of all weights."""
-        inner = (self.weights["w2"].T @ direction) * (1.0 - pending.hidden**2)
-        outer = np.multiply.outer
-        return np.concatenate(
-            [outer(inner, pending.state).ravel(), inner, outer(direction, pending.hidden).ravel(), direction]
-        )
+        """Backpropagates a direction in logits to the vector of all weights, which the next call overwrites."""
+        into, hidden = self._gradients, pending.hidden
+        np.matmul(direction, self.weights["w2"], out=into["b1"])
+        into["b1"] *= 1.0 - hidden * hidden
+        np.multiply.outer(into["b1"], pending.state, out=into["w1"])
+        np.multiply.outer(direction, hidden, out=into["w2"])
+        into["b2"][:] = direction
+        return self._gradient
 
     def learn(self, reward: float) -> None:
         """One step of Adam on the decision that is pending; none if nothing is, or if it is not finite."""
@@ -271,10 +275,19 @@ class Reinforce(Agent):
 
     def _adam(self, g: Vector, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> None:
         self.updates += 1
-        t = self.updates
-        self._first += (1.0 - b1) * (g - self._first)
-        self._second += (1.0 - b2) * (g * g - self._second)
-        self._vector += self.lr / (1.0 - b1**t) * self._first / (np.sqrt(self._second / (1.0 - b2**t)) + eps)
+        t, first, second = self.updates, self._first, self._second
+        first *= b1
+        first += (1.0 - b1) * g
+        g *= g
+        second *= b2
+        second += (1.0 - b2) * g
+        # sqrt(second / (1 - b2^t)) + eps, in the memory of the gradient, which is done with.
+        np.sqrt(second, out=g)
+        g *= (1.0 - b2**t) ** -0.5
+        g += eps
+        np.divide(first, g, out=g)
+        g *= self.lr / (1.0 - b1**t)
+        self._vector += g
 
     # -- state -------------------------------------------------------------------------------------
 

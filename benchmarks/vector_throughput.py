@@ -1,6 +1,6 @@
 """Environment steps per second of ``DUS-Fake-v0``: copies stepped together beside one environment.
 
-    python -m dus_gym.benchmarks.vector_throughput   # half a minute
+    python -m dus_gym.benchmarks.vector_throughput   # ten seconds; with --sync, five minutes
 
 One environment through ``gym.make``, copies through ``gym.make_vec``, in turns, in one process, under the same random
 actions. Episodes are whole and their resets are in the time; a reset is not counted as a step. Seconds are the

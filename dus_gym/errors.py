@@ -26,6 +26,13 @@ class RunFolderError(DusError, FileExistsError):
     """An output folder that can't be used as asked."""
 
 
+class UnknownArgumentError(ConfigError, TypeError):
+    """An argument by a name that there is none of.
+
+    Also a TypeError in Python's own words: tools such as TorchRL try a keyword and drop it on exactly these.
+    """
+
+
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> ConfigError:
     """The error for a name that is not in a table, with the nearest one that is.
 

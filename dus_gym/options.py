@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
-from dus_gym.errors import ConfigError, unknown_name
+from dus_gym.errors import ConfigError, UnknownArgumentError, unknown_name
 
 T = TypeVar("T")
 
@@ -31,7 +31,8 @@ def build_options(options: type[T], given: Mapping[str, Any] | None, what: str) 
     checked: dict[str, Any] = {}
     for name, value in (given or {}).items():
         if name not in fields:
-            raise unknown_name(what, name, fields or {"(it has none)"})
+            message = unknown_name(what, name, fields or {"(it has none)"})
+            raise UnknownArgumentError(f"{message} (unexpected keyword argument {name!r})")
         checked[name] = _checked(name, value, hints[name])
     return options(**checked)
 

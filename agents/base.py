@@ -41,6 +41,10 @@ class Agent:
     action_mode: ClassVar[str] = "shares"
     """The ``action_mode`` of the environment whose actions this agent speaks."""
     options_type: ClassVar[type[AgentOptions]] = AgentOptions
+    needs_runs: ClassVar[bool] = False
+    """Whether it must make runs of its own, before the one that counts or beside it (``prepare``, ``attach``)."""
+    needs_validation: ClassVar[bool] = False
+    """Whether it reads ``val_score/NAME`` in the environment's info."""
 
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
         if num_modalities < 2:
@@ -133,6 +137,6 @@ def load_agent(path: str | Path) -> Agent:
         found = agent_class(content["agent"])
         agent = found(content["num_modalities"], options=found.options_type(**content["options"]))
         agent.load_state_dict(content["state"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path} is damaged or from another version ({error}); it can't be loaded.") from error
     return agent

@@ -119,6 +119,7 @@ class Overfit(Agent):
     summary: ClassVar[str] = "less for the modality whose training score outruns its validation score"
     options_type: ClassVar[type[AgentOptions]] = OverfitOptions
     options: OverfitOptions
+    needs_validation: ClassVar[bool] = True
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
         """Shares ∝ exp(-(training - validation score) / temperature), with a floor."""
@@ -142,13 +143,14 @@ class Holdout(Agent):
     ``overfit`` takes the difference of the training and the validation score. This takes the part of the training
     score that is lost on the way, ``1 - validation / training``: a modality that falls from .3 to .2 has learned by
     heart as much as one that falls from .9 to .6, and early in a run, when all scores are low, it shows at once. See
-    ``docs/agent.md``.
+    ``docs/agents.md``.
     """
 
     name: ClassVar[str] = "holdout"
     summary: ClassVar[str] = "recommended: less for the modality that loses most of its training score in validation"
     options_type: ClassVar[type[AgentOptions]] = HoldoutOptions
     options: HoldoutOptions
+    needs_validation: ClassVar[bool] = True
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
         """Shares ∝ exp(-(1 - validation / training score) / temperature), with a floor."""

@@ -38,6 +38,7 @@ class BestFixed(Agent):
     summary: ClassVar[str] = "the constant split that validates best in runs of its own"
     options_type: ClassVar[type[AgentOptions]] = BestFixedOptions
     options: BestFixedOptions
+    needs_runs: ClassVar[bool] = True
 
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
         super().__init__(num_modalities, seed, options)
@@ -51,6 +52,7 @@ class BestFixed(Agent):
 
     def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
         """Runs the grid."""
+        self._spent = 0
         uniform, observation = self._validated(make_env, seed, self.uniform_action())
         splits = line(self.options.splits, self.num_modalities, int(np.argmax(observation)))
         middle = len(splits) // 2
@@ -61,11 +63,12 @@ class BestFixed(Agent):
     def _validated(self, make_env: MakeEnv, seed: int, split: Array) -> tuple[float, npt.NDArray[Any]]:
         """A whole run's last validation accuracy and observation."""
         env = make_env()
+        env.reset(seed=seed)
+        if not env.get_wrapper_attr("run").has_validation:
+            raise ConfigError("agent='best-fixed' needs a validation split and this task has none.")
         agent = Fixed(self.num_modalities, options=FixedOptions("/".join(map(str, split.tolist()))))
         episode = run_episode(env, agent, seed=seed)
         self._spent += 1
-        if "val_fused/method" not in episode.info:
-            raise ConfigError("agent='best-fixed' needs a validation split and this task has none.")
         accuracy = -1.0 if episode.info["diverged"] else float(episode.info["val_fused/method"])
         env.close()
         return accuracy, np.asarray(episode.observation)
@@ -102,24 +105,24 @@ class LRMatched(Agent):
     summary: ClassVar[str] = "equal batches with another agent's mean split as learning rates"
     options_type: ClassVar[type[AgentOptions]] = LRMatchedOptions
     options: LRMatchedOptions
+    needs_runs: ClassVar[bool] = True
 
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
         super().__init__(num_modalities, seed, options)
-        self._seed = seed
         self._spent = 0.0
-        self._matched()
+        self._matched(seed)
 
     @property
     def training_runs(self) -> float:
         """The run of the agent that is matched, and what that one spent."""
         return self._spent
 
-    def _matched(self) -> Agent:
+    def _matched(self, seed: int) -> Agent:
         from dus_gym.agents import make_agent
 
         if self.options.match == self.name:
             raise ConfigError("match='lr-matched' is not allowed; name an agent that splits batches.")
-        return make_agent(self.options.match, self.num_modalities, self._seed)
+        return make_agent(self.options.match, self.num_modalities, seed)
 
     def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
         """Runs the agent that is matched.
@@ -127,18 +130,20 @@ class LRMatched(Agent):
         Returns:
             ``lr_scale``: m × its mean share of each modality, over its run's samples.
         """
-        matched = self._matched()
+        matched = self._matched(seed)
         settings: dict[str, Any] = {"action_mode": matched.action_mode}
         if matched.interval is not None:
             settings["interval"] = matched.interval
         settings |= matched.prepare(make_env, seed)
         env: gym.Env[Any, Any] = make_env(**settings)
+        if (scale := env.get_wrapper_attr("config").lr_scale) is not None:
+            raise ConfigError(f"lr_scale={scale} is not allowed under agent='lr-matched', which sets it; leave it out.")
         info = run_episode(env, matched, seed=seed).info
         samples = np.array([value for key, value in info.items() if key.startswith("samples/")], dtype=np.float64)
         env.close()
         self._spent = 1.0 + matched.training_runs
-        scale = self.num_modalities * samples / samples.sum()
-        return {"lr_scale": tuple(scale.tolist())}
+        factors = self.num_modalities * samples / samples.sum()
+        return {"lr_scale": tuple(factors.tolist())}
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
         """Equal batches."""

@@ -62,12 +62,17 @@ class Lookahead(Agent):
     summary: ClassVar[str] = "forks the run at each step and keeps the split that validates best; costs K runs more"
     options_type: ClassVar[type[AgentOptions]] = LookaheadOptions
     options: LookaheadOptions
+    needs_runs: ClassVar[bool] = True
 
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
         super().__init__(num_modalities, seed, options)
         self._env: DUSEnv | None = None
         self._forked_steps = 0
         self._horizon = 1
+
+    def begin(self) -> None:
+        """A new run has cost nothing yet."""
+        self._forked_steps = 0
 
     @property
     def training_runs(self) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dus_gym.agents import make_agent
+from dus_gym.agents import agent_class, make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.allocation import Allocation
 from dus_gym.discrepancy import CumulativeScore
@@ -69,6 +69,10 @@ class DUS:
                 )
         elif not isinstance(agent, str):
             raise ConfigError(f"agent={agent!r} is not allowed; give a name of the agent table, or an agent.")
+        elif agent_class(agent).needs_runs:
+            raise ConfigError(
+                f"agent={agent!r} makes whole runs of its own, which a loop of yours can't give it; use dus train."
+            )
         self.agent = agent if isinstance(agent, Agent) else make_agent(agent, m, seed, agent_options)
         self.allocation = Allocation(m, m * batch_size, self.agent.action_mode, min_samples, min_fraction)
         self.epochs = epochs
@@ -76,6 +80,7 @@ class DUS:
         self._score = CumulativeScore(m, cumulative)
         # Controllers read the last epoch's scores, whatever the state is made of.
         self._window = CumulativeScore(m, "epoch")
+        self._validated: dict[str, float] = {}
         self._keys = [f"train_score/{name}" for name in self.modalities]
         self.agent.begin()
 
@@ -93,7 +98,11 @@ class DUS:
             _, sizes = self.allocation(self.agent.uniform_action())
         else:
             state = np.array(self._score.value, dtype=np.float32)
-            window = dict(zip(self._keys, self._window.value, strict=True))
+            window = dict(zip(self._keys, self._window.value, strict=True)) | self._validated
+            if self.agent.needs_validation and not self._validated:
+                raise ConfigError(
+                    f"agent={self.agent.name!r} reads validation scores; call observe_validation() once an epoch."
+                )
             action = self.agent.act(state, {"epoch": self.epoch, "epochs": self.epochs} | window)
             shares, sizes = self.allocation(action)
             self.agent.learn(paper_reward(self._score.value, shares))
@@ -108,6 +117,7 @@ class DUS:
             "epoch": self.epoch,
             "score": self._score.state_dict(),
             "window": self._window.state_dict(),
+            "validated": dict(self._validated),
             "agent": self.agent.state_dict(),
         }
 
@@ -116,6 +126,7 @@ class DUS:
         self.epoch = int(state["epoch"])
         self._score.load_state_dict(state["score"])
         self._window.load_state_dict(state["window"])
+        self._validated = dict(state["validated"])
         self.agent.load_state_dict(state["agent"])
 
     def observe(self, true_class_probability: Mapping[str, npt.ArrayLike]) -> None:
@@ -128,6 +139,24 @@ class DUS:
         Raises:
             ConfigError: if a modality is missing or unknown, or a value is no probability.
         """
+        means = self._means(true_class_probability)
+        self._score.add(means)
+        self._window.add(means)
+
+    def observe_validation(self, true_class_probability: Mapping[str, npt.ArrayLike]) -> None:
+        """Takes an epoch's outputs on validation samples, for agents that compare (``holdout``, ``overfit``).
+
+        Args:
+            true_class_probability: as in :meth:`observe`, from samples that are not trained on.
+
+        Raises:
+            ConfigError: see :meth:`observe`.
+        """
+        means = self._means(true_class_probability)
+        self._validated = {f"val_score/{name}": mean for name, mean in zip(self.modalities, means, strict=True)}
+
+    def _means(self, true_class_probability: Mapping[str, npt.ArrayLike]) -> list[float]:
+        """The mean of each modality, in order."""
         if set(true_class_probability) != set(self.modalities):
             raise ConfigError(
                 f"true_class_probability has {sorted(true_class_probability)}; it needs {sorted(self.modalities)}."
@@ -146,5 +175,4 @@ class DUS:
                 worst = f"has values from {found.min()} to {found.max()}" if found.size else "is empty"
                 raise ConfigError(f"true_class_probability[{name!r}] {worst}; probabilities lie in [0, 1].")
             means.append(float(found.mean()))
-        self._score.add(means)
-        self._window.add(means)
+        return means

@@ -280,6 +280,7 @@ class SB3Agent(Agent):
     """
 
     options: SB3Options
+    needs_runs: ClassVar[bool] = True
 
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
         super().__init__(num_modalities, seed, options)
@@ -322,7 +323,13 @@ class SB3Agent(Agent):
             model = make_sb3(self.name, env, horizon, own_seed, **self.settings())
             # SB3's own would make a folder for a log that nobody asked for.
             model.set_logger(Logger(None, []))
-            model.learn(runs * horizon)
+            try:
+                model.learn(runs * horizon)
+            except ValueError as error:
+                # torch.distributions refuses parameters that are not finite; anything else is a real error.
+                if all(weight.isfinite().all() for weight in model.policy.parameters()):
+                    raise
+                log.debug("%s: %s", self.name, error)
         self.policy = model.policy
         if not all(weight.isfinite().all() for weight in self.policy.parameters()):
             log.warning("%s: learning diverged; the run that counts is uniform. Lower its learning_rate.", self.name)

@@ -463,6 +463,8 @@ def agent_from_policy(
     content = read_policy(policy)
     name, theirs = content["agent"], content["num_modalities"]
     if name == Transfer.name:
+        if fixed := {"policy", "hidden", "decisions"} & set(options or {}):
+            raise ConfigError(f"policy={policy!r} fixes {', '.join(sorted(fixed))}; leave it out beside the policy.")
         return make_agent(name, num_modalities, seed, {**(options or {}), "policy": policy})
     if options:
         raise ConfigError(

@@ -56,8 +56,8 @@ class MetaTrainOptions:
     """Seeds, 100 or above and none of the others, on which the finished policy is set beside uniform."""
     seed: int = 0
     """Seed of the network's start and of its draws."""
-    trainer: str = "real"
-    """real, or fake: fitted learning curves instead of training, in milliseconds."""
+    trainer: str | None = None
+    """real, or fake: fitted learning curves instead of training, in milliseconds; each id's own if not given."""
     data_root: Path | None = None
     """Where the data sets' files lie."""
     force: bool = False
@@ -120,7 +120,7 @@ def main(words: list[str]) -> None:
         "command": shlex.join(["dus", "meta-train", *(word for word in words if word not in PRINTING)]),
         "version": __version__,
         "method": options.method,
-        "trainer": options.trainer,
+        "trainer": options.trainer or "each id's own",
         "algorithm": options.agent,
         "reward": options.run.reward,
         "settings": jsonable(changed(options.run)),

@@ -38,10 +38,15 @@ def main(words: list[str]) -> None:
     agent = _agent_named(words)
     arguments = with_options(TrainOptions, word_after(words, "--method", "baseline"), agent)
     options: Any = parse(arguments, words, "train", "Train one multimodal run under an agent.")
-    if options.agent_runs is not None and not learns_in_runs(options.agent):
+    if options.agent_runs is not None and (options.policy or not learns_in_runs(agent)):
         raise ConfigError(
-            f"agent_runs={options.agent_runs}: agent {options.agent!r} has no training runs before the one that "
-            "counts; leave it out."
+            f"agent_runs={options.agent_runs}: "
+            + (
+                f"policy={options.policy!r} is trained already"
+                if options.policy
+                else f"agent {agent!r} has no training"
+            )
+            + " runs before the one that counts; leave it out."
         )
     request = request_of(options, agent, _changed(options, "agent_options"), options.seed)
     request = dataclasses.replace(request, policy=options.policy)

@@ -206,3 +206,20 @@ def test_lr_matched_of_an_agent_that_speaks_fractions():
     scale = agent.prepare(fake, 0)["lr_scale"]
     assert scale[0] < 1.0 < scale[1]
     assert sum(scale) == pytest.approx(2.0)
+
+
+def test_lr_matched_does_not_throw_away_learning_rates_that_were_asked_for():
+    agent = make_agent("lr-matched", 2)
+    with pytest.raises(ConfigError, match=r"lr_scale=\(1\.0, 2\.0\).*'lr-matched'"):
+        agent.prepare(lambda **settings: fake(lr_scale=(1.0, 2.0), **settings), 0)
+
+
+@pytest.mark.parametrize("name", ["lookahead", "best-fixed", "lr-matched"])
+def test_a_second_run_does_not_pay_for_the_first(name):
+    agent = make_agent(name, 2)
+    spent = []
+    for _ in range(2):
+        agent.prepare(lambda **settings: fake(epochs=3, **settings), 0)
+        run_episode(fake(epochs=3), agent, seed=0)
+        spent.append(agent.training_runs)
+    assert spent[0] == spent[1] > 0

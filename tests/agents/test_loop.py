@@ -129,3 +129,40 @@ def test_the_plugin_serves_controllers_that_read_the_last_epoch():
     controller.act([0.9, 0.1], {"train_score/a": 0.9, "train_score/b": 0.1})
     expected = controller.act([0.8, 0.3], {"train_score/a": 0.7, "train_score/b": 0.5})
     assert dus.next_sizes() == {"a": round(100 * float(expected[0])), "b": round(100 * float(expected[1]))}
+
+
+@pytest.mark.parametrize("agent", ["ppo", "lookahead", "best-fixed", "lr-matched"])
+def test_the_plugin_refuses_agents_that_make_runs_of_their_own(agent):
+    with pytest.raises(ConfigError, match=rf"agent='{agent}' makes whole runs of its own"):
+        DUS(["a", "b"], agent=agent)
+
+
+def test_the_plugin_serves_the_recommended_agent_with_validation_scores():
+    dus = DUS(["a", "b"], batch_size=50, agent="holdout")
+    dus.next_sizes()
+    dus.observe({"a": [0.9], "b": [0.4]})
+    with pytest.raises(ConfigError, match=r"call observe_validation\(\) once an epoch"):
+        dus.next_sizes()
+    dus.observe_validation({"a": [0.6], "b": [0.4]})
+    state = dus.state_dict()
+    sizes = dus.next_sizes()
+    # a loses a third of its score, b nothing: exp(-(1/3)/0.07) against 1, mixed with a tenth of the equal share.
+    weight = np.exp(-(1 / 3) / 0.07)
+    assert sizes["a"] == round(100 * (0.05 + 0.9 * weight / (1 + weight)))
+    again = DUS(["a", "b"], batch_size=50, agent="holdout")
+    again.load_state_dict(state)
+    assert again.next_sizes() == sizes
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs=0"),
+        ({"agent": int}, "agent=<class 'int'>"),
+        ({"agent": make_agent("score", 3)}, "agent is for 3 modalities"),
+        ({"agent": make_agent("score", 2), "agent_options": {"rule": "inverse"}}, "agent_options"),
+    ],
+)
+def test_the_plugin_refuses_what_does_not_fit(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        DUS(["a", "b"], **settings)

@@ -145,3 +145,18 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert refused(TRAIN, tmp_path / "file" / "run") == 2
     assert "out=" in capsys.readouterr().err
+
+
+def test_a_policy_is_not_trained_again(tmp_path, capsys):
+    assert refused([*TRAIN, "--policy", "gain"], tmp_path / "run", "--agent-runs", "2") == 2
+    assert "policy='gain' is trained already" in capsys.readouterr().err
+    assert refused([*TRAIN, "--policy", "gain"], tmp_path / "run", "--agent.hidden", "5") == 2
+    assert "policy='gain' fixes hidden" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_agent_that_diverges_while_it_learns_says_so_and_the_run_goes_on(tmp_path, caplog):
+    words = ["train", "DUS-Fake-v0", "--epochs", "20", "--agent", "ppo", "--agent.learning-rate", "1e30"]
+    run([*words, "--agent-runs", "2", "--quiet"], tmp_path / "run")
+    assert "learning diverged" in caplog.text
+    assert (tmp_path / "run" / "summary.json").exists()

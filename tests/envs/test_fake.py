@@ -147,14 +147,24 @@ def test_a_method_without_a_concat_head_reports_none():
     assert "train_fused" not in info
 
 
-def test_selection_reports_the_epoch_it_chose():
-    for select in ("validation", "best_test"):
-        last, chosen = make(select="last"), make(select=select)
-        share = np.array([0.9, 0.1], dtype=np.float32)
-        _, _, a = run_constant(last, share, seed=11)
-        _, _, b = run_constant(chosen, share, seed=11)
-        if select == "best_test":
-            assert b.fused["method"].accuracy >= a.fused["method"].accuracy
+def test_selection_by_validation_takes_its_best_epoch():
+    # Starving the modality that is worth learning from epoch 60 on makes the last epoch a bad one.
+    env = make("DUS-DigitsControl-v0", select="validation", loss_norm="fixed", epochs=100)
+    env.reset(seed=11)
+    accuracies, ended = [], False
+    while not ended:
+        share = [0.5, 0.5] if len(accuracies) < 60 else [0.02, 0.98]
+        *_, ended, _, info = env.step(np.array(share, dtype=np.float32))
+        accuracies.append(info["val_fused/method"])
+    best = env.unwrapped.run._best
+    assert best["value"] == max(accuracies)
+    assert best["epoch"] == 1 + int(np.argmax(accuracies)) < env.unwrapped.run.epochs
+
+
+def test_selection_on_the_test_split_is_never_below_the_last_epoch():
+    share = np.array([0.9, 0.1], dtype=np.float32)
+    found = {select: run_constant(make(select=select), share, seed=11)[2] for select in ("last", "best_test")}
+    assert found["best_test"].fused["method"].accuracy >= found["last"].fused["method"].accuracy
 
 
 @pytest.mark.parametrize(

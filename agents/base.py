@@ -58,6 +58,11 @@ class Agent:
         """Iterations between its decisions; None: one epoch."""
         return None
 
+    @property
+    def equal_batches(self) -> bool:
+        """Whether every modality always gets the same number of samples, which some methods need."""
+        return False
+
     # -- before and at the start of a run ----------------------------------------------------------
 
     def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:

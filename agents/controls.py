@@ -45,6 +45,11 @@ class Fixed(Agent):
             )
         return np.asarray(shares / shares.sum(), dtype=np.float32)
 
+    @property
+    def equal_batches(self) -> bool:
+        """If the split is."""
+        return bool((self.shares == self.shares[0]).all())
+
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
         """The split."""
         return self.shares.copy()

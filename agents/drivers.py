@@ -14,6 +14,7 @@ from dus_gym.agents.controls import Fixed, FixedOptions
 from dus_gym.agents.lookahead import best_of, line
 from dus_gym.agents.loop import run_episode
 from dus_gym.errors import ConfigError
+from dus_gym.options import parse_pairs
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class LRMatchedOptions(AgentOptions):
     """Options of lr-matched."""
 
     match: str = "score"
-    """The agent whose mean split becomes a ratio of learning rates."""
+    """The agent whose mean split becomes a ratio of learning rates; its options go behind slashes:
+    score/rule=softmax."""
 
 
 class LRMatched(Agent):
@@ -120,9 +122,15 @@ class LRMatched(Agent):
     def _matched(self, seed: int) -> Agent:
         from dus_gym.agents import make_agent
 
-        if self.options.match == self.name:
+        name, *pairs = self.options.match.split("/")
+        if name == self.name:
             raise ConfigError("match='lr-matched' is not allowed; name an agent that splits batches.")
-        return make_agent(self.options.match, self.num_modalities, seed)
+        return make_agent(name, self.num_modalities, seed, parse_pairs(pairs, self.options.match))
+
+    @property
+    def equal_batches(self) -> bool:
+        """If the agent that is matched splits evenly: its own run must be possible."""
+        return self._matched(0).equal_batches
 
     def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
         """Runs the agent that is matched.

@@ -21,6 +21,11 @@ class Uniform(Agent):
     name: ClassVar[str] = "uniform"
     summary: ClassVar[str] = "equal batches; ordinary training and the reference of every comparison"
 
+    @property
+    def equal_batches(self) -> bool:
+        """Always."""
+        return True
+
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
         """Shares 1/m."""
         return self.uniform_action()

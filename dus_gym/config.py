@@ -14,7 +14,7 @@ from dus_gym.rewards import REWARD_STATES, REWARDS
 LOSS_NORMS = ("mean", "fixed")
 PAIRINGS = ("prefix", "independent")
 UPDATES = ("joint", "alternating")
-PREDICTORS = ("method", "concat", "sum", "entropy")
+PREDICTORS = ("method", "concat", "sum", "entropy", "sum-all")
 SELECTIONS = ("last", "validation", "best_test")
 
 
@@ -53,7 +53,8 @@ class RunConfig:
     update: str = "joint"
     """joint: one step on the summed losses; alternating: a step after each loss."""
     predict_with: str = "method"
-    """The predictor reported as the method's own: method, concat, sum or entropy."""
+    """The predictor reported as the method's own: method, concat, sum, entropy, or sum-all (concat head plus the
+    unimodal logits, which is how the authors' code predicts with the baseline)."""
     select: str = "last"
     """The model that is evaluated: last epoch, best validation epoch, or best_test (what published code
     does; an optimistic figure)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,13 +30,15 @@ class Context:
         model: encoders and heads.
         optimizer: one group an owner, with a multiplier each.
         train_split: the training samples, for methods that look at all of them between epochs.
+        loss_norm: ``"mean"`` or ``"fixed"``.
         batch: the current iteration's samples.
         base_batch: B, the ordinary batch of one modality.
         update: ``"joint"`` or ``"alternating"``.
         epoch, iteration: finished epochs and iterations.
         iterations_per_epoch: iterations of one epoch.
         rng: a private generator for methods that draw.
-        validate: figures of the validation split now, in evaluation mode; None without one.
+        train_features: encoder features of every training sample in evaluation mode, without a gradient, m
+            tensors ``(n, d_j)`` in the order of ``train_split``.
         clone_and_fit: trains a copy of the model on another loss for some epochs and returns it; the run
             itself is left as it was, to the bit.
     """
@@ -53,7 +55,8 @@ class Context:
         update: str,
         iterations_per_epoch: int,
         rng: np.random.Generator,
-        validate: Callable[[], Figures | None],
+        figures: Callable[[str, MultimodalModel | None], Figures | None],
+        train_features: Callable[[], list[Tensor]],
         clone_and_fit: Callable[[Callable[[Context], Tensor], int], MultimodalModel],
         logs: Sequence[str] = (),
     ) -> None:
@@ -63,15 +66,17 @@ class Context:
         self.optimizer = optimizer
         self.train_split = train_split
         self.base_batch = base_batch
+        self.loss_norm = loss_norm
         self.update = update
         self.iterations_per_epoch = iterations_per_epoch
         self.rng = rng
-        self.validate = validate
+        self._figures = figures
+        self.train_features = train_features
         self.clone_and_fit = clone_and_fit
         self.epoch = 0
         self.iteration = 0
         self.batch: Batch
-        self.logged = dict.fromkeys(logs, 0.0)
+        self.logged: dict[str, float | Tensor] = dict.fromkeys(logs, 0.0)
         self._fixed_norm = loss_norm == "fixed"
         self._features: dict[int, Tensor] = {}
         self._recorder: Recorder
@@ -94,38 +99,77 @@ class Context:
         # A slice that leaves nothing out would still cost a copy in the backward pass.
         return found if len(found) == paired else found[:paired]
 
-    def modality_loss(self, j: int, logits: Tensor) -> Tensor:
-        """Cross entropy of modality j over its own samples, normalised by ``loss_norm``; records its score.
+    @property
+    def paired_labels(self) -> Tensor:
+        """Labels of the rows that every modality holds, ``(p,)``."""
+        return self.batch.paired_labels
+
+    def reduce(self, values: Tensor) -> Tensor:
+        """Losses of a modality's own samples, ``(a_j,)``, to a scalar as ``loss_norm`` says.
 
         Under ``"mean"`` it is the mean over a_j (the paper), under ``"fixed"`` the sum over B: the batch
         size then acts as a learning rate of the modality.
-
-        Args:
-            j: the modality.
-            logits: shape ``(a_j, c)``.
         """
+        return values.sum() / self.base_batch if self._fixed_norm else values.mean()
+
+    def cross_entropy(self, j: int, logits: Tensor) -> Tensor:
+        """Cross entropy of logits ``(a_j, c)`` of modality j's own samples as ``loss_norm`` says; records nothing."""
         labels = self.batch.labels[j]
-        self._recorder.modality(j, logits, labels)
         if self._fixed_norm:
             return F.cross_entropy(logits, labels, reduction="sum") / self.base_batch
         return F.cross_entropy(logits, labels)
 
+    def modality_loss(self, j: int, logits: Tensor) -> Tensor:
+        """:meth:`cross_entropy` of modality j, which also records its score from the logits ``(a_j, c)``."""
+        self.record(j, logits)
+        return self.cross_entropy(j, logits)
+
     def fused_loss(self, logits: Tensor) -> Tensor:
         """Mean cross entropy of fused logits ``(p, c)`` over the paired samples, under either norm."""
-        labels = self.batch.paired_labels
-        self._recorder.fused(logits, labels)
-        return F.cross_entropy(logits, labels)
+        self.record_fused(logits)
+        return F.cross_entropy(logits, self.batch.paired_labels)
 
     def record(self, j: int, logits: Tensor) -> None:
         """Records modality j's score from logits ``(a_j, c)`` that carry no loss of their own."""
         self._recorder.modality(j, logits, self.batch.labels[j])
 
-    def log(self, **values: float) -> None:
-        """Reports figures of the method's own, which it has named in ``Method.logs``."""
-        for name in values:
+    def record_fused(self, logits: Tensor) -> None:
+        """Records the accuracy of fused logits ``(p, c)`` that carry another loss than cross entropy."""
+        self._recorder.fused(logits, self.batch.paired_labels)
+
+    def log(self, values: Mapping[str, float | Tensor]) -> None:
+        """Reports figures of the method's own, which it has named in ``Method.logs``.
+
+        A scalar tensor stays on its device until somebody reads the figure.
+        """
+        for name, value in values.items():
             if name not in self.logged:
                 raise unknown_name("figure", name, self.logged or {"(Method.logs is empty)"})
-        self.logged.update(values)
+            self.logged[name] = value.detach() if isinstance(value, Tensor) else value
+
+    # -- between iterations ------------------------------------------------------------------------
+
+    def figures(self, split: str, model: MultimodalModel | None = None) -> Figures | None:
+        """Scores, accuracies and losses of ``"train"`` or ``"validation"`` in evaluation mode.
+
+        Args:
+            split: which; None comes back for a validation split that is not there.
+            model: one that ``clone_and_fit`` returned; the run's own if not given.
+        """
+        return self._figures(split, model)
+
+    def validate(self) -> Figures | None:
+        """:meth:`figures` of the validation split; None without one."""
+        return self._figures("validation", None)
+
+    def set_trainable(self, owners: Iterable[str] | None) -> None:
+        """Freezes every parameter owner that is not in ``owners`` (None: all train), down to the last bit.
+
+        Frozen parameters lose their momentum, and frozen encoders go into evaluation mode, so that their
+        running statistics stay as well.
+        """
+        self.optimizer.set_trainable(owners)
+        self.model.train(self.model.training)
 
     # -- for the loop ------------------------------------------------------------------------------
 

@@ -55,8 +55,8 @@ class Evaluator:
     Args:
         model: put into evaluation mode for the time of a prediction.
         method: gives unimodal logits and its own fused prediction.
-        predict_with: the predictor reported as ``method``: ``"method"`` or one of the common three.
-        trains_fused: whether the fused head learns at all; if not, ``concat`` is None.
+        predict_with: the predictor reported as ``method``: ``"method"``, one of the common three, or ``"sum-all"``.
+        trains_fused: whether the fused head, if there is one, learns at all; if not, ``concat`` is None.
         autocast: makes the mixed-precision context.
     """
 
@@ -93,11 +93,24 @@ class Evaluator:
             if concat:
                 common["concat"] = torch.cat(concat) if len(concat) > 1 else concat[0]
             if self.predict_with == "method":
-                own = self.method.predict(common if self.has_concat else {"concat": common["sum"]} | common)
+                own = self.method.predict(logits, common if self.has_concat else {"concat": common["sum"]} | common)
+            elif self.predict_with == "sum-all":
+                own = common["concat"] + common["sum"]
             else:
                 own = common[self.predict_with]
         fused = {name: own if name == "method" else common.get(name) for name in FUSED_PREDICTORS}
         return Predictions(logits, fused, logp, labels)
+
+    def features(self, split: Split) -> list[Tensor]:
+        """Encoder features of every sample in evaluation mode, without a gradient: m tensors ``(n, d_j)``."""
+        rows = torch.arange(len(split.labels), device=split.labels.device)
+        with self._evaluating(), torch.no_grad(), self.autocast():
+            return [
+                torch.cat(
+                    [self.model.encode(j, split.fetch(j, chunk)).float() for chunk in rows.split(EVALUATION_BATCH)]
+                )
+                for j in range(len(self.model.encoders))
+            ]
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -112,17 +125,21 @@ class Evaluator:
         """Scores, accuracies and losses, with one transfer to the host."""
         found = self.predict(split, indices)
         m, n, _ = found.unimodal.shape
-        heads = [logits for logits in found.fused.values() if logits is not None]
+        names = [name for name, logits in found.fused.items() if logits is not None]
+        heads = torch.stack([logits for logits in found.fused.values() if logits is not None])
         logp = found.log_probabilities.gather(-1, found.labels.expand(m, n).unsqueeze(-1)).squeeze(-1)
-        right = torch.cat([found.unimodal, torch.stack(heads)]).argmax(-1) == found.labels
-        parts = [logp.exp().mean(1), -logp.mean(1), right.float().mean(1)]
+        fused_logp = log_probabilities(heads).gather(-1, found.labels.expand(len(heads), n).unsqueeze(-1)).squeeze(-1)
+        right = torch.cat([found.unimodal, heads]).argmax(-1) == found.labels
+        parts = [logp.exp().mean(1), -logp.mean(1), right.float().mean(1), -fused_logp.mean(1)]
         values: list[float] = torch.cat(parts).nan_to_num(nan=0.0).tolist()
-        fused = iter(values[3 * m :])
+        accuracy = dict(zip(names, values[3 * m :], strict=False))
+        loss = dict(zip(names, values[3 * m + len(names) :], strict=True))
         return Figures(
             scores=values[:m],
             losses=values[m : 2 * m],
             accuracies=values[2 * m : 3 * m],
-            fused={name: None if logits is None else next(fused) for name, logits in found.fused.items()},
+            fused={name: accuracy.get(name) for name in found.fused},
+            fused_losses={name: loss.get(name) for name in found.fused},
         )
 
     def evaluate(self, split: Split, modalities: tuple[str, ...]) -> Evaluation:

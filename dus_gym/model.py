@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from dus_gym.encoders import width
 from dus_gym.errors import ConfigError
 
-HEADS = frozenset({"unimodal", "fused", "shared"})
+HEADS = frozenset({"unimodal", "fused", "shared", "ensemble"})
+ENSEMBLE_HIDDEN = 256
 
 
 class MultimodalModel(nn.Module):
@@ -21,10 +22,14 @@ class MultimodalModel(nn.Module):
         num_classes: c.
         heads: which heads to build. ``"unimodal"``: one linear head a modality. ``"fused"``: one linear
             head on the concatenated features. ``"shared"``: one linear head for all modalities; features
-            of another width than the first modality's get a linear projection.
+            of another width than the first modality's get a linear projection. ``"ensemble"``: the same with
+            one hidden layer, and a trainable scale on all its logits.
+        fused_hidden: width of a hidden layer in the fused head; 0: none.
     """
 
-    def __init__(self, encoders: Sequence[nn.Module], num_classes: int, heads: Collection[str]) -> None:
+    def __init__(
+        self, encoders: Sequence[nn.Module], num_classes: int, heads: Collection[str], fused_hidden: int = 0
+    ) -> None:
         super().__init__()
         if unknown := set(heads) - HEADS:
             raise ConfigError(f"heads={sorted(unknown)} are not allowed; choose from {sorted(HEADS)}.")
@@ -33,17 +38,36 @@ class MultimodalModel(nn.Module):
         self.widths = widths
         self.encoders = nn.ModuleList(encoders)
         self.unimodal_heads: nn.ModuleList | None = None
-        self.fused_head: nn.Linear | None = None
+        self.fused_head: nn.Linear | nn.Sequential | None = None
         self.shared_head: nn.Linear | None = None
+        self.ensemble_head: nn.Sequential | None = None
+        self.ensemble_scale: nn.Parameter | None = None
         self.projections: nn.ModuleList | None = None
         if "unimodal" in heads:
             self.unimodal_heads = nn.ModuleList(nn.Linear(d, num_classes) for d in widths)
         if "fused" in heads:
-            self.fused_head = nn.Linear(sum(widths), num_classes)
-        if "shared" in heads:
+            self.fused_head = (
+                _two_layers(sum(widths), fused_hidden, num_classes)
+                if fused_hidden
+                else nn.Linear(sum(widths), num_classes)
+            )
+        if not {"shared", "ensemble"}.isdisjoint(heads):
             common = widths[0]
             self.projections = nn.ModuleList(nn.Identity() if d == common else nn.Linear(d, common) for d in widths)
-            self.shared_head = nn.Linear(common, num_classes)
+            if "shared" in heads:
+                self.shared_head = nn.Linear(common, num_classes)
+            if "ensemble" in heads:
+                self.ensemble_head = _two_layers(common, ENSEMBLE_HIDDEN, num_classes)
+                self.ensemble_scale = nn.Parameter(torch.ones(()))
+
+    def train(self, mode: bool = True) -> MultimodalModel:
+        """As of every module, but a frozen encoder stays in evaluation mode: its running statistics, too, are kept."""
+        super().train(mode)
+        for encoder in self.encoders:
+            parameters = list(encoder.parameters())
+            if parameters and not any(p.requires_grad for p in parameters):
+                encoder.eval()
+        return self
 
     def encode(self, modality: int, inputs: Tensor) -> Tensor:
         """Features h_j of one modality, ``(n, d_j)``."""
@@ -62,9 +86,9 @@ class MultimodalModel(nn.Module):
         return self.shared_logits(self.project(modality, features))
 
     def project(self, modality: int, features: Tensor) -> Tensor:
-        """Features at the width the shared head reads, ``(n, d)``."""
+        """Features at the width the shared or ensemble head reads, ``(n, d)``."""
         if self.projections is None:
-            raise ConfigError("this model has no shared head; its method must list 'shared' in heads.")
+            raise ConfigError("this model has no shared head; its method must list 'shared' or 'ensemble' in heads.")
         projected: Tensor = self.projections[modality](features)
         return projected
 
@@ -73,6 +97,13 @@ class MultimodalModel(nn.Module):
         if self.shared_head is None:
             raise ConfigError("this model has no shared head; its method must list 'shared' in heads.")
         logits: Tensor = self.shared_head(projected)
+        return logits
+
+    def ensemble(self, modality: int, features: Tensor) -> Tensor:
+        """One modality's share of the ensemble's logits, ρ H(h_j), ``(n, c)``; the ensemble is their sum."""
+        if self.ensemble_head is None or self.ensemble_scale is None:
+            raise ConfigError("this model has no ensemble head; its method must list 'ensemble' in heads.")
+        logits: Tensor = self.ensemble_scale * self.ensemble_head(self.project(modality, features))
         return logits
 
     def fused(self, features: Sequence[Tensor]) -> Tensor:
@@ -89,12 +120,15 @@ class MultimodalModel(nn.Module):
         """
         if self.fused_head is None:
             raise ConfigError("this model has no fused head; its method must list 'fused' in heads.")
+        if not isinstance(self.fused_head, nn.Linear):
+            raise ConfigError("this model's fused head has a hidden layer, so its logits have no additive parts.")
         blocks = self.fused_head.weight.split(self.widths, dim=1)
         bias = self.fused_head.bias / len(features)
         return [h @ block.T + bias for h, block in zip(features, blocks, strict=True)]
 
     def parameter_groups(self, modalities: Sequence[str]) -> dict[str, list[nn.Parameter]]:
-        """Parameters by owner: ``encoder/NAME`` and ``head/NAME`` of each modality, ``fused``, ``shared``.
+        """Parameters by owner: ``encoder/NAME`` and ``head/NAME`` of each modality, ``fused``, ``shared``,
+        ``ensemble`` and its ``scale``.
 
         Methods freeze and scale by these names; nothing anywhere looks inside a parameter's own name.
         """
@@ -111,7 +145,14 @@ class MultimodalModel(nn.Module):
             groups["fused"] = list(self.fused_head.parameters())
         if self.shared_head is not None:
             groups["shared"] = list(self.shared_head.parameters())
+        if self.ensemble_head is not None and self.ensemble_scale is not None:
+            groups["ensemble"] = list(self.ensemble_head.parameters())
+            groups["scale"] = [self.ensemble_scale]
         return {name: parameters for name, parameters in groups.items() if parameters}
+
+
+def _two_layers(width: int, hidden: int, num_classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
 
 
 def initialised(build: Callable[[], MultimodalModel], seed: int) -> MultimodalModel:

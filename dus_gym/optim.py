@@ -117,6 +117,8 @@ class GroupedOptimizer:
             self.torch = torch.optim.Adam(every, lr=config.lr, weight_decay=config.weight_decay, fused=True)
         self._start_momentum()
         self._settings = {key: value for key, value in self.torch.param_groups[0].items() if key != "params"}
+        self._factor = 1.0
+        self._step_factors: dict[str, float] = {}
         self.set_rates(1.0)
 
     def set_rates(self, factor: float) -> None:
@@ -124,12 +126,33 @@ class GroupedOptimizer:
 
         Owners with the same rate share a group of the torch optimiser: a group costs as much as a kernel.
         """
+        self._factor = factor
         by_rate: dict[float, list[nn.Parameter]] = {}
         for name, parameters in self._groups.items():
-            by_rate.setdefault(self.config.lr * factor * self.multipliers[name], []).extend(parameters)
+            rate = self.config.lr * factor * self.multipliers[name] * self._step_factors.get(name, 1.0)
+            by_rate.setdefault(rate, []).extend(parameters)
         self.torch.param_groups[:] = [
             self._settings | {"lr": rate, "params": parameters} for rate, parameters in by_rate.items()
         ]
+
+    def scale_step(self, factors: Mapping[str, float]) -> None:
+        """Multiplies owners' learning rates for the coming step alone."""
+        for name in factors:
+            if name not in self._groups:
+                raise unknown_name("parameter owner", name, self.names)
+        self._step_factors = dict(factors)
+        self.set_rates(self._factor)
+
+    def step(self) -> None:
+        """One step of the torch optimiser."""
+        self.torch.step()
+        if self._step_factors:
+            self.scale_step({})
+
+    def start_anew(self) -> None:
+        """Forgets momentum and moments, as a new optimiser would."""
+        self.torch.state.clear()
+        self._start_momentum()
 
     def parameters(self, name: str) -> list[nn.Parameter]:
         """The parameters of one owner."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import math
 import types
@@ -35,6 +36,28 @@ def build_options(options: type[T], given: Mapping[str, Any] | None, what: str) 
             raise UnknownArgumentError(f"{message} (unexpected keyword argument {name!r})")
         checked[name] = _checked(name, value, hints[name])
     return options(**checked)
+
+
+def parse_pairs(pairs: Sequence[str], word: str) -> dict[str, Any]:
+    """``option=value`` texts to options by name; a value that is no Python literal is text.
+
+    Args:
+        pairs: such as ``["rule=softmax", "temperature=0.2"]``.
+        word: what they were part of, for the message.
+
+    Raises:
+        ConfigError: for a text of another form.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"{word!r} is not allowed: {pair!r} must be option=value.")
+        try:
+            options[key.replace("-", "_")] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            options[key.replace("-", "_")] = text
+    return options
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:

@@ -42,6 +42,8 @@ class Figures:
     """Mean cross entropy of each modality, nats."""
     fused: dict[str, float | None]
     """Accuracy by fused predictor; None where the method has no such head."""
+    fused_losses: dict[str, float | None] = field(default_factory=dict)
+    """Mean cross entropy by fused predictor, nats; empty where it is not known (the fake trainer)."""
 
 
 @dataclass(slots=True)

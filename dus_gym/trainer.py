@@ -122,7 +122,7 @@ class Trainer:
 
         def build() -> MultimodalModel:
             encoders = [build_encoder(e, s) for e, s in zip(recipe.encoders, data.input_shapes, strict=True)]
-            return MultimodalModel(encoders, recipe.num_classes, method.heads)
+            return MultimodalModel(encoders, recipe.num_classes, method.heads, method.fused_hidden)
 
         self.model = initialised(build, seeds.integer("initialisation")).to(self.device)
         scale = dict(zip(recipe.modalities, config.lr_scale or (1.0,) * m, strict=True))
@@ -139,9 +139,9 @@ class Trainer:
         self._seeds = seeds
         self._torch_rng = fresh_torch_state(seeds, "forward", config.device)
         self._epoch_tally = _Tally.empty(m)
-        self.trains_fused = "fused" in method.heads and config.pairing == "prefix"
-        self._evaluator = Evaluator(self.model, method, config.predict_with, self.trains_fused, self._autocast)
-        self._phases = _phase_ends(method.phases(), self.epochs)
+        self.trains_fused = method.fuses and config.pairing == "prefix"
+        self._evaluator = self._evaluator_of(self.model)
+        self._phases = _phase_ends(method.phases(self.epochs, recipe.modalities), self.epochs)
         self._best: dict[str, Any] | None = None
         self._ctx = Context(
             modalities=recipe.modalities,
@@ -153,9 +153,10 @@ class Trainer:
             update=config.update,
             iterations_per_epoch=self.iterations_per_epoch,
             rng=seeds.generator("method"),
-            validate=self.validate,
+            figures=self._figures,
+            train_features=self._train_features,
             clone_and_fit=self._clone_and_fit,
-            logs=method.logs,
+            logs=method.figures_of(recipe.modalities),
         )
         with isolated_torch_rng(self._torch_rng):
             method.on_fit_start(self._ctx)
@@ -224,8 +225,7 @@ class Trainer:
 
     def validate(self) -> Figures | None:
         """The validation split with the model as it is; None without one."""
-        split = self._validation_split
-        return None if split is None else self._evaluator.figures(split)
+        return self._figures("validation")
 
     def evaluate(self) -> Evaluation:
         """The test split with the selected model."""
@@ -240,7 +240,7 @@ class Trainer:
     @property
     def logged(self) -> Mapping[str, float]:
         """The method's own figures, as it last reported them."""
-        return self._ctx.logged
+        return {name: float(value) for name, value in self._ctx.logged.items()}
 
     @property
     def selected_epoch(self) -> int:
@@ -257,10 +257,20 @@ class Trainer:
         count: int,
         substeps: Substeps,
         after_backward: Callable[[Context], None] | None = None,
+        *,
+        wanted: bool = True,
     ) -> Recorded:
-        """``count`` iterations inside one epoch. No value leaves the device before the end."""
+        """``count`` iterations inside one epoch. No value leaves the device before the end.
+
+        Args:
+            sizes: a_j of each modality.
+            count: iterations.
+            substeps: gives the losses of an iteration.
+            after_backward: the method's hook on gradients.
+            wanted: whether the figures are needed; if not, nothing has to be recorded and nothing is computed.
+        """
         sampler, split, ctx, device = self._sampler, self._train_split, self._ctx, self.device
-        optimizer = self.optimizer.torch
+        optimizer = self.optimizer
         m = len(sizes)
         prefix = self.config.pairing == "prefix"
         positions = sampler.draw(sizes, count)
@@ -292,17 +302,18 @@ class Trainer:
                     loss = next(steps, None)
                 if loss is None:
                     break
-                optimizer.zero_grad()
-                loss.backward()
-                if after_backward is not None:
-                    after_backward(ctx)
-                optimizer.step()
-                ctx.forget_features()
+                if loss.requires_grad:
+                    optimizer.torch.zero_grad()
+                    loss.backward()
+                    if after_backward is not None:
+                        after_backward(ctx)
+                    optimizer.step()
+                    ctx.forget_features()
                 total = loss.detach() if total is None else total + loss.detach()
             if total is None:
                 raise ConfigError(f"method={self.method.name!r} yielded no loss for an iteration.")
             recorder.end_iteration(total)
-        return recorder.finish()
+        return recorder.finish() if wanted else Recorded()
 
     def _start_epoch(self) -> None:
         epoch = self._ctx.epoch = self.progress.epoch
@@ -310,11 +321,13 @@ class Trainer:
         self._epoch_tally = _Tally.empty(len(self.modalities))
         starts = [0, *(end for end, _ in self._phases[:-1])]
         if epoch in starts:
-            wanted = self._phase().trainable
-            owners = self.optimizer.names
-            self.optimizer.set_trainable(
+            phase = self._phase()
+            wanted, owners = phase.trainable, self.optimizer.names
+            self._ctx.set_trainable(
                 None if wanted is None else [o for o in owners if o in wanted or o.partition("/")[0] in wanted]
             )
+            if phase.fresh:
+                self.optimizer.start_anew()
         self._schedule.start_epoch(epoch)
         self.method.on_epoch_start(self._ctx)
         # After the hook, so that a method's new multipliers count from this epoch on.
@@ -348,20 +361,29 @@ class Trainer:
 
     def _clone_and_fit(self, loss: Callable[[Context], Tensor], epochs: int) -> MultimodalModel:
         before = self.snapshot()
+        m = len(self.modalities)
 
         def substeps(ctx: Context) -> Iterator[Tensor]:
-            for j in range(ctx.num_modalities):
-                ctx.record(j, self.method.unimodal_logits(self.model, [ctx.features(k) for k in range(m)])[j])
             yield loss(ctx)
 
-        m = len(self.modalities)
         # Hooks run inside the run's own generators, which the copy must not move.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             for _ in range(epochs):
-                self._iterate([self.base_batch] * m, self.iterations_per_epoch, substeps)
+                self._iterate([self.base_batch] * m, self.iterations_per_epoch, substeps, wanted=False)
         fitted = copy.deepcopy(self.model)
         self.restore(before)
         return fitted
+
+    def _evaluator_of(self, model: MultimodalModel) -> Evaluator:
+        return Evaluator(model, self.method, self.config.predict_with, self.config.pairing == "prefix", self._autocast)
+
+    def _figures(self, split: str, model: MultimodalModel | None = None) -> Figures | None:
+        found = {"train": self._train_split, "validation": self._validation_split}[split]
+        evaluator = self._evaluator if model is None else self._evaluator_of(model)
+        return None if found is None else evaluator.figures(found)
+
+    def _train_features(self) -> list[Tensor]:
+        return self._evaluator.features(self._train_split)
 
     def _autocast(self) -> torch.autocast | nullcontext[None]:
         if self.config.amp:
@@ -414,13 +436,13 @@ class Trainer:
             "validation": None if self.validation is None else asdict(self.validation),
             "trainable": [name for name in self.optimizer.names if self.optimizer.parameters(name)[0].requires_grad],
             "best": self._best,
-            "logged": dict(self._ctx.logged),
+            "logged": dict(self.logged),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Puts a snapshot of the same task, method and settings back."""
         self._load_weights(state["weights"])
-        self.optimizer.set_trainable(state["trainable"])
+        self._ctx.set_trainable(state["trainable"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         self.optimizer.set_rates(self._schedule.factor)
@@ -444,12 +466,14 @@ def _check(config: RunConfig, method: Method, data: TaskData, m: int) -> None:
         raise ConfigError("select='validation' needs a validation split and this task has none; use select='last'.")
     if config.reward == "validation-gain" and data.validation is None:
         raise ConfigError("reward='validation-gain' needs a validation split and this task has none; use 'paper'.")
-    if config.pairing == "independent" and not method.supports_unpaired:
+    if config.pairing == "independent" and not method.supports_independent:
         raise ConfigError(f"pairing='independent' pairs nothing, and method={method.name!r} needs paired samples.")
-    if config.pairing == "independent" and type(method).expand is not Method.expand:
-        raise ConfigError(f"pairing='independent' pairs nothing, and method={method.name!r} masks parts of pairs.")
-    if config.predict_with == "concat" and ("fused" not in method.heads or config.pairing == "independent"):
-        raise ConfigError(f"predict_with='concat': method={method.name!r} trains no concat head here; use 'sum'.")
+    if config.predict_with in ("concat", "sum-all") and (
+        "fused" not in method.heads or config.pairing == "independent"
+    ):
+        raise ConfigError(
+            f"predict_with={config.predict_with!r}: method={method.name!r} trains no concat head here; use 'sum'."
+        )
     if config.lr_scale is not None and len(config.lr_scale) != m:
         raise ConfigError(f"lr_scale={config.lr_scale} is not allowed; it needs {m} entries, one a modality.")
     device = config.device

@@ -17,7 +17,7 @@ from dus_gym.config import RunConfig
 from dus_gym.data.tasks import get_task
 from dus_gym.discrepancy import CumulativeScore
 from dus_gym.errors import CheckpointError, ConfigError, DusError, check_choice
-from dus_gym.methods import METHODS, make_method, method_class
+from dus_gym.methods import make_method, method_class
 from dus_gym.records import Evaluation, Figures, TrainingRun
 from dus_gym.rewards import Transition, reward_function
 from dus_gym.seeding import RunSeeds
@@ -434,8 +434,3 @@ class DUSEnv(gym.Env[Array, Array]):
             # Before the first evaluation of a run with eval_every > 1, the probe's figures stand.
             info |= {key: value for key, value in self._info.items() if key.startswith("val_")}
         return info
-
-
-def unpaired_methods() -> list[str]:
-    """The methods that train on unequal batches, that is, under DUS."""
-    return [name for name in METHODS if method_class(name).supports_unpaired]

@@ -148,9 +148,12 @@ class FakeTrainer:
         self.config = config
         self.base_batch = task.batch if config.total_batch is None else max(1, config.total_batch // m)
         self.iterations_per_epoch = config.iterations or max(1, task.train_size // self.base_batch)
-        self.trains_fused = "fused" in method.heads and config.pairing == "prefix"
+        self.trains_fused = method.fuses and config.pairing == "prefix"
+        self.has_concat = "fused" in method.heads and config.pairing == "prefix"
         own = method.own_predictor if config.predict_with == "method" else config.predict_with
-        self._own = PREDICTORS.index("sum" if own == "concat" and not self.trains_fused else own)
+        # No curve was fitted for the sum of all heads; it comes nearest to the concat head.
+        own = "concat" if own == "sum-all" else own
+        self._own = PREDICTORS.index("sum" if own == "concat" and not self.has_concat else own)
         self._fit = fitted(task.regime, config.loss_norm, task.num_classes)
         if len(self._fit.gamma) != m:
             raise ConfigError(f"task={task.name!r} has {m} modalities and its regime {task.regime!r} has not.")
@@ -179,7 +182,7 @@ class FakeTrainer:
         self._epoch_scores = [0.0] * m
         self._epoch_samples = [0] * m
         self._best: dict[str, Any] | None = None
-        self.logged: Mapping[str, float] = dict.fromkeys(method.logs, 0.0)
+        self.logged: Mapping[str, float] = dict.fromkeys(method.figures_of(self.modalities), 0.0)
 
     # -- what the environment calls ----------------------------------------------------------------
 
@@ -361,7 +364,7 @@ class FakeTrainer:
         concat, total, entropy = fused
         return {
             "method": fused[self._own],
-            "concat": concat if self.trains_fused else None,
+            "concat": concat if self.has_concat else None,
             "sum": total,
             "entropy": entropy,
         }

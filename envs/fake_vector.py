@@ -206,7 +206,7 @@ class FakeVectorEnv(VectorEnv[Array, Array, Array]):
         floats += ["train_fused"] if run.trains_fused else []
         floats += ["method/" + name for name in run.logged]
         floats += each("val_score", "val_accuracy", "val_loss")
-        predictors = {"method": run._own} | ({"concat": 0} if run.trains_fused else {}) | {"sum": 1, "entropy": 2}
+        predictors = {"method": run._own} | ({"concat": 0} if run.has_concat else {}) | {"sum": 1, "entropy": 2}
         floats += ["val_fused/" + name for name in predictors]
         self._predictors = list(predictors.values())
         keys = [*integers, "diverged", *floats]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from dus_gym.data.tasks import Task, get_task
 from dus_gym.envs.registration import ids
 from dus_gym.errors import ConfigError, unknown_name
 from dus_gym.methods import method_class
+from dus_gym.options import parse_pairs
 
 T = TypeVar("T")
 
@@ -139,15 +139,7 @@ def parse_agent(word: str) -> tuple[str, dict[str, Any]]:
         ConfigError: for an unknown agent or option, or a word of another form.
     """
     name, *pairs = word.split(":")
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"agents={word!r} is not allowed; write NAME or NAME:option=value:option=value.")
-        try:
-            options[key.replace("-", "_")] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            options[key.replace("-", "_")] = text
+    options = parse_pairs(pairs, word)
     make_agent(name, 2, options=options)
     return name, options
 

@@ -17,6 +17,7 @@ from dus_gym.cli.options import CommonOptions, changed, check_env, parse, with_o
 from dus_gym.cli.tables import live_run, run_table, show_log
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError
+from dus_gym.methods import method_class, unpaired_methods
 from dus_gym.runs import RunFolder, latest, unused
 
 
@@ -111,6 +112,11 @@ def learns_in_runs(agent: str) -> bool:
 def check(request: RunRequest) -> None:
     """Everything that can be refused is refused here, before a folder is made."""
     agent = request.make_agent(len(check_env(request.env).modalities))
+    if not (method_class(request.method).supports_unpaired or agent.equal_batches):
+        raise ConfigError(
+            f"agent={request.agent!r} gives modalities unequal batches, and method={request.method!r} needs every "
+            f"sample in all modalities; use agent 'uniform', or one of the methods {', '.join(unpaired_methods())}."
+        )
     env = request.make_env(agent)
     # Missing data sets and impossible settings show at reset, which is cheap.
     env.reset(seed=request.seed)

@@ -11,12 +11,25 @@ from dus_gym.methods.base import Method, MethodOptions, Phase
 from dus_gym.options import build_options
 
 METHODS: dict[str, str] = {
+    "unimodal": "dus_gym.methods.unimodal:Unimodal",
+    "joint": "dus_gym.methods.joint:Joint",
     "baseline": "dus_gym.methods.baseline:Baseline",
+    "ogr_gb": "dus_gym.methods.ogr_gb:OGRGB",
+    "ogm": "dus_gym.methods.ogm:OGM",
+    "ogm_ge": "dus_gym.methods.ogm_ge:OGMGE",
+    "domfn": "dus_gym.methods.domfn:DOMFN",
+    "mses": "dus_gym.methods.mses:MSES",
+    "pmr": "dus_gym.methods.pmr:PMR",
+    "agm": "dus_gym.methods.agm:AGM",
+    "mslr": "dus_gym.methods.mslr:MSLR",
+    "reconboost": "dus_gym.methods.reconboost:ReconBoost",
+    "smv": "dus_gym.methods.smv:SMV",
+    "di_mml": "dus_gym.methods.di_mml:DIMML",
     "mla": "dus_gym.methods.mla:MLA",
 }
 """Name to ``module:class``; imported when asked for, so that listing the names costs nothing."""
 
-__all__ = ["METHODS", "Method", "MethodOptions", "Phase", "make_method", "method_class"]
+__all__ = ["METHODS", "Method", "MethodOptions", "Phase", "make_method", "method_class", "unpaired_methods"]
 
 
 def method_class(name: str) -> type[Method]:
@@ -30,6 +43,11 @@ def method_class(name: str) -> type[Method]:
     module, _, attribute = METHODS[name].partition(":")
     found: type[Method] = getattr(import_module(module), attribute)
     return found
+
+
+def unpaired_methods() -> list[str]:
+    """The methods that train on unequal batches, that is, under DUS."""
+    return [name for name in METHODS if method_class(name).supports_unpaired]
 
 
 def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:

@@ -35,6 +35,8 @@ class Phase:
     """Parameter owners that train (``"encoder"`` stands for every ``encoder/NAME``); None: all."""
     sampling: bool = True
     """False: every modality gets its ordinary batch, whatever the agent says."""
+    fresh: bool = False
+    """Whether the optimiser starts anew here, without the momentum of the phase before."""
 
 
 class Method:
@@ -46,27 +48,54 @@ class Method:
     name: ClassVar[str]
     """The CLI's word."""
     paper: ClassVar[str]
-    """Authors, venue and year."""
+    """Authors, title and venue."""
+    year: ClassVar[int]
+    changes: ClassVar[str]
+    """What it does differently from plain joint training, in one line."""
     heads: ClassVar[frozenset[str]]
-    """Heads the model must have: ``unimodal``, ``fused``, ``shared``."""
+    """Heads the model must have, of ``dus_gym.model.HEADS``."""
+    fuses: ClassVar[bool] = True
+    """Whether one of its losses is of fused logits."""
     own_predictor: ClassVar[str] = "concat"
     """The fused predictor that the paper of the method uses: ``concat``, ``sum`` or ``entropy``."""
     supports_unpaired: ClassVar[bool] = False
     """Whether modalities may have different batch sizes, that is, whether DUS can steer it."""
+    supports_independent: ClassVar[bool] = False
+    """Whether it can train when no sample is complete (``pairing="independent"``)."""
     needs_validation: ClassVar[bool] = False
     min_modalities: ClassVar[int] = 2
     max_modalities: ClassVar[int | None] = None
     logs: ClassVar[tuple[str, ...]] = ()
-    """Names of the figures it reports with ``ctx.log``; ``info`` has each as ``method/NAME``, 0 until reported."""
+    """Names of the figures it reports with ``ctx.log``; ``info`` has each as ``method/NAME``, 0 until reported.
+    ``NAME/*`` stands for one figure a modality."""
     options_type: ClassVar[type[MethodOptions]] = MethodOptions
 
     def __init__(self, options: MethodOptions | None = None) -> None:
         self.options = options if options is not None else self.options_type()
 
+    @classmethod
+    def figures_of(cls, modalities: Sequence[str]) -> list[str]:
+        """The names in ``logs`` on a task with these modalities."""
+        return [
+            figure.replace("*", modality)
+            for figure in cls.logs
+            for modality in (modalities if figure.endswith("/*") else ("",))
+        ]
+
+    @property
+    def fused_hidden(self) -> int:
+        """Width of a hidden layer in the fused head; 0: the head is linear."""
+        return 0
+
     # -- when it runs ------------------------------------------------------------------------------
 
-    def phases(self) -> tuple[Phase, ...]:
-        """The stretches of training; their fractions sum to 1."""
+    def phases(self, epochs: int, modalities: Sequence[str]) -> tuple[Phase, ...]:
+        """The stretches of training; their fractions sum to 1.
+
+        Args:
+            epochs: of the whole run; a phase lasts at least one.
+            modalities: names, in order.
+        """
         return (Phase("train", 1.0),)
 
     def on_fit_start(self, ctx: Context) -> None:
@@ -114,15 +143,26 @@ class Method:
     # -- what it predicts --------------------------------------------------------------------------
 
     def unimodal_logits(self, model: MultimodalModel, features: Sequence[Tensor]) -> list[Tensor]:
-        """Each modality's logits, m tensors ``(n, c)``; the fused head's additive parts if it is alone."""
+        """Each modality's logits, m tensors ``(n, c)``; a linear fused head's additive parts if it is alone."""
         if "unimodal" in self.heads:
             return [model.unimodal(j, h) for j, h in enumerate(features)]
         if "shared" in self.heads:
             return [model.shared(j, h) for j, h in enumerate(features)]
+        if "ensemble" in self.heads:
+            return [model.ensemble(j, h) for j, h in enumerate(features)]
         return model.additive_parts(features)
 
-    def predict(self, predictions: Mapping[str, Tensor]) -> Tensor:
-        """The method's own fused logits ``(n, c)`` from the common predictors' ``concat``, ``sum``, ``entropy``."""
+    def predict(self, unimodal: Tensor, predictions: Mapping[str, Tensor]) -> Tensor:
+        """The method's own fused logits.
+
+        Args:
+            unimodal: of :meth:`unimodal_logits`, shape ``(m, n, c)``.
+            predictions: of the common predictors ``concat``, ``sum`` and ``entropy``, each ``(n, c)``; where no
+                concat head is trained, ``concat`` is the sum.
+
+        Returns:
+            Shape ``(n, c)``; softmax of it is the predicted distribution.
+        """
         return predictions[self.own_predictor]
 
     # -- what it keeps -----------------------------------------------------------------------------

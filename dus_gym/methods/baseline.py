@@ -40,9 +40,12 @@ class Baseline(Method):
     """
 
     name: ClassVar[str] = "baseline"
-    paper: ClassVar[str] = "vanilla multimodal learning, as the DUS paper defines it (2025)"
+    paper: ClassVar[str] = "vanilla multimodal learning as the DUS paper (arXiv 2503.03792) defines it"
+    year: ClassVar[int] = 2025
+    changes: ClassVar[str] = "nothing: every modality's own loss plus that of the concatenated features"
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal", "fused"})
     supports_unpaired: ClassVar[bool] = True
+    supports_independent: ClassVar[bool] = True
     options_type: ClassVar[type[MethodOptions]] = BaselineOptions
     options: BaselineOptions
 

@@ -59,10 +59,16 @@ class MLA(Method):
     """
 
     name: ClassVar[str] = "mla"
-    paper: ClassVar[str] = "Zhang et al., CVPR 2024"
+    paper: ClassVar[str] = (
+        "Zhang, Yoon, Bansal and Yao, Multimodal Representation Learning by Alternating Unimodal Adaptation, CVPR 2024"
+    )
+    year: ClassVar[int] = 2024
+    changes: ClassVar[str] = "one modality a step through a shared head, whose gradient is projected"
+    fuses: ClassVar[bool] = False
     heads: ClassVar[frozenset[str]] = frozenset({"shared"})
     own_predictor: ClassVar[str] = "entropy"
     supports_unpaired: ClassVar[bool] = True
+    supports_independent: ClassVar[bool] = True
     options_type: ClassVar[type[MethodOptions]] = MLAOptions
     options: MLAOptions
 

@@ -56,7 +56,7 @@ def moved(before, after, part):
 class Staged(Watched):
     stages = (Phase("encoders", 0.5, trainable=("encoder",), sampling=False), Phase("all", 0.5))
 
-    def phases(self):
+    def phases(self, epochs, modalities):
         return self.stages
 
 
@@ -90,7 +90,7 @@ def test_one_call_may_cross_phases(toy_run, weights_of, same_bits):
 
 def test_what_a_phase_freezes_stays_to_the_bit_despite_momentum_and_decay(toy_run, weights_of):
     class Frozen(Watched):
-        def phases(self):
+        def phases(self, epochs, modalities):
             return Phase("all", 0.5), Phase("rest", 0.25, trainable=("encoder/b", "head/b")), Phase("again", 0.25)
 
     for name in ("sgd", "adam"):
@@ -110,7 +110,7 @@ def test_what_a_phase_freezes_stays_to_the_bit_despite_momentum_and_decay(toy_ru
 
 def test_what_was_frozen_starts_again_without_its_old_momentum(toy_run, weights_of):
     class Thaws(Watched):
-        def phases(self):
+        def phases(self, epochs, modalities):
             return Phase("all", 0.5), Phase("rest", 0.25, trainable=("encoder/b", "head")), Phase("again", 0.25)
 
         def after_backward(self, ctx):
@@ -137,7 +137,7 @@ def test_what_was_frozen_starts_again_without_its_old_momentum(toy_run, weights_
 )
 def test_phases_are_fractions_of_the_epochs_and_each_has_one(toy_run, fractions, epochs, ends):
     class Many(Watched):
-        def phases(self):
+        def phases(self, epochs, modalities):
             # Whether the agent is heard alternates, so that the sizes tell the phase.
             return tuple(Phase(str(i), f, sampling=i % 2 == 0) for i, f in enumerate(fractions))
 
@@ -151,7 +151,7 @@ def test_phases_are_fractions_of_the_epochs_and_each_has_one(toy_run, fractions,
 @pytest.mark.parametrize("epochs", [4, 100])
 def test_phases_that_do_not_sum_to_one_are_refused(toy_run, fractions, epochs):
     class Wrong(Watched):
-        def phases(self):
+        def phases(self, epochs, modalities):
             return tuple(Phase(str(i), f) for i, f in enumerate(fractions))
 
     with pytest.raises(ConfigError, match="sum to"):
@@ -379,10 +379,10 @@ def test_logged_figures_are_kept_by_name(toy_run):
         logs = ("kappa", "rho", "never")
 
         def on_epoch_start(self, ctx):
-            ctx.log(kappa=float(ctx.epoch), rho=1.0)
-            ctx.log(rho=2.0)
+            ctx.log({"kappa": float(ctx.epoch), "rho": 1.0})
+            ctx.log({"rho": torch.tensor(2.0)})
             if ctx.epoch == 2:
-                ctx.log(kapa=0.0)
+                ctx.log({"kapa": 0.0})
 
     run = toy_run(method=Logs())
     assert run.logged == {"kappa": 0.0, "rho": 0.0, "never": 0.0}
@@ -451,7 +451,7 @@ def test_recording_carries_no_gradient(toy_run, weights_of, same_bits):
 
 def test_a_methods_own_prediction_is_what_evaluation_reports(toy_run):
     class Reversed(Watched):
-        def predict(self, predictions):
+        def predict(self, unimodal, predictions):
             return -predictions["sum"]
 
         def unimodal_logits(self, model, features):
@@ -667,7 +667,7 @@ class Everything(Method):
         self.best = None
         self.hooks = set()
 
-    def phases(self):
+    def phases(self, epochs, modalities):
         return Phase("warm-up", 0.25, trainable=("encoder", "head"), sampling=False), Phase("main", 0.75)
 
     def on_fit_start(self, ctx):
@@ -687,7 +687,7 @@ class Everything(Method):
         found = ctx.validate()
         assert validation == found
         self.best = max(found.fused["sum"], self.best or 0.0)
-        ctx.log(best=self.best)
+        ctx.log({"best": self.best})
 
     def substeps(self, ctx):
         self.hooks.add("substeps")
@@ -716,7 +716,7 @@ class Everything(Method):
         drawn = ctx.rng.choice(40, 4, replace=False)
         return drawn, np.tile([True, False], (4, 1))
 
-    def predict(self, predictions):
+    def predict(self, unimodal, predictions):
         return predictions["sum"] + 0.01 * float(self.prototypes.mean()) * predictions["concat"]
 
     def state_dict(self):

@@ -102,6 +102,7 @@ def test_only_the_heads_asked_for_are_built(heads):
             ("unimodal", model.unimodal_heads),
             ("fused", model.fused_head),
             ("shared", model.shared_head),
+            ("ensemble", model.ensemble_head),
         )
         if head is not None
     }
@@ -115,7 +116,7 @@ def test_only_the_heads_asked_for_are_built(heads):
         (lambda model, h: model.fused(h), "fused"),
         (lambda model, h: model.additive_parts(h), "fused"),
         (lambda model, h: model.shared(0, h[0]), "shared"),
-        (lambda model, h: model.project(0, h[0]), "shared"),
+        (lambda model, h: model.ensemble(0, h[0]), "ensemble"),
         (lambda model, h: model.shared_logits(h[0]), "shared"),
     ],
 )
@@ -163,7 +164,7 @@ def test_building_depends_on_the_seed_alone_and_leaves_the_global_generator():
     second = model_of(set(HEADS), seed=3).state_dict()
     other = model_of(set(HEADS), seed=4).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not any(torch.equal(first[name], other[name]) for name in first)
+    assert not any(torch.equal(first[name], other[name]) for name in first if name != "ensemble_scale")
 
 
 def test_building_seeds_no_accelerator(monkeypatch):

@@ -1,0 +1,35 @@
+"""Unimodal training: every modality on its own, with no fused loss at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor
+
+from dus_gym.methods.base import Method
+
+if TYPE_CHECKING:
+    from dus_gym.context import Context
+
+
+class Unimodal(Method):
+    """``L = sum_j CE(z_j, y)``: m networks that never meet in training (the "Audio", "Video", … rows of Tables 1, 2).
+
+    Its rows are the modalities' own figures; the fused prediction sums their logits.
+    """
+
+    name: ClassVar[str] = "unimodal"
+    paper: ClassVar[str] = "unimodal training, the first rows of the DUS paper's Tables 1 and 2"
+    year: ClassVar[int] = 2025
+    changes: ClassVar[str] = "no fused loss: every modality trains on its own"
+    heads: ClassVar[frozenset[str]] = frozenset({"unimodal"})
+    fuses: ClassVar[bool] = False
+    own_predictor: ClassVar[str] = "sum"
+    supports_unpaired: ClassVar[bool] = True
+    supports_independent: ClassVar[bool] = True
+
+    def terms(self, ctx: Context) -> Iterator[Tensor]:
+        """One loss a modality."""
+        for j in range(ctx.num_modalities):
+            yield ctx.modality_loss(j, ctx.model.unimodal(j, ctx.features(j)))

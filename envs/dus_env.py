@@ -17,7 +17,7 @@ from dus_gym.config import RunConfig
 from dus_gym.data.tasks import get_task
 from dus_gym.discrepancy import CumulativeScore
 from dus_gym.errors import CheckpointError, ConfigError, DusError, check_choice
-from dus_gym.methods import make_method, method_class
+from dus_gym.methods import make_method, method_class, unpaired_methods
 from dus_gym.records import Evaluation, Figures, TrainingRun
 from dus_gym.rewards import Transition, reward_function
 from dus_gym.seeding import RunSeeds

@@ -85,6 +85,7 @@ class DUSEnv(gym.Env[Array, Array]):
     | ``method_options`` | ``None`` | the method's options by name |
     | ``trainer`` | ``"real"`` | ``"fake"``: fitted learning curves instead of training |
     | ``data_root`` | ``None`` | where the data set's files lie |
+    | ``task_options`` | ``None`` | the data set's options by name |
     | ``render_mode`` | ``None`` | ``"ansi"`` or ``"rgb_array"`` |
     | others | | every field of :class:`dus_gym.config.RunConfig` |
 
@@ -102,10 +103,11 @@ class DUSEnv(gym.Env[Array, Array]):
         method_options: dict[str, Any] | None = None,
         trainer: str = "real",
         data_root: str | None = None,
+        task_options: dict[str, Any] | None = None,
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        self.task = get_task(task)
+        self.task = get_task(task).configured(task_options, data_root)
         check_choice("trainer", trainer, TRAINERS)
         if render_mode is not None:
             check_choice("render_mode", render_mode, self.metadata["render_modes"])
@@ -115,6 +117,7 @@ class DUSEnv(gym.Env[Array, Array]):
         self.method_options = dict(method_options or {})
         self.trainer = trainer
         self.data_root = data_root
+        self.task_options = dict(task_options or {})
         self.render_mode = render_mode
         self.modalities = self.task.modalities
         m = len(self.modalities)
@@ -389,6 +392,7 @@ class DUSEnv(gym.Env[Array, Array]):
             "trainer": self.trainer,
             "method": self.method,
             "method_options": self.method_options,
+            "task_options": self.task_options,
         } | config
 
     def _loss(self, info: dict[str, Any]) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from dus_gym.cli.experiment import RunRequest, execute
-from dus_gym.cli.options import CommonOptions, parse, parse_agent, parse_seeds, with_options, word_after
+from dus_gym.cli.options import CommonOptions, env_among, parse, parse_agent, parse_seeds, with_options, word_after
 from dus_gym.cli.tables import comparison_table, progress_over, show_log
 from dus_gym.cli.train import check, request_of
 from dus_gym.errors import RunFolderError
@@ -44,7 +44,7 @@ class CompareOptions(CommonOptions):
 
 def main(words: list[str]) -> None:
     """Runs every agent on every seed and prints the table."""
-    arguments = with_options(CompareOptions, word_after(words, "--method", "baseline"))
+    arguments = with_options(CompareOptions, word_after(words, "--method", "baseline"), env=env_among(words))
     options: Any = parse(arguments, words, "compare", "Compare agents over seeds, paired with uniform.")
     seeds = parse_seeds(options.seeds)
     names = list(dict.fromkeys([REFERENCE, *filter(None, options.agents.split(","))]))

@@ -19,6 +19,7 @@ from dus_gym.agents.loop import run_episode
 from dus_gym.agents.transfer import agent_from_policy
 from dus_gym.cli.options import changed, check_env, jsonable, run_settings
 from dus_gym.config import RunConfig
+from dus_gym.data.tasks import Task
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError, ConfigError
 from dus_gym.records import Evaluation
@@ -44,6 +45,7 @@ class RunRequest:
     seed: int = 0
     trainer: str | None = None
     data_root: str | None = None
+    task_options: dict[str, Any] = field(default_factory=dict)
     run: RunConfig = field(default_factory=RunConfig)
     threads: int = 1
     policy: str | None = None
@@ -53,6 +55,10 @@ class RunRequest:
         RunSeeds(self.seed)
         if not 1 <= self.threads <= MOST_THREADS:
             raise ConfigError(f"threads={self.threads} is not allowed; it must lie in 1 … {MOST_THREADS}.")
+
+    def task(self) -> Task:
+        """The task with the request's options."""
+        return check_env(self.env).configured(self.task_options, self.data_root)
 
     def make_agent(self, num_modalities: int) -> Agent:
         """The agent, seeded by the run's seed."""
@@ -73,6 +79,7 @@ class RunRequest:
             method=self.method,
             method_options=self.method_options,
             data_root=self.data_root,
+            task_options=self.task_options,
             **chosen | run_settings(self.run, agent) | settings,
         )
         return env
@@ -112,7 +119,7 @@ def execute(
     import torch
 
     torch.set_num_threads(request.threads)
-    modalities = check_env(request.env).modalities
+    modalities = request.task().modalities
     agent = request.make_agent(len(modalities))
     started, spent = time.perf_counter(), 0.0
     records: list[dict[str, Any]] = []
@@ -209,6 +216,7 @@ def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, seconds
         "agent_options": jsonable(request.agent_options),
         "method": request.method,
         "method_options": jsonable(request.method_options),
+        "task_options": jsonable(request.task_options),
         "seed": request.seed,
         "trainer": core.trainer,
         "data_kind": run.data_kind,

@@ -111,7 +111,7 @@ def main(words: list[str]) -> None:
     requests = _requests(options)
     for request in requests.values():
         check(request)
-    agent = _policy(options, len(check_env(next(iter(requests))).modalities))
+    agent = _policy(options, len(next(iter(requests.values())).task().modalities))
     console = Console(quiet=options.quiet)
     total = len(requests) * (len(seeds) + 2 * len(held_out)) + options.runs
     with progress_over(console, "meta-train", total) as advance:
@@ -175,7 +175,7 @@ def meta_train(
 
     torch.set_num_threads(next(iter(requests.values())).threads)
     envs = {name: request.make_env(agent) for name, request in requests.items()}
-    uniform = {name: make_agent("uniform", len(check_env(name).modalities)) for name in envs}
+    uniform = {name: make_agent("uniform", len(requests[name].task().modalities)) for name in envs}
     references: dict[str, dict[int, list[float]]] = {name: {} for name in envs}
     order = [(names, seed) for seed, names in product(seeds, envs)]
     schedule = [order[i % len(order)] for i in range(runs)]

@@ -35,6 +35,10 @@ class CommonOptions:
     given: real, but for DUS-Fake-v0."""
     data_root: Path | None = None
     """Where the data set's files lie."""
+    validation: str | None = None
+    """How the validation split is chosen, where the task offers a choice."""
+    encoder: str | None = None
+    """Another set of encoders, where the task offers one."""
     out: Path | None = None
     """Output folder; made if it is not there."""
     resume: bool = False
@@ -77,11 +81,11 @@ def word_after(words: Sequence[str], flag: str, default: str) -> str:
     return default
 
 
-def with_options(base: type[T], method: str, agent: str | None = None) -> type[T]:
-    """``base`` plus the run's settings, and the options of the named method and agent.
+def with_options(base: type[T], method: str, agent: str | None = None, env: str | None = None) -> type[T]:
+    """``base`` plus the run's settings, and the options of the named method, agent and environment's task.
 
     Raises:
-        ConfigError: for an unknown method or agent.
+        ConfigError: for an unknown method, agent or environment.
     """
     prefixless = tyro.conf.arg(prefix_name=False, name="")
     fields: list[tuple[str, Any, Any]] = [
@@ -90,11 +94,18 @@ def with_options(base: type[T], method: str, agent: str | None = None) -> type[T
     tables: dict[str, type[Any]] = {"method": method_class(method).options_type}
     if agent is not None:
         tables["agent"] = agent_class(agent).options_type
+    if env is not None:
+        tables["task"] = check_env(env).options_type
     for name, options in tables.items():
         if dataclasses.fields(options):
             named: Any = Annotated[options, tyro.conf.arg(name=name)]
             fields.append((f"{name}_options", named, dataclasses.field(default_factory=options)))
     return dataclasses.make_dataclass(base.__name__, fields, bases=(base,), frozen=True)
+
+
+def env_among(words: Sequence[str]) -> str | None:
+    """The first registered id among unparsed words; its task's options are offered."""
+    return next((word for word in words if word.removeprefix("dus_gym:") in ids()), None)
 
 
 def parse(arguments: type[T], words: Sequence[str], command: str, description: str) -> T:

@@ -13,7 +13,7 @@ from rich.console import Console
 from dus_gym.agents import agent_class
 from dus_gym.agents.transfer import read_policy
 from dus_gym.cli.experiment import RunRequest, execute
-from dus_gym.cli.options import CommonOptions, changed, check_env, parse, with_options, word_after
+from dus_gym.cli.options import CommonOptions, changed, env_among, parse, with_options, word_after
 from dus_gym.cli.tables import live_run, run_table, show_log
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError
@@ -37,7 +37,7 @@ class TrainOptions(CommonOptions):
 def main(words: list[str]) -> None:
     """Trains, writes the run folder and prints the table."""
     agent = _agent_named(words)
-    arguments = with_options(TrainOptions, word_after(words, "--method", "baseline"), agent)
+    arguments = with_options(TrainOptions, word_after(words, "--method", "baseline"), agent, env_among(words))
     options: Any = parse(arguments, words, "train", "Train one multimodal run under an agent.")
     if options.agent_runs is not None and (options.policy or not learns_in_runs(agent)):
         raise ConfigError(
@@ -99,9 +99,16 @@ def request_of(options: Any, agent: str, agent_options: dict[str, Any], seed: in
         seed=seed,
         trainer=options.trainer,
         data_root=None if options.data_root is None else str(options.data_root),
+        task_options=task_options(options),
         run=run,
         threads=options.threads,
     )
+
+
+def task_options(options: Any) -> dict[str, Any]:
+    """The data set's options that were set, ``--validation`` and ``--encoder`` among them."""
+    named = {name: getattr(options, name) for name in ("validation", "encoder") if getattr(options, name) is not None}
+    return _changed(options, "task_options") | named
 
 
 def learns_in_runs(agent: str) -> bool:
@@ -111,7 +118,7 @@ def learns_in_runs(agent: str) -> bool:
 
 def check(request: RunRequest) -> None:
     """Everything that can be refused is refused here, before a folder is made."""
-    agent = request.make_agent(len(check_env(request.env).modalities))
+    agent = request.make_agent(len(request.task().modalities))
     if not (method_class(request.method).supports_unpaired or agent.equal_batches):
         raise ConfigError(
             f"agent={request.agent!r} gives modalities unequal batches, and method={request.method!r} needs every "

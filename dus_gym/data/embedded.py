@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from dus_gym.data.dataset import TaskData, TensorSplit
+from dus_gym.data.source import DataOptions, DataSource
 from dus_gym.seeding import RunSeeds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dus_gym.data.tasks import Task
 
 Array = npt.NDArray[np.float64]
 
@@ -60,6 +67,17 @@ _VIEWS: dict[str, tuple[tuple[str, float], ...]] = {
     "DigitsHalves": (("left", 0.0), ("right", 0.0)),
 }
 """Task to its views, each with its noise as a factor on the view's standard deviation."""
+
+
+class Embedded(DataSource):
+    """The digit tasks; nothing to download and nothing to choose."""
+
+    def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
+        """See :func:`build`."""
+        return build(task.name, seeds)
+
+
+EMBEDDED = Embedded()
 
 
 def build(task: str, seeds: RunSeeds) -> TaskData:

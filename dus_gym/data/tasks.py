@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from dus_gym.data.source import DataOptions, DataSource
 from dus_gym.errors import DatasetNotFoundError, unknown_name
+from dus_gym.options import build_options
 
 if TYPE_CHECKING:
     from dus_gym.data.dataset import TaskData
@@ -32,7 +36,10 @@ class Task:
     metric: str
     """The paper's second metric beside accuracy: ``map`` or ``macro_f1``."""
     source: str | None = None
-    """``module:function`` that builds the data; None while a task runs on the fake trainer only."""
+    """``module:OBJECT``, a :class:`~dus_gym.data.source.DataSource`; None while a task runs on the fake trainer
+    only."""
+    options: DataOptions | None = None
+    """Set by :meth:`configured`."""
     optimizer: str = "sgd"
     schedule: str = "step"
     train_size: int = 0
@@ -56,14 +63,39 @@ class Task:
             batch=self.batch,
         )
 
-    def data(self, seeds: RunSeeds, data_root: str | None) -> TaskData:
+    def data_source(self) -> DataSource | None:
+        """Where the samples come from; imported when asked for."""
+        if self.source is None:
+            return None
+        module, _, name = self.source.partition(":")
+        found: DataSource = getattr(import_module(module), name)
+        return found
+
+    @property
+    def options_type(self) -> type[DataOptions]:
+        """The data set's options."""
+        source = self.data_source()
+        return DataOptions if source is None else source.options_type
+
+    def configured(self, options: Mapping[str, Any] | None = None, data_root: str | Path | None = None) -> Task:
+        """The task with options of its data set, which may change modalities, encoders and classes.
+
+        Raises:
+            ConfigError: for an option the data set does not have, or a bad value.
+        """
+        chosen = build_options(self.options_type, options, f"option of task {self.name!r}:")
+        source, task = self.data_source(), replace(self, options=chosen)
+        return task if source is None else source.configure(task, chosen, _path(data_root))
+
+    def data(self, seeds: RunSeeds, data_root: str | Path | None) -> TaskData:
         """One run's splits.
 
         Raises:
             DatasetNotFoundError: if the files are not there; says where they were looked for, how to get
                 them and how to try the id without them.
         """
-        if self.source is None:
+        source = self.data_source()
+        if source is None:
             where = data_root if data_root is not None else "(no data_root was given)"
             raise DatasetNotFoundError(
                 f"DUS-{self.name}-v0 needs its data set, and no loader for it has landed in this version. "
@@ -71,10 +103,12 @@ class Task:
                 f'To try the id without data: gym.make("dus_gym:DUS-{self.name}-v0", trainer="fake"), '
                 f"or dus train DUS-{self.name}-v0 --trainer fake."
             )
-        module, _, function = self.source.partition(":")
-        build = getattr(import_module(module), function)
-        data: TaskData = build(self.name, seeds)
-        return data
+        options = self.options if self.options is not None else source.options_type()
+        return source.build(self, options, seeds, _path(data_root))
+
+
+def _path(root: str | Path | None) -> Path | None:
+    return None if root is None else Path(root).expanduser()
 
 
 def _digits(name: str, modalities: tuple[str, ...], epochs: int, train_size: int, regime: str, summary: str) -> Task:
@@ -88,7 +122,7 @@ def _digits(name: str, modalities: tuple[str, ...], epochs: int, train_size: int
         batch=64,
         summary=summary,
         metric="map",
-        source="dus_gym.data.embedded:build",
+        source="dus_gym.data.embedded:EMBEDDED",
         train_size=train_size,
         regime=regime,
     )

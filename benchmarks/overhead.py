@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -32,6 +33,7 @@ from dus_gym.agents.base import Agent
 from dus_gym.agents.loop import run_episode
 from dus_gym.data import tasks
 from dus_gym.data.dataset import TaskData, TensorSplit
+from dus_gym.data.source import DataOptions, DataSource
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.model import MultimodalModel
 from dus_gym.seeding import RunSeeds
@@ -52,16 +54,22 @@ class Case:
     amp: bool = False
 
 
-def random_images(task: str, seeds: RunSeeds) -> TaskData:
+class RandomImages(DataSource):
     """Random square images for two ResNet-18 encoders; data source of the tasks below."""
-    batch, side = tasks.TASKS[task].batch, int(task.rpartition("x")[2])
-    draw = torch.Generator().manual_seed(seeds.integer("images"))
 
-    def split(n: int) -> TensorSplit:
-        images = tuple(torch.randn(n, 3, side, side, generator=draw) for _ in range(2))
-        return TensorSplit(images, torch.randint(0, 10, (n,), generator=draw))
+    def build(self, task: tasks.Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
+        """The side of an image is the number behind the x of the task's name."""
+        batch, side = task.batch, int(task.name.rpartition("x")[2])
+        draw = torch.Generator().manual_seed(seeds.integer("images"))
 
-    return TaskData(split(4 * batch), split(batch), split(batch), [(3, side, side)] * 2, data_kind="mock")
+        def split(n: int) -> TensorSplit:
+            images = tuple(torch.randn(n, 3, side, side, generator=draw) for _ in range(2))
+            return TensorSplit(images, torch.randint(0, 10, (n,), generator=draw))
+
+        return TaskData(split(4 * batch), split(batch), split(batch), [(3, side, side)] * 2, data_kind="mock")
+
+
+RANDOM_IMAGES = RandomImages()
 
 
 def register_resnet_task(batch: int, side: int) -> str:
@@ -73,7 +81,7 @@ def register_resnet_task(batch: int, side: int) -> str:
         encoders=("resnet18", "resnet18"),
         batch=batch,
         train_size=4 * batch,
-        source="dus_gym.benchmarks.overhead:random_images",
+        source="dus_gym.benchmarks.overhead:RANDOM_IMAGES",
     )
     return name
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 import math
+import textwrap
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -36,6 +39,30 @@ def build_options(options: type[T], given: Mapping[str, Any] | None, what: str) 
             raise UnknownArgumentError(f"{message} (unexpected keyword argument {name!r})")
         checked[name] = _checked(name, value, hints[name])
     return options(**checked)
+
+
+def option_table(options: type[Any]) -> list[dict[str, Any]]:
+    """What an options dataclass offers: name, type, default and the docstring under each field.
+
+    Fields of a base class come first, as in the dataclass.
+    """
+    docs: dict[str, str] = {}
+    for kind in reversed(options.__mro__):
+        if not dataclasses.is_dataclass(kind):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, below in pairwise(body.body):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+            ):
+                docs[ast.unparse(field.target)] = inspect.cleandoc(str(below.value.value)).replace("\n", " ")
+    return [
+        {"name": field.name, "type": str(field.type), "default": field.default, "doc": docs.get(field.name, "")}
+        for field in dataclasses.fields(options)
+    ]
 
 
 def parse_pairs(pairs: Sequence[str], word: str) -> dict[str, Any]:

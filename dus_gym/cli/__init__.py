@@ -1,46 +1,24 @@
-"""The command line: ``dus envs``, ``dus train``, ``dus compare``."""
+"""The command line: ``dus COMMAND``, one module a command."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
 from dus_gym.errors import ConfigError, DusError, unknown_name
 
-
-def _envs(words: list[str]) -> None:
-    from dus_gym.cli.envs import main as run
-
-    run(words)
-
-
-def _train(words: list[str]) -> None:
-    from dus_gym.cli.train import main as run
-
-    run(words)
-
-
-def _compare(words: list[str]) -> None:
-    from dus_gym.cli.compare import main as run
-
-    run(words)
-
-
-def _meta_train(words: list[str]) -> None:
-    from dus_gym.cli.meta_train import main as run
-
-    run(words)
-
-
-COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
-    "envs": (_envs, "list the registered environments"),
-    "train": (_train, "train one run under an agent"),
-    "compare": (_compare, "compare agents over seeds"),
-    "meta-train": (_meta_train, "train one policy over many runs and tasks"),
+COMMANDS = {
+    "envs": "list the registered environments",
+    "methods": "list the multimodal methods and their options",
+    "train": "train one run under an agent",
+    "compare": "compare agents over seeds",
+    "meta-train": "train one policy over many runs and tasks",
 }
+"""Command to what it does; each is a module here of the same name, imported when it is called."""
 
-USAGE = "usage: dus COMMAND [options]\n\n" + "".join(f"  {name:<12}{text}\n" for name, (_, text) in COMMANDS.items())
+USAGE = "usage: dus COMMAND [options]\n\n" + "".join(f"  {name:<12}{text}\n" for name, text in COMMANDS.items())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -57,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if words[0] not in COMMANDS:
             raise unknown_name("command", words[0], COMMANDS)
-        COMMANDS[words[0]][0](words[1:])
+        import_module(f"dus_gym.cli.{words[0].replace('-', '_')}").main(words[1:])
     except (ConfigError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
         # Asked for something that can't be: a name, a value, a folder, files that are not there.
         print(f"dus: {error}", file=sys.stderr)

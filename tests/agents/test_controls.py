@@ -201,6 +201,33 @@ def test_lr_matched_turns_a_mean_split_into_learning_rates():
     assert agent.training_runs == 1.0
 
 
+def test_lr_matched_passes_options_to_the_agent_that_is_matched():
+    agent = make_agent("lr-matched", 2, seed=3, options={"match": "score/rule=softmax/temperature=0.3"})
+    options = {"rule": "softmax", "temperature": 0.3}
+    samples = run_episode(fake(), make_agent("score", 2, seed=3, options=options), seed=3).info
+    mine = np.array([samples["samples/pixels"], samples["samples/columns"]])
+    np.testing.assert_allclose(agent.prepare(fake, 3)["lr_scale"], 2 * mine / mine.sum())
+    with pytest.raises(ConfigError, match=r"'score'.*'rul'.*'rule'"):
+        make_agent("lr-matched", 2, options={"match": "score/rul=softmax"})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "equal"),
+    [
+        ("uniform", {}, True),
+        ("fixed", {}, True),
+        ("fixed", {"shares": "2/2"}, True),
+        ("fixed", {"shares": "1/2"}, False),
+        ("lr-matched", {"match": "uniform"}, True),
+        ("lr-matched", {}, False),
+        ("score", {}, False),
+        ("lookahead", {}, False),
+    ],
+)
+def test_an_agent_knows_whether_its_batches_are_equal(name, options, equal):
+    assert make_agent(name, 2, options=options).equal_batches is equal
+
+
 def test_lr_matched_of_an_agent_that_speaks_fractions():
     agent = make_agent("lr-matched", 2, options={"match": "half"})
     scale = agent.prepare(fake, 0)["lr_scale"]

@@ -1,7 +1,5 @@
 """The command line as a user types it."""
 
-import contextlib
-import io
 import json
 import os
 import signal
@@ -9,34 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-
-from dus_gym.cli import main
+from command import dus
 
 ROOT = Path(__file__).resolve().parents[2]
 DUS = (sys.executable, "-c", "from dus_gym.cli import main; main()")
-
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def dus(*words, cwd, check=None):
-    """Runs the command in this process: importing PyTorch anew for every test would take most of the suite."""
-    out, err = io.StringIO(), io.StringIO()
-    code = 0
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(word) for word in words])
-        except SystemExit as exit:
-            code = exit.code or 0
-    if check is not None:
-        assert code == check, err.getvalue() + out.getvalue()
-    return Done(code, out.getvalue(), err.getvalue())
 
 
 def without_seconds(summary):

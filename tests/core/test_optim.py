@@ -359,3 +359,41 @@ def test_an_owner_that_does_not_exist_cannot_be_the_only_one_to_train():
     optimizer = GroupedOptimizer(groups_of(), OptimizerConfig(lr=0.1))
     with pytest.raises(ConfigError, match=r"encodr/a.*encoder/a"):
         optimizer.set_trainable(["encodr/a"])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_factor_for_one_step_counts_for_that_step_alone(name):
+    groups, others = groups_of(), groups_of()
+    optimizer, plain = (GroupedOptimizer(g, OptimizerConfig(lr=0.1, name=name, momentum=0.0)) for g in (groups, others))
+    optimizer.multipliers["fused"] = 0.5
+    plain.multipliers["fused"] = 0.5
+    optimizer.set_rates(0.1)
+    plain.set_rates(0.1)
+    before = [p.detach().clone() for p in everything(groups)]
+    optimizer.scale_step({"encoder/a": 0.25})
+    assert rates(optimizer) == pytest.approx([0.1 * 0.1 * 0.25, 0.1 * 0.1 * 0.5])
+    for owned, chosen in ((groups, optimizer), (others, plain)):
+        backward(owned, 0)
+        chosen.step()
+    for start, p, q in zip(before, everything(groups), everything(others), strict=True):
+        factor = 1.0 if p is groups["fused"][0] else 0.25
+        torch.testing.assert_close(p - start, factor * (q - start), rtol=1e-4, atol=1e-7)
+    assert rates(optimizer) == rates(plain)
+
+
+def test_a_factor_for_an_owner_that_is_not_there_is_refused():
+    optimizer = GroupedOptimizer(groups_of(), OptimizerConfig(lr=0.1))
+    with pytest.raises(ConfigError, match=r"'encoder/b'.*encoder/a"):
+        optimizer.scale_step({"encoder/b": 0.5})
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_starting_anew_is_a_new_optimiser(name):
+    groups = groups_of()
+    optimizer = GroupedOptimizer(groups, OptimizerConfig(lr=0.1, name=name))
+    train(groups, optimizer.torch, 4)
+    fresh = {owner: [torch.nn.Parameter(p.detach().clone()) for p in owned] for owner, owned in groups.items()}
+    optimizer.start_anew()
+    train(groups, optimizer.torch, 3)
+    train(fresh, GroupedOptimizer(fresh, OptimizerConfig(lr=0.1, name=name)).torch, 3)
+    assert_same(groups, fresh)

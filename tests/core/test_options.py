@@ -1,5 +1,6 @@
 """Options by name: every wrong type is refused with its name, its value and what is allowed."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from dus_gym.agents import make_agent
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
-from dus_gym.options import build_options
+from dus_gym.options import build_options, option_table, parse_pairs
 
 
 @dataclass(frozen=True)
@@ -80,3 +81,40 @@ def test_agents_methods_and_runs_all_ask_it(make, message):
 
 def test_numpy_integers_are_whole_numbers():
     assert RunConfig.of({"epochs": np.int64(3)}).epochs == 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """Fields that come first."""
+
+    first: int = 1
+    """A line
+    and another."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Derived(Base):
+    """One more field."""
+
+    second: str = "x"
+    """Of the derived class."""
+    third: float = 0.5
+
+
+def test_the_table_of_options_has_names_types_defaults_and_docstrings():
+    assert option_table(Derived) == [
+        {"name": "first", "type": "int", "default": 1, "doc": "A line and another."},
+        {"name": "second", "type": "str", "default": "x", "doc": "Of the derived class."},
+        {"name": "third", "type": "float", "default": 0.5, "doc": ""},
+    ]
+
+
+def test_pairs_are_options_by_name():
+    assert parse_pairs(["a=1", "b-c=(1, 2)", "d=text", "e=x=y"], "w") == {
+        "a": 1,
+        "b_c": (1, 2),
+        "d": "text",
+        "e": "x=y",
+    }
+    with pytest.raises(ConfigError, match=r"'w:a' is not allowed: 'a' must be option=value"):
+        parse_pairs(["a"], "w:a")

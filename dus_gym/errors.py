@@ -18,6 +18,10 @@ class DatasetNotFoundError(DusError, FileNotFoundError):
     """The files of a data set are not where they were looked for."""
 
 
+class AnnotationError(DusError, ValueError):
+    """A line of an annotation file that can't be read: the message names file, line and what was expected."""
+
+
 class CheckpointError(DusError, ValueError):
     """A checkpoint that is damaged, belongs to something else, or could run code when loaded."""
 

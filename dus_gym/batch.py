@@ -128,6 +128,31 @@ class BatchSampler:
             self.draws[j] += np.bincount(shown, minlength=self.draws.shape[1])
         return samples
 
+    def draw_numbers(self, positions: Sequence[Indices], *, shared: bool = False) -> list[Indices]:
+        """Which draw of its sample by its modality each position is: 0, 1, 2, … over the run.
+
+        To be asked before :meth:`samples_of`, which counts the positions as drawn. A masked copy is no draw: it has
+        the number of the draw that comes next.
+
+        Args:
+            positions: what :meth:`draw` returned.
+            shared: number alike in all modalities, by all draws of a sample in any of them, so that paired rows
+                have one number; only with prefix pairing, which alone pairs rows.
+        """
+        shown = [None if self._keep is None else self._keep[p, j] for j, p in enumerate(positions)]
+        samples = [p if self._entries is None else self._entries[p] for p in positions]
+        if not (shared and self.pairing == "prefix"):
+            return [
+                before[block] + _earlier(block, None if weights is None else weights.astype(np.int64))
+                for before, block, weights in zip(self.draws, samples, shown, strict=True)
+            ]
+        widest = max(samples, key=lambda block: block.shape[-1])
+        weights = np.zeros(widest.shape, dtype=np.int64)
+        for block, mask in zip(samples, shown, strict=True):
+            weights[:, : block.shape[-1]] += 1 if mask is None else mask
+        numbers = self.draws.sum(axis=0)[widest] + _earlier(widest, weights)
+        return [numbers[:, : block.shape[-1]] for block in samples]
+
     def keep_of(self, positions: Indices) -> npt.NDArray[np.bool_] | None:
         """Which modalities of each position are not masked, ``(..., m)``, or None where nothing is."""
         return None if self._keep is None else self._keep[positions]
@@ -173,6 +198,19 @@ class BatchSampler:
             stream.num_samples = n
             stream.load_state_dict(state["streams"][str(i)])
         self.draws = np.asarray(state["draws"], dtype=np.int64).copy()
+
+
+def _earlier(samples: Indices, weights: Indices | None) -> Indices:
+    """For each entry, in reading order, the summed weight (1 by default) of the equal entries before it."""
+    flat = samples.ravel()
+    weight = np.ones(len(flat), dtype=np.int64) if weights is None else weights.ravel()
+    order = np.argsort(flat, kind="stable")
+    before = np.cumsum(weight[order]) - weight[order]
+    grouped = flat[order]
+    starts = np.flatnonzero(np.diff(grouped, prepend=-1))
+    counted = np.empty(len(flat), dtype=np.int64)
+    counted[order] = before - np.repeat(before[starts], np.diff(starts, append=len(flat)))
+    return counted.reshape(samples.shape)
 
 
 def to_device(indices: Indices, device: torch.device) -> Tensor:

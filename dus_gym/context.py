@@ -35,6 +35,7 @@ class Context:
         base_batch: B, the ordinary batch of one modality.
         update: ``"joint"`` or ``"alternating"``.
         epoch, iteration: finished epochs and iterations.
+        epochs: of the whole run.
         iterations_per_epoch: iterations of one epoch.
         rng: a private generator for methods that draw.
         train_features: encoder features of every training sample in evaluation mode, without a gradient, m
@@ -53,6 +54,7 @@ class Context:
         base_batch: int,
         loss_norm: str,
         update: str,
+        epochs: int,
         iterations_per_epoch: int,
         rng: np.random.Generator,
         figures: Callable[[str, MultimodalModel | None], Figures | None],
@@ -68,6 +70,7 @@ class Context:
         self.base_batch = base_batch
         self.loss_norm = loss_norm
         self.update = update
+        self.epochs = epochs
         self.iterations_per_epoch = iterations_per_epoch
         self.rng = rng
         self._figures = figures

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MEDIA_PROBLEMS = ("missing", "empty", "truncated", "undecodable", "wrong-shape", "too-short", "not-finite")
+"""What can be wrong with a file of a data set."""
+
 
 class DusError(Exception):
     """Base class of every error this package raises on purpose."""
@@ -20,6 +23,33 @@ class DatasetNotFoundError(DusError, FileNotFoundError):
 
 class AnnotationError(DusError, ValueError):
     """A line of an annotation file that can't be read: the message names file, line and what was expected."""
+
+
+class MediaError(DusError, ValueError):
+    """One sample's media that can't be turned into an array.
+
+    Args:
+        kind: what is wrong, in one of the words of :data:`MEDIA_PROBLEMS`.
+        message: the file and what was expected of it.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        check_choice("MediaError kind", kind, MEDIA_PROBLEMS)
+        # Both go to the base class: exceptions come back from other processes by their args.
+        super().__init__(kind, message)
+        self.kind = kind
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+class BadMediaError(DusError, ValueError):
+    """More files of a data set are bad than the policy allows; the message lists the first of them."""
+
+
+class StoreError(DusError, OSError):
+    """A decode-once store that is damaged or can't be written."""
 
 
 class CheckpointError(DusError, ValueError):

@@ -130,8 +130,11 @@ class Evaluator:
         logp = found.log_probabilities.gather(-1, found.labels.expand(m, n).unsqueeze(-1)).squeeze(-1)
         fused_logp = log_probabilities(heads).gather(-1, found.labels.expand(len(heads), n).unsqueeze(-1)).squeeze(-1)
         right = torch.cat([found.unimodal, heads]).argmax(-1) == found.labels
-        parts = [logp.exp().mean(1), -logp.mean(1), right.float().mean(1), -fused_logp.mean(1)]
-        values: list[float] = torch.cat(parts).nan_to_num(nan=0.0).tolist()
+        # A diverged head has no probability of being right, and the worst loss there is: whoever compares must see it.
+        worst = torch.finfo(torch.float32).max
+        losses = (-torch.cat([logp, fused_logp]).mean(1)).nan_to_num(nan=worst)
+        parts = [logp.exp().mean(1).nan_to_num(nan=0.0), losses[:m], right.float().mean(1), losses[m:]]
+        values: list[float] = torch.cat(parts).tolist()
         accuracy = dict(zip(names, values[3 * m :], strict=False))
         loss = dict(zip(names, values[3 * m + len(names) :], strict=True))
         return Figures(

@@ -60,7 +60,12 @@ def option_table(options: type[Any]) -> list[dict[str, Any]]:
             ):
                 docs[ast.unparse(field.target)] = inspect.cleandoc(str(below.value.value)).replace("\n", " ")
     return [
-        {"name": field.name, "type": field.type if isinstance(field.type, str) else field.type.__name__, "default": field.default, "doc": docs.get(field.name, "")}
+        {
+            "name": field.name,
+            "type": field.type if isinstance(field.type, str) else field.type.__name__,
+            "default": field.default,
+            "doc": docs.get(field.name, ""),
+        }
         for field in dataclasses.fields(options)
     ]
 

@@ -39,7 +39,7 @@ class Figures:
     accuracies: list[float]
     """Accuracy of each modality."""
     losses: list[float]
-    """Mean cross entropy of each modality, nats."""
+    """Mean cross entropy of each modality, nats; the largest float32 where it is not finite."""
     fused: dict[str, float | None]
     """Accuracy by fused predictor; None where the method has no such head."""
     fused_losses: dict[str, float | None] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from dus_gym.batch import Batch, BatchSampler, to_device
 from dus_gym.config import RunConfig
 from dus_gym.context import Context
 from dus_gym.data.dataset import Split, TaskData
+from dus_gym.data.prefetch import PreparedSplit, in_order
 from dus_gym.encoders import build_encoder
 from dus_gym.errors import ConfigError, check_at_least
 from dus_gym.evaluation import Evaluator
@@ -105,6 +106,7 @@ class Trainer:
         _check(config, method, data, m)
         self.modalities = recipe.modalities
         self.data_kind = data.data_kind
+        self.dropped = dict(data.dropped)
         self.has_validation = data.validation is not None
         self.epochs = config.epochs if config.epochs is not None else recipe.epochs
         self.method = method
@@ -151,6 +153,7 @@ class Trainer:
             base_batch=self.base_batch,
             loss_norm=config.loss_norm,
             update=config.update,
+            epochs=self.epochs,
             iterations_per_epoch=self.iterations_per_epoch,
             rng=seeds.generator("method"),
             figures=self._figures,
@@ -277,6 +280,9 @@ class Trainer:
         widest = max(range(m), key=lambda j: sizes[j])
         keep = sampler.keep_of(positions[widest]) if prefix else None
         keep_rows = None if keep is None else torch.from_numpy(keep).to(device)
+        draws = None
+        if split.augments:
+            draws = sampler.draw_numbers(positions, shared=isinstance(split, PreparedSplit) and split.shared)
         samples = sampler.samples_of(positions)
         if prefix:
             shared = to_device(samples[widest], device)
@@ -289,30 +295,30 @@ class Trainer:
             labels = [split.labels[rows].unbind(0) for rows in drawn]
         paired = min(sizes) if prefix else 0
         recorder = Recorder(m)
-        for i in range(count):
-            inputs = tuple(split.fetch(j, rows[i]) for j, rows in enumerate(indices))
-            targets = tuple(rows[i] for rows in labels)
-            ctx.begin(Batch(inputs, targets, paired, None if keep_rows is None else keep_rows[i]), recorder)
-            ctx.iteration = self.progress.iterations + i
-            total: Tensor | None = None
-            steps = substeps(ctx)
-            while True:
-                # The forward of a substep happens inside next(): a generator resumes after the step.
-                with self._autocast():
-                    loss = next(steps, None)
-                if loss is None:
-                    break
-                if loss.requires_grad:
-                    optimizer.torch.zero_grad()
-                    loss.backward()
-                    if after_backward is not None:
-                        after_backward(ctx)
-                    optimizer.step()
-                    ctx.forget_features()
-                total = loss.detach() if total is None else total + loss.detach()
-            if total is None:
-                raise ConfigError(f"method={self.method.name!r} yielded no loss for an iteration.")
-            recorder.end_iteration(total)
+        with closing(in_order(split, indices, samples, draws)) as batches:
+            for i, inputs in enumerate(batches):
+                targets = tuple(rows[i] for rows in labels)
+                ctx.begin(Batch(inputs, targets, paired, None if keep_rows is None else keep_rows[i]), recorder)
+                ctx.iteration = self.progress.iterations + i
+                total: Tensor | None = None
+                steps = substeps(ctx)
+                while True:
+                    # The forward of a substep happens inside next(): a generator resumes after the step.
+                    with self._autocast():
+                        loss = next(steps, None)
+                    if loss is None:
+                        break
+                    if loss.requires_grad:
+                        optimizer.torch.zero_grad()
+                        loss.backward()
+                        if after_backward is not None:
+                            after_backward(ctx)
+                        optimizer.step()
+                        ctx.forget_features()
+                    total = loss.detach() if total is None else total + loss.detach()
+                if total is None:
+                    raise ConfigError(f"method={self.method.name!r} yielded no loss for an iteration.")
+                recorder.end_iteration(total)
         return recorder.finish() if wanted else Recorded()
 
     def _start_epoch(self) -> None:
@@ -361,6 +367,8 @@ class Trainer:
 
     def _clone_and_fit(self, loss: Callable[[Context], Tensor], epochs: int) -> MultimodalModel:
         before = self.snapshot()
+        # In on_epoch_start the schedule has moved on already, the rates have not.
+        self.optimizer.set_rates(self._schedule.factor)
         m = len(self.modalities)
 
         def substeps(ctx: Context) -> Iterator[Tensor]:

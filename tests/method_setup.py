@@ -43,6 +43,7 @@ class Setup:
             base_batch=base,
             loss_norm=loss_norm,
             update=update,
+            epochs=100,
             iterations_per_epoch=10,
             rng=np.random.default_rng(0),
             figures=lambda split, model: None,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,12 +19,24 @@ class Split(Protocol):
     """
 
     @property
+    def augments(self) -> bool:
+        """Whether training draws differ from evaluation; if not, draws are not numbered."""
+        ...
+
+    @property
     def labels(self) -> Tensor:
         """Shape ``(n,)``, integer classes, on the device the split was moved to."""
         ...
 
-    def fetch(self, modality: int, indices: Tensor) -> Tensor:
-        """Modality ``modality`` of the samples ``indices`` (shape ``(k,)``), shape ``(k, ...)``."""
+    def fetch(self, modality: int, indices: Tensor, draws: npt.NDArray[np.int64] | None = None) -> Tensor:
+        """Modality ``modality`` of the samples ``indices`` (shape ``(k,)``), shape ``(k, ...)``.
+
+        Args:
+            modality: which.
+            indices: rows of the split, on its device.
+            draws: for training, which draw of its sample by this modality each row is in this run (0, 1, …), shape
+                ``(k,)``, on the host; everything random about the row follows from it. None: as evaluation sees it.
+        """
         ...
 
     def to(self, device: torch.device) -> Split:
@@ -38,8 +52,9 @@ class TensorSplit:
     """Modality j's samples, shape ``(n, ...)``."""
     labels: Tensor
     """Shape ``(n,)``, integer classes."""
+    augments: ClassVar[bool] = False
 
-    def fetch(self, modality: int, indices: Tensor) -> Tensor:
+    def fetch(self, modality: int, indices: Tensor, draws: npt.NDArray[np.int64] | None = None) -> Tensor:
         """Rows ``indices`` of one modality."""
         return self.inputs[modality].index_select(0, indices)
 
@@ -59,3 +74,5 @@ class TaskData:
     """The shape of one sample of each modality."""
     data_kind: str = "real"
     """``real``, ``mock``, ``stand-in`` or ``own``; stated in every output."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """By split, how many samples were left out because a file of theirs is bad; a figure of a split is of the rest."""

@@ -1,15 +1,26 @@
-"""Encoders: one file each, all with the attribute ``out_features``, the width of what they return."""
+"""Encoders: one file each, all with the attribute ``out_features``, the width of what they return.
+
+An encoder is asked for by a word, ``NAME`` or ``NAME:option=value:option=value``. Each has a frozen dataclass of
+options in its file; heavy packages are imported only when a network of theirs is built.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Protocol, cast
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
-from dus_gym.encoders.mlp import MLP
-from dus_gym.encoders.resnet import ResNet18
-from dus_gym.errors import unknown_name
+from dus_gym.encoders.bert import Bert, BertOptions
+from dus_gym.encoders.clip import ClipImage, ClipImageOptions, ClipText, ClipTextOptions
+from dus_gym.encoders.cnn import CNN, CNNOptions
+from dus_gym.encoders.i3d import I3D, I3DOptions
+from dus_gym.encoders.mlp import MLP, MLPOptions
+from dus_gym.encoders.resnet import ResNet18, ResNet18Options, ResNet50, ResNet50Options
+from dus_gym.errors import ConfigError, DatasetNotFoundError, unknown_name
+from dus_gym.options import build_options, parse_pairs
 
 
 class Encoder(Protocol):
@@ -22,22 +33,66 @@ class Encoder(Protocol):
         ...
 
 
-_BY_NAME: dict[str, Callable[[tuple[int, ...]], nn.Module]] = {"mlp": MLP, "resnet18": ResNet18}
+@dataclass(frozen=True)
+class Entry:
+    """One row of the table of encoders."""
+
+    options: type[Any]
+    """Frozen dataclass of its options."""
+    build: Callable[[tuple[int, ...], Any], nn.Module]
+    """From the shape of one sample and the options."""
 
 
-def build_encoder(name: str, input_shape: tuple[int, ...]) -> nn.Module:
-    """A freshly initialised encoder.
+ENCODERS: dict[str, Entry] = {
+    "mlp": Entry(MLPOptions, lambda shape, options: MLP(shape, options.hidden)),
+    "cnn": Entry(CNNOptions, CNN),
+    "resnet18": Entry(ResNet18Options, ResNet18),
+    "resnet50": Entry(ResNet50Options, ResNet50),
+    "bert": Entry(BertOptions, Bert),
+    "clip-text": Entry(ClipTextOptions, ClipText),
+    "clip-image": Entry(ClipImageOptions, ClipImage),
+    "i3d": Entry(I3DOptions, I3D),
+}
+
+
+def encoder_options(word: str) -> tuple[str, Any]:
+    """An encoder's name and its checked options, without building it.
 
     Args:
-        name: a name of the table, ``"mlp"`` and so on.
+        word: ``"mlp"``, ``"bert:weights=none:hidden=32"`` and so on. A colon begins an option only where a name
+            and ``=`` follow it, so a value may hold colons of its own.
+
+    Raises:
+        ConfigError: for an unknown encoder, an unknown option of it or a value of another type.
+    """
+    name, colon, rest = word.partition(":")
+    if name not in ENCODERS:
+        raise unknown_name("encoder", name, ENCODERS)
+    pairs = re.split(r":(?=[A-Za-z_-]+=)", rest) if colon else []
+    given = parse_pairs(pairs, word)
+    try:
+        return name, build_options(ENCODERS[name].options, given, "option")
+    except ConfigError as error:
+        raise type(error)(f"encoder {word!r}: {error}") from error
+
+
+def build_encoder(word: str, input_shape: tuple[int, ...]) -> nn.Module:
+    """An encoder, freshly initialised from PyTorch's default generator or with the weights its options name.
+
+    Args:
+        word: a name of the table with options, see :func:`encoder_options`.
         input_shape: the shape of one sample.
 
     Raises:
-        ConfigError: for a name that is not in the table.
+        ConfigError: for a word that can't be, a shape the encoder does not take, or weights that don't fit it.
+        DatasetNotFoundError: for weights that are not there; says what was looked for and how to get them.
     """
-    if name not in _BY_NAME:
-        raise unknown_name("encoder", name, _BY_NAME)
-    return _BY_NAME[name](input_shape)
+    name, options = encoder_options(word)
+    try:
+        # Pretrained networks arrive in evaluation mode, fresh ones in training mode.
+        return ENCODERS[name].build(tuple(input_shape), options).train()
+    except (ConfigError, DatasetNotFoundError) as error:
+        raise type(error)(f"encoder {word!r}: {error}") from error
 
 
 def width(encoder: nn.Module) -> int:

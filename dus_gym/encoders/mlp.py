@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from torch import Tensor, nn
+
+from dus_gym.errors import check_at_least
+
+
+@dataclass(frozen=True)
+class MLPOptions:
+    """Options of ``mlp``."""
+
+    hidden: int = 64
+    """Units of both layers, and the number of features."""
+
+    def __post_init__(self) -> None:
+        check_at_least("hidden", self.hidden, 1)
 
 
 class MLP(nn.Module):

@@ -284,8 +284,12 @@ def test_figures_of_a_diverged_model_are_finite():
         next(evaluator.model.encoders[0].parameters()).fill_(float("nan"))
     figures = evaluator.figures(split)
     values = figures.scores + figures.losses + figures.accuracies + list(figures.fused.values())
-    assert torch.tensor(values).isfinite().all()
+    assert torch.tensor(values + list(figures.fused_losses.values())).isfinite().all()
     assert figures.scores[0] == 0.0
+    # No loss is worse, so that nobody who compares losses takes it for the best.
+    worst = torch.finfo(torch.float32).max
+    assert figures.losses[0] == figures.fused_losses["concat"] == worst
+    assert figures.losses[1] < worst
 
 
 def test_an_evaluation_has_every_modality_and_predictor():

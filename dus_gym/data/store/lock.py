@@ -1,0 +1,153 @@
+"""One builder at a time: a lock file that a dead builder can't hold for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+BEAT_SECONDS = 5.0
+STALE_SECONDS = 60.0
+
+
+class LockLostError(RuntimeError):
+    """Somebody took the lock over, because this process seemed dead."""
+
+
+def _host() -> str:
+    """The machine and, where there are containers, the space that process ids count in."""
+    try:
+        return f"{socket.gethostname()}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()
+
+
+class BuildLock:
+    """Waits until the lock is free or its holder is dead, then holds it.
+
+    The file is made with ``O_EXCL`` and holds host and process id; a thread touches it every few seconds. A holder
+    on this machine whose process is gone is dead at once; any other is when the file was not touched for
+    ``stale`` seconds by the waiter's own clock, so that clocks of two machines need not agree.
+
+    Args:
+        path: the lock file.
+        beat: seconds between touches.
+        stale: seconds without a touch after which the holder counts as dead.
+    """
+
+    def __init__(self, path: Path, beat: float = BEAT_SECONDS, stale: float = STALE_SECONDS) -> None:
+        self.path = path
+        self.beat = beat
+        self.stale = stale
+        self._token = secrets.token_hex(8)
+        self._descriptor: int | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        seen: tuple[str, int] | None = None
+        since = time.monotonic()
+        while not self._create():
+            holder = self._holder()
+            if holder is None:
+                continue  # released in between
+            record, touched = holder
+            token = str(record.get("token"))
+            if (token, touched) != seen:
+                seen, since = (token, touched), time.monotonic()
+            if self._dead(record) or time.monotonic() - since > self.stale:
+                self._remove(token)
+                continue
+            time.sleep(min(0.1, self.beat))
+        self._thread = threading.Thread(target=self._touch, name=f"lock {self.path.name}", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        if self.held:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+    @property
+    def held(self) -> bool:
+        """Whether the file is still ours."""
+        holder = self._holder()
+        return holder is not None and holder[0].get("token") == self._token
+
+    def check(self) -> None:
+        """Raises LockLostError if somebody took the lock over."""
+        if not self.held:
+            raise LockLostError(f"{self.path} was taken over by another process.")
+
+    def _create(self) -> bool:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            return False
+        try:
+            os.write(descriptor, json.dumps({"host": _host(), "pid": os.getpid(), "token": self._token}).encode())
+        except BaseException:
+            os.close(descriptor)
+            self.path.unlink(missing_ok=True)
+            raise
+        self._descriptor = descriptor
+        return True
+
+    def _holder(self) -> tuple[dict[str, Any], int] | None:
+        try:
+            record = json.loads(self.path.read_text(encoding="utf-8"))
+            return (record if isinstance(record, dict) else {}), self.path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return {}, 0  # not written yet, or damaged: nobody's once it is stale
+
+    @staticmethod
+    def _dead(record: dict[str, Any]) -> bool:
+        if record.get("host") != _host() or not isinstance(record.get("pid"), int):
+            return False
+        try:
+            os.kill(max(record["pid"], 1), 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False  # alive, and another user's
+        return False
+
+    def _remove(self, token: str) -> None:
+        """Takes a dead holder's file away; a file that turns out to be a living holder's is put back."""
+        aside = self.path.with_name(f".{self.path.name}.stale-{self._token}")
+        try:
+            os.rename(self.path, aside)
+        except FileNotFoundError:
+            return
+        try:
+            found = str(json.loads(aside.read_text(encoding="utf-8")).get("token"))
+        except (ValueError, AttributeError):
+            found = str(None)
+        if found != token:
+            with contextlib.suppress(OSError):
+                os.link(aside, self.path)
+        aside.unlink()
+
+    def _touch(self) -> None:
+        while not self._stop.wait(self.beat):
+            if self._descriptor is not None:
+                # By descriptor: a file of the same name may be another holder's by now.
+                os.utime(self._descriptor)

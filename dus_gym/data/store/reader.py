@@ -1,0 +1,205 @@
+"""Reading a finished store: memory-mapped, any sample at the cost of copying it."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from dus_gym.data.store.decoder import Array
+from dus_gym.data.store.files import check_length, has_checksum, read_contents
+from dus_gym.errors import ConfigError, StoreError
+
+Bytes = npt.NDArray[np.uint8]
+Allocate = Callable[[int], Bytes]
+_READ_AHEAD = 1 << 20
+"""From this many bytes on, the system is told what will be read, so that a cold disk gets all requests at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """One row whose media could not be used."""
+
+    sample: str
+    path: str
+    """Relative to the cache root."""
+    modality: str
+    kind: str
+    """One of :data:`~dus_gym.errors.MEDIA_PROBLEMS`."""
+    message: str
+
+
+def _new(size: int) -> Bytes:
+    return np.empty(size, np.uint8)
+
+
+class Store:
+    """One modality of a data set in one preset, decoded.
+
+    Rows are numbered in the order of their samples' ids. Reading is safe from several threads.
+
+    Args:
+        path: a store's folder.
+
+    Raises:
+        StoreError: unless the store is finished, its manifest is the one it was finished with, and every shard has
+            the length it had.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        contents = read_contents(path)
+        self.manifest = contents.manifest
+        recipe: dict[str, Any] = self.manifest["recipe"]
+        self.modality: str = recipe["decoder"]
+        self.dtype = np.dtype(recipe["dtype"])
+        self.fixed_shape: tuple[int, ...] | None = (
+            None if recipe["fixed_shape"] is None else tuple(recipe["fixed_shape"])
+        )
+        self.samples: list[str] = contents.rows["sample"].tolist()
+        self.bad = [BadFile(**entry) for entry in contents.bad]
+        self.substitutes = False
+        self._sources: npt.NDArray[np.uint8] = contents.rows["source"]
+        self._media_of: npt.NDArray[np.int64] = contents.rows["media"].copy()
+        self._content: npt.NDArray[np.uint8] = contents.media["content"]
+        media = contents.media
+        self._shard_of, self._offset_of = media["shard"].copy(), media["offset"].copy()
+        self._shape_of: list[tuple[int, ...]] = [
+            tuple(shape[:rank]) for shape, rank in zip(media["shape"].tolist(), media["rank"].tolist(), strict=True)
+        ]
+        self._number_of = {sample: number for number, sample in enumerate(self.samples)}
+        self._blank: tuple[int, ...] | None = self.fixed_shape
+        self._maps: list[mmap.mmap] = []
+        self._bytes: list[Bytes] = []
+        for record in self.manifest["shards"]:
+            check_length(path, record)
+            with (path / record["file"]).open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._maps.append(mapped)
+            self._bytes.append(np.frombuffer(mapped, np.uint8))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # nobody changes it
+
+    def __reduce__(self) -> Any:
+        return _again, (self.path, self.substitutes, self._blank)
+
+    def rows_of(self, samples: Iterable[str]) -> npt.NDArray[np.int64]:
+        """Row numbers of samples.
+
+        Raises:
+            ConfigError: for a sample that is not in the store.
+        """
+        try:
+            return np.fromiter((self._number_of[sample] for sample in samples), np.int64)
+        except KeyError as error:
+            raise ConfigError(f"sample {error.args[0]!r} is not in the store {self.path}.") from error
+
+    def usable(self, rows: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Which rows can be gathered: those with media, or all of them when bad ones are substituted."""
+        numbers = np.asarray(rows, np.int64)
+        return np.ones(numbers.shape, np.bool_) if self.substitutes else self._media_of[numbers] >= 0
+
+    def substituting(self, samples: Iterable[str]) -> Self:
+        """The store with zeros for bad rows, of the fixed shape or of the first good one among ``samples``."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.substitutes = True
+        if self.fixed_shape is None:
+            good = (number for number in self._media_of[self.rows_of(sorted(samples))].tolist() if number >= 0)
+            other._blank = next((self._shape_of[number] for number in good), None)
+        return other
+
+    def shape_of(self, row: int) -> tuple[int, ...]:
+        """The shape of one row's array."""
+        number = int(self._media_of[row])
+        shape = self._shape_of[number] if number >= 0 else self._blank
+        if shape is None or (number < 0 and not self.substitutes):
+            raise StoreError(f"sample {self.samples[row]!r} has no usable media in {self.path}; see its errors.jsonl.")
+        return shape
+
+    def gather(self, which: Sequence[str] | npt.ArrayLike, allocate: Allocate = _new) -> Array | list[Array]:
+        """Copies of rows, in the order asked for.
+
+        Args:
+            which: samples' ids or row numbers, shape ``(k,)``.
+            allocate: gives memory for that many bytes; pinned memory speeds up the way to an accelerator.
+
+        Returns:
+            An array ``(k, *fixed_shape)``, or for a ragged store a list of k arrays.
+
+        Raises:
+            StoreError: for a row whose media is bad, unless the store substitutes.
+        """
+        named = isinstance(which, list | tuple) and len(which) > 0 and isinstance(which[0], str)
+        rows = self.rows_of(which) if named else np.asarray(which, np.int64)  # type: ignore[arg-type]
+        shapes = [self.shape_of(row) for row in rows.tolist()]
+        sizes = [math.prod(shape) * self.dtype.itemsize for shape in shapes]
+        ends = list(accumulate(sizes, initial=0))
+        memory = allocate(ends[-1])
+        self._copy(self._media_of[rows], ends, memory)
+        if self.fixed_shape is not None:
+            whole: Array = memory.view(self.dtype).reshape(len(rows), *self.fixed_shape)
+            return whole
+        places = zip(pairwise(ends), shapes, strict=True)
+        return [memory[first:end].view(self.dtype).reshape(shape) for (first, end), shape in places]
+
+    def verify(self) -> None:
+        """Reads every shard.
+
+        Raises:
+            StoreError: naming the shards whose checksum is not what it was when they were written.
+        """
+        wrong = [
+            record["file"]
+            for record in self.manifest["shards"]
+            if not has_checksum(self.path / record["file"], record["bytes"], record["crc32"])
+        ]
+        if wrong:
+            raise StoreError(f"{self.path}: {', '.join(wrong)} changed since they were written (CRC32 differs).")
+
+    def digest_of(self, sample: str) -> bytes | None:
+        """The digest of a sample's file names, sizes and times at the time it was decoded; None if it is not here."""
+        number = self._number_of.get(sample)
+        return None if number is None else self._sources[number].tobytes()
+
+    def content_of(self, sample: str) -> bytes | None:
+        """SHA-256 of what a sample was decoded from; None if it could not be."""
+        number = int(self._media_of[self._number_of[sample]])
+        return None if number < 0 else self._content[number].tobytes()
+
+    def _copy(self, media: npt.NDArray[np.int64], ends: Sequence[int], memory: Bytes) -> None:
+        """Copies array ``media[i]`` to ``memory[ends[i]:ends[i + 1]]``; zeros where there is none."""
+        todo: list[tuple[int, int, int, int]] = []  # shard, offset in it, from and to in memory
+        for i in np.argsort(media, kind="stable").tolist():  # as they lie on the disk
+            if media[i] < 0:
+                memory[ends[i] : ends[i + 1]] = 0
+            else:
+                number = media[i]
+                todo.append((int(self._shard_of[number]), int(self._offset_of[number]), ends[i], ends[i + 1]))
+        if len(memory) >= _READ_AHEAD and hasattr(mmap, "MADV_WILLNEED"):
+            for shard, offset, first, end in todo:
+                page = offset // mmap.PAGESIZE * mmap.PAGESIZE
+                self._maps[shard].madvise(mmap.MADV_WILLNEED, page, offset + end - first - page)
+        for shard, offset, first, end in todo:
+            memory[first:end] = self._bytes[shard][offset : offset + end - first]
+        if hasattr(mmap, "MADV_DONTNEED"):
+            # The pages stay in the system's cache, and out of this process: its memory does not grow with the data.
+            for shard in {place[0] for place in todo}:
+                self._maps[shard].madvise(mmap.MADV_DONTNEED)
+
+
+def _again(path: Path, substitutes: bool, blank: tuple[int, ...] | None) -> Store:
+    store = Store(path)
+    store.substitutes, store._blank = substitutes, blank
+    return store

@@ -1,0 +1,160 @@
+"""A split whose samples lie in stores: one store a modality, changed by a transform on their way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dus_gym.data.store.decoder import Array
+from dus_gym.data.store.randomness import Keys, draw_keys, words_of
+from dus_gym.data.store.reader import Bytes, Store
+from dus_gym.errors import ConfigError
+
+Indices = npt.NDArray[np.int64]
+SHARED_STREAM = "shared"
+
+
+class Transform(Protocol):
+    """Turns stored arrays into what an encoder reads, a whole batch at once."""
+
+    def __call__(self, arrays: Array | list[Array], keys: Keys, train: bool, device: torch.device) -> Tensor:
+        """A batch ``(k, ...)`` on ``device``.
+
+        Args:
+            arrays: what the store holds, ``(k, ...)``, or a list of k arrays of differing shapes. The transform
+                may not keep them: ``torch.from_numpy(arrays).to(device, non_blocking=True)`` is the way on, and
+                needs no pinning of its own.
+            keys: shape ``(k,)``; every random choice follows from them and nothing else
+                (:func:`~dus_gym.data.store.randomness.uniforms`).
+            train: whether to augment; if not, the keys mean nothing.
+            device: where to.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class View:
+    """One modality of a split."""
+
+    name: str
+    store: Store
+    rows: Indices
+    """Row numbers in the store, shape ``(n,)``, in the order of the split."""
+    transform: Transform
+
+    @classmethod
+    def of(cls, name: str, store: Store, samples: Sequence[str], transform: Transform) -> View:
+        """The view of samples by their ids."""
+        return cls(name, store, store.rows_of(samples), transform)
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """A batch on the host, on its way to the transform."""
+
+    arrays: Array | list[Array]
+    keys: Keys
+    train: bool
+
+
+def without_bad(samples: Sequence[str], stores: Sequence[Store]) -> list[int]:
+    """Positions of the samples that every store can deliver.
+
+    A sample that one modality lacks is left out of all, so that batches stay paired and every figure is of the same
+    samples. The length lost belongs into ``TaskData.dropped``.
+    """
+    good = np.ones(len(samples), np.bool_)
+    for store in stores:
+        good &= store.usable(store.rows_of(samples))
+    return [int(position) for position in np.flatnonzero(good)]
+
+
+class StoreSplit:
+    """Samples of m modalities in m stores.
+
+    What a training draw looks like depends on (seed, modality, sample, draw) and nothing else.
+
+    Args:
+        views: one a modality, all of the same samples in the same order.
+        labels: shape ``(n,)``, integer classes.
+        seed: of the augmentation; give one that was made from the run's seeds.
+        augments: whether training draws are augmented: True for training splits.
+        shared: whether the rows of one sample in several modalities are changed alike, such as one crop for RGB,
+            depth and flow; the transforms must ask the keys for the same numbers.
+        device: where batches go.
+
+    Raises:
+        ConfigError: for views of differing samples, or samples whose media is bad.
+    """
+
+    def __init__(
+        self,
+        views: Sequence[View],
+        labels: Tensor,
+        *,
+        seed: int = 0,
+        augments: bool = False,
+        shared: bool = False,
+        device: torch.device | None = None,
+    ) -> None:
+        self.views = tuple(replace(view, rows=np.asarray(view.rows, np.int64)) for view in views)
+        self.device = torch.device("cpu") if device is None else device
+        self.labels = labels.to(self.device)
+        self.seed = seed
+        self.augments = augments
+        self.shared = shared
+        first = self.views[0]
+        samples = [first.store.samples[row] for row in first.rows.tolist()]
+        for view in self.views:
+            if len(view.rows) != len(labels) or [view.store.samples[row] for row in view.rows.tolist()] != samples:
+                raise ConfigError(f"view {view.name!r} has other samples than {first.name!r}, or the labels a length.")
+            if not (good := view.store.usable(view.rows)).all():
+                bad = [samples[i] for i in np.flatnonzero(~good)]
+                raise ConfigError(f"{view.name!r} has no usable media of {bad[:5]}; leave them out with without_bad().")
+        self._words = words_of(samples)
+
+    def fetch(self, modality: int, indices: Tensor, draws: Indices | None = None) -> Tensor:
+        """Modality ``modality`` of the rows ``indices``; augmented if they are training draws."""
+        return self.finish(modality, self.prepare(modality, indices.cpu().numpy(), draws))
+
+    def prepare(self, modality: int, rows: Indices, draws: Indices | None = None) -> Any:
+        """The part of :meth:`fetch` that another thread may do: reading, and on the CPU transforming too."""
+        view = self.views[modality]
+        pinned = self.device.type == "cuda"
+        train = self.augments and draws is not None
+        counted = np.zeros(len(rows), np.int64) if draws is None else np.asarray(draws, np.int64)
+        stream = SHARED_STREAM if self.shared else view.name
+        staged = _Staged(
+            arrays=view.store.gather(view.rows[rows], _pinned) if pinned else view.store.gather(view.rows[rows]),
+            keys=draw_keys(self.seed, stream, self._words[rows], counted),
+            train=train,
+        )
+        return staged if pinned else self._transformed(modality, staged)
+
+    def finish(self, modality: int, prepared: Any) -> Tensor:
+        """The rest of :meth:`fetch`, in the thread that trains."""
+        return self._transformed(modality, prepared) if isinstance(prepared, _Staged) else prepared
+
+    def to(self, device: torch.device) -> StoreSplit:
+        """The same split with batches and labels on ``device``."""
+        if device == self.device:
+            return self
+        return StoreSplit(
+            self.views, self.labels, seed=self.seed, augments=self.augments, shared=self.shared, device=device
+        )
+
+    def _transformed(self, modality: int, staged: _Staged) -> Tensor:
+        # Evaluation fetches inside its mixed precision, training outside: media are the same in both.
+        with torch.autocast(self.device.type, enabled=False):
+            return self.views[modality].transform(staged.arrays, staged.keys, staged.train, self.device)
+
+
+def _pinned(size: int) -> Bytes:
+    found: Bytes = torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy()
+    return found

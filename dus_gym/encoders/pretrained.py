@@ -1,0 +1,333 @@
+"""Pretrained weights, by hub name or from disk: no code runs, no network means a clear error instead of a wait.
+
+torchvision's and transformers' own loaders do the downloading, the caching and the checking of hashes.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from dus_gym.errors import ConfigError, DatasetNotFoundError, check_at_least
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    Model = TypeVar("Model", bound=PreTrainedModel)
+
+NONE = "none"
+"""The word for random weights."""
+SECONDS_TO_ANSWER = 10.0
+"""How long a server has to answer at all before it counts as unreachable."""
+_SHOWN = 5
+
+
+# -- state dicts ------------------------------------------------------------------------------------
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Tensors by name from a ``torch.save`` file or a ``.safetensors`` file.
+
+    Raises:
+        DatasetNotFoundError: if there is no such file.
+        ConfigError: for a file that is damaged, holds something else, or could run code when loaded.
+    """
+    file = Path(path).expanduser()
+    if file.is_dir():
+        raise ConfigError(f"weights={str(path)!r} is a folder; give the file of weights in it.")
+    if not file.exists():
+        raise DatasetNotFoundError(
+            f"weights={str(path)!r}: there is no file {file.absolute()}. Give the path of a downloaded file, "
+            f"or weights={NONE} to start from random ones."
+        )
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found: Any = load_file(file)
+        else:
+            found = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # Damaged files raise anything, from EOFError to UnicodeDecodeError.
+        raise ConfigError(
+            f"weights={str(path)!r} can't be loaded ({_first_line(error)}). Only tensors by name are read, as "
+            "torch.save(model.state_dict(), file) writes them; a damaged file, or one that could run code, is refused."
+        ) from error
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        keys = f" with the entries {_some(found)}" if isinstance(found, Mapping) else ""
+        raise ConfigError(
+            f"weights={str(path)!r} holds a {type(found).__name__}{keys} instead of tensors by name; save the "
+            "model's state_dict() alone."
+        )
+    return dict(found)
+
+
+def load_weights(network: nn.Module, state: Mapping[str, Tensor], weights: str) -> None:
+    """Copies ``state`` into ``network``; every entry must fit, none may be left over or missing.
+
+    Counters of batches that BatchNorm saw may be missing: PyTorch before 0.4.1 did not save them.
+
+    Args:
+        network: changed in place, and only if everything fits.
+        state: tensors by the network's own names.
+        weights: what the user asked for, for the message.
+
+    Raises:
+        ConfigError: naming the entries that don't fit.
+    """
+    own = network.state_dict()
+    problems = []
+    if missing := [name for name in own if name not in state and not name.endswith("num_batches_tracked")]:
+        problems.append(f"{len(missing)} entries are missing ({_some(missing)})")
+    if extra := [name for name in state if name not in own]:
+        problems.append(f"{len(extra)} entries are not of this network ({_some(extra)})")
+    if wrong := [
+        f"{name} is {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]:
+        problems.append(f"{len(wrong)} have another shape ({_some(wrong)})")
+    if problems:
+        raise ConfigError(f"weights={weights!r} are of another network: {'; '.join(problems)}.")
+    network.load_state_dict({**own, **state})
+
+
+def stem_of_channels(kernel: Tensor, channels: int) -> Tensor:
+    """The first kernel of a network of RGB images for another number of channels: the mean over RGB, for each.
+
+    The BatchNorm behind it makes up for the other scale as it trains.
+
+    Args:
+        kernel: ``(out, in, ...)``; returned as it is unless ``in`` is 3 and ``channels`` another number.
+        channels: wanted input channels.
+
+    Returns:
+        ``(out, channels, ...)``.
+    """
+    if kernel.shape[1] != 3 or channels == 3:
+        return kernel
+    return kernel.mean(dim=1, keepdim=True).expand(-1, channels, *kernel.shape[2:]).clone()
+
+
+# -- torchvision ------------------------------------------------------------------------------------
+
+
+def torchvision_state(weights: Any) -> dict[str, Tensor]:
+    """The state dict of one entry of a torchvision weights enumeration, from its cache or downloaded.
+
+    Args:
+        weights: such as ``ResNet50_Weights.IMAGENET1K_V1``.
+
+    Raises:
+        DatasetNotFoundError: if the file is not in the cache and can't be downloaded.
+    """
+    url: str = weights.url
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if cached.exists():
+        return read_state_dict(cached)
+    how = f"Download {url} to {cached} on a machine with network, or name the file itself: weights=FILE."
+    if reason := _offline() or _unreachable(url):
+        raise DatasetNotFoundError(f"{weights} is not in torch's cache ({cached}) and {reason}. {how}")
+    try:
+        # torch.hub announces the download on standard output, which belongs to --json.
+        with redirect_stdout(sys.stderr):
+            found: dict[str, Tensor] = weights.get_state_dict(
+                progress=sys.stderr.isatty(), check_hash=True, weights_only=True
+            )
+    except (OSError, RuntimeError) as error:
+        raise DatasetNotFoundError(f"{weights} could not be downloaded ({_first_line(error)}). {how}") from error
+    return found
+
+
+# -- transformers -----------------------------------------------------------------------------------
+
+
+def transformers_model(kind: type[Model], weights: str, model_types: tuple[str, ...], **arguments: Any) -> Model:
+    """A model of transformers with pretrained weights: a local folder, the local cache, or else the hub.
+
+    What is in the cache is used without asking the network.
+
+    Args:
+        kind: the model class.
+        weights: a folder that ``save_pretrained`` wrote, or a name on the hub.
+        model_types: what ``model_type`` in ``config.json`` may be.
+        arguments: for the constructor of ``kind``.
+
+    Raises:
+        DatasetNotFoundError: for a folder that is not there, or a name that is neither cached nor downloadable.
+        ConfigError: for a model of another kind, missing or ill-shaped weights, or a file that could run code.
+    """
+    folder = Path(weights).expanduser()
+    if folder.is_dir():
+        try:
+            return _load(kind, str(folder), model_types, weights, arguments, local=True)
+        except OSError as error:
+            raise ConfigError(
+                f"weights={weights!r}: the folder {folder.absolute()} is incomplete ({_first_line(error)}). It needs "
+                "config.json and model.safetensors, as save_pretrained(FOLDER) writes them."
+            ) from error
+    if folder.exists():
+        raise ConfigError(f"weights={weights!r} is a file; give the folder that holds config.json and the weights.")
+    if not weights or weights.startswith((".", "/", "~")) or weights.count("/") > 1 or "\\" in weights:
+        raise DatasetNotFoundError(
+            f"weights={weights!r}: there is no folder {folder.absolute()}. Give a folder that save_pretrained(FOLDER) "
+            f"wrote, a name on the hub, or weights={NONE} for random weights."
+        )
+    try:
+        return _load(kind, weights, model_types, weights, arguments, local=True)
+    except OSError:
+        pass  # Not in the cache, or not all of it.
+    from huggingface_hub import constants
+
+    how = (
+        f"Get it once where there is network (hf download {weights}) or copy its folder and name that: weights=FOLDER. "
+        f"weights={NONE} starts from random weights."
+    )
+    where = f"weights={weights!r} is not in the local cache ({constants.HF_HUB_CACHE})"
+    if reason := _offline() or _unreachable(constants.ENDPOINT):
+        raise DatasetNotFoundError(f"{where} and {reason}. {how}")
+    try:
+        return _load(kind, weights, model_types, weights, arguments, local=False)
+    except ConfigError:
+        raise
+    except Exception as error:  # The network libraries have errors of their own.
+        try:
+            # All there after all: then the file itself is at fault, and this names it.
+            return _load(kind, weights, model_types, weights, arguments, local=True)
+        except OSError:
+            raise DatasetNotFoundError(f"{where} and the hub did not give it ({_first_line(error)}). {how}") from error
+
+
+def _load(
+    kind: type[Model], name: str, model_types: tuple[str, ...], weights: str, arguments: dict[str, Any], *, local: bool
+) -> Model:
+    """Loads strictly. OSError means that files are not there; with ``local`` False the network's errors come, too."""
+    from transformers import PretrainedConfig
+
+    with _quiet_transformers():
+        settings, _ = PretrainedConfig.get_config_dict(name, local_files_only=local)
+        if not settings:
+            raise FileNotFoundError("there is no config.json")
+        # transformers itself would go on with default sizes.
+        if (found := settings.get("model_type")) not in model_types:
+            raise ConfigError(
+                f"weights={weights!r} hold a model of type {found!r} instead of {' or '.join(model_types)}."
+            )
+        try:
+            loaded: Any = kind.from_pretrained(
+                name, local_files_only=local, dtype=torch.float32, output_loading_info=True, **arguments
+            )
+        except Exception as error:  # Refused pickles, damaged files, ill-shaped weights: each raises its own.
+            if isinstance(error, OSError) or not local:
+                raise
+            raise ConfigError(
+                f"weights={weights!r} can't be loaded ({_first_line(error)}). A damaged file, one that could run code, "
+                "or weights of other sizes than config.json says are refused."
+            ) from error
+    model: Model = loaded[0]
+    info: dict[str, Any] = loaded[1]
+    # Without this, transformers fills what is missing with random numbers and goes on.
+    if missing := sorted(info["missing_keys"]):
+        raise ConfigError(
+            f"weights={weights!r} lack {len(missing)} entries that {kind.__name__} needs ({_some(missing)})."
+        )
+    return model
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No warnings and progress bars of transformers: what matters is raised, and --quiet means quiet."""
+    from transformers.utils import logging as untyped
+
+    logging: Any = untyped
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+# -- sizes of random networks -----------------------------------------------------------------------
+
+
+def random_sizes(weights: str, options: object, published: Mapping[str, int]) -> dict[str, int]:
+    """Sizes of a network with random weights: the published ones, or what the options of the same names say.
+
+    Args:
+        weights: the option; pretrained weights bring their own sizes, so that none may be given beside them.
+        options: has an attribute for each size, None where it was not given.
+        published: defaults by name; those of ``hidden`` and ``heads`` among them.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    given = {name: getattr(options, name) for name in published if getattr(options, name) is not None}
+    if given and weights != NONE:
+        raise ConfigError(
+            f"{', '.join(given)} can't be set beside weights={weights!r}, which bring their own; "
+            f"give weights={NONE} for a network with random weights."
+        )
+    for name, value in given.items():
+        check_at_least(name, value, 1)
+    sizes = {**published, **given}
+    if sizes["hidden"] % sizes["heads"]:
+        raise ConfigError(
+            f"hidden={sizes['hidden']} is not allowed; it must be a multiple of heads={sizes['heads']}. Set both."
+        )
+    return sizes
+
+
+# -- network ----------------------------------------------------------------------------------------
+
+
+def _offline() -> str:
+    """Why the network must not be used; empty if it may."""
+    for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        if os.environ.get(variable, "").upper() in {"1", "ON", "YES", "TRUE"}:
+            return f"{variable}={os.environ[variable]} forbids the network"
+    return ""
+
+
+def _unreachable(url: str) -> str:
+    """Why the server of a URL does not answer; empty if it does, with whatever status.
+
+    The loaders retry for minutes where packets are dropped; one short question first avoids that.
+    """
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=SECONDS_TO_ANSWER).close()
+    except urllib.error.HTTPError:
+        return ""
+    except urllib.error.URLError as error:
+        # The loaders may trust other certificates than urllib does.
+        return "" if isinstance(error.reason, ssl.SSLError) else f"{_host(url)} can't be reached ({error.reason})"
+    except OSError as error:
+        return f"{_host(url)} can't be reached ({_first_line(error)})"
+    return ""
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0] or url
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def _some(names: Mapping[Any, Any] | list[str]) -> str:
+    shown = [str(name) for name in names][:_SHOWN]
+    return ", ".join(shown) + (", …" if len(names) > _SHOWN else "")

@@ -1,0 +1,62 @@
+"""Every modality's share of fused logits in which absent modalities are zero inputs (AGM's responses ψ_j)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import factorial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def additive_responses(parts: Sequence[Tensor], empty: Sequence[Tensor]) -> Tensor:
+    """Responses ψ_j of a linear fused head, ``(m, a_max, c)``: ``part_j - part_j(0) + F(∅) / m``.
+
+    Equal to :func:`shapley_responses` for such a head, without its 2^m - 1 evaluations. From row a_j on, modality j
+    is absent and ψ_j is F(∅) / m.
+
+    Args:
+        parts: additive parts of the samples, m tensors ``(a_j, c)``.
+        empty: additive parts of a sample of zeros, m tensors ``(1, c)``; their sum is F(∅).
+    """
+    rows = max(map(len, parts))
+    own = [F.pad(part - zero, (0, 0, 0, rows - len(part))) for part, zero in zip(parts, empty, strict=True)]
+    return torch.stack(own) + sum(empty[1:], start=empty[0]) / len(parts)
+
+
+def shapley_weights(m: int) -> Tensor:
+    """Weights of F(S) in ψ_j, float64 ``(m, 2^m - 1)``; column k is the set whose members are the bits of k + 1.
+
+    ψ_j is modality j's Shapley value plus F(∅) / m, in which F(∅) itself cancels: it has no column.
+    """
+
+    def weight(j: int, members: int) -> float:
+        size = members.bit_count()
+        if members >> j & 1:
+            return factorial(size - 1) * factorial(m - size) / factorial(m)
+        return -factorial(size) * factorial(m - size - 1) / factorial(m)
+
+    return torch.tensor([[weight(j, members) for members in range(1, 2**m)] for j in range(m)], dtype=torch.float64)
+
+
+def shapley_responses(
+    fused: Callable[[Sequence[Tensor]], Tensor], features: Sequence[Tensor], empty: Sequence[Tensor], weights: Tensor
+) -> Tensor:
+    """Responses ψ_j of any fused head, ``(m, a_max, c)``; row by row they sum to F of the modalities that are there.
+
+    Args:
+        fused: F, from m tensors ``(n, d_j)`` to ``(n, c)``.
+        features: h_j of the samples, m tensors ``(a_j, d_j)``; from row a_j on, modality j is absent.
+        empty: features of a sample of zeros, m tensors ``(1, d_j)``.
+        weights: of :func:`shapley_weights`.
+    """
+    m, rows = len(features), max(map(len, features))
+    columns = []
+    for j, (h, zero) in enumerate(zip(features, empty, strict=True)):
+        present = torch.cat([h, zero.expand(rows - len(h), -1)])
+        absent = zero.expand(rows, -1)
+        columns.append(torch.cat([present if members >> j & 1 else absent for members in range(1, 2**m)]))
+    logits = fused(columns)
+    # No matrix product, which mixed precision would round.
+    return (weights[:, :, None, None] * logits.view(-1, rows, logits.shape[1])).sum(dim=1)

@@ -1,0 +1,253 @@
+"""A data set of media files: records, one stream a modality, and the way from them to a run's splits.
+
+What differs between data sets stands in a subclass: how annotations are read and where media lie. What does not
+stands here: validation, stores, splits, what a data folder says of itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+
+from dus_gym.data.annotations.record import SPLITS, Record
+from dus_gym.data.dataset import TaskData
+from dus_gym.data.source import DataOptions, DataSource
+from dus_gym.data.splits import VALIDATION_FRACTION, carve_stratified
+from dus_gym.data.store import Decoder, Row, Store, open_store
+from dus_gym.data.store.opening import ON_ERROR
+from dus_gym.data.store.split import StoreSplit, Transform, View, without_bad
+from dus_gym.errors import ConfigError, DatasetNotFoundError, check_at_least, check_choice
+
+if TYPE_CHECKING:
+    from dus_gym.data.tasks import Task
+    from dus_gym.seeding import RunSeeds
+
+SETTINGS = "dus-data.json"
+"""What a data folder says of itself; beside the annotations."""
+CACHE = ".dus-cache"
+DATA_KINDS = ("real", "mock", "own")
+
+
+@dataclass(frozen=True)
+class MediaOptions(DataOptions):
+    """What every data set of media files takes."""
+
+    encoder: str = "paper"
+    """``paper``, or another set of encoders where the data set has one."""
+    on_error: str = "fail"
+    """What a bad file means: fail, skip (its sample is left out of all modalities) or substitute (zeros)."""
+    max_bad: float = 0.005
+    """The fraction of the samples that may be bad with skip and substitute."""
+    cache: str | None = None
+    """Where decoded media are kept; ``.dus-cache`` in the data root if not given."""
+    workers: int = 0
+    """Processes that decode; 0: none but this one. Results do not depend on it."""
+
+    def __post_init__(self) -> None:
+        check_choice("on_error", self.on_error, ON_ERROR)
+        check_at_least("workers", self.workers, 0)
+        if not 0.0 <= self.max_bad <= 1.0:
+            raise ConfigError(f"max_bad={self.max_bad!r} is not allowed; it is a fraction, from 0 to 1.")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One modality under the options asked for: what is decoded, and what becomes of it."""
+
+    decoder: Decoder
+    """Its ``name`` is the modality."""
+    transform: Transform
+    rows: tuple[Row, ...]
+    """Every sample of the data set, whatever its split; row i is of record i."""
+    shape: tuple[int, ...]
+    """One sample as the encoder takes it."""
+
+
+@dataclass(frozen=True)
+class FolderSettings:
+    """What ``dus-data.json`` in a data root may say; a folder without one is real data with the paper's encoders."""
+
+    data_kind: str = "real"
+    encoders: tuple[str, ...] | None = None
+    """One word a modality. ``{root}`` in a word stands for the data root."""
+    options: Mapping[str, Any] | None = None
+    """Defaults of the data set's options; what the user sets goes before. ``{root}`` as above."""
+
+    @classmethod
+    def read(cls, root: Path | None) -> FolderSettings:
+        """The settings of a data root.
+
+        Raises:
+            ConfigError: for a file that is no JSON object, or has a name or value that is not known.
+        """
+        if root is None or not (root / SETTINGS).is_file():
+            return cls()
+        path = root / SETTINGS
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"{path} is no JSON ({error}); mend or remove it.") from error
+        allowed = [field.name for field in fields(cls)]
+        if not isinstance(found, dict) or not set(found) <= set(allowed):
+            raise ConfigError(f"{path} must hold an object with {', '.join(allowed)} alone.")
+        check_choice(f"data_kind in {path}", found.get("data_kind", "real"), DATA_KINDS)
+        encoders = found.get("encoders")
+        return cls(
+            found.get("data_kind", "real"),
+            None if encoders is None else tuple(_at(root, word) for word in encoders),
+            {name: _at(root, value) for name, value in found.get("options", {}).items()},
+        )
+
+
+def _at(root: Path, value: Any) -> Any:
+    return value.replace("{root}", str(root)) if isinstance(value, str) else value
+
+
+class MediaSource(DataSource):
+    """Base of the data sets of media files."""
+
+    options_type: ClassVar[type[MediaOptions]] = MediaOptions
+    dataset: ClassVar[str]
+    """The word in ``dus data …``, and the cache's folder."""
+    published: ClassVar[Mapping[str, int]]
+    """Samples of each split in the published lists; a split that nobody published is not in it."""
+    class_names: ClassVar[tuple[str, ...]]
+    """In the order of the class ids."""
+    how_to_get: ClassVar[str]
+    """Where the data set comes from, in one sentence for error messages."""
+    crops_alike: ClassVar[bool] = False
+    """Whether the modalities of one sample are augmented alike."""
+
+    # -- what a data set says ----------------------------------------------------------------------
+
+    def records(self, options: Any, root: Path) -> list[Record]:
+        """Every sample of the official lists, in their order.
+
+        Raises:
+            DatasetNotFoundError: if the lists are not there.
+            AnnotationError: for a line of another form.
+        """
+        raise NotImplementedError
+
+    def streams(self, task: Task, options: Any, root: Path, records: Sequence[Record]) -> list[Stream]:
+        """One stream a modality of the task, in order. Touches no media file: a row of one that is missing names
+        the path where it was expected.
+        """
+        raise NotImplementedError
+
+    def carve(self, records: Sequence[Record], options: Any, rng: np.random.Generator) -> list[Record]:
+        """The records with a validation split; by default a stratified tenth of train where there is none."""
+        if any(record.split == "validation" for record in records):
+            return list(records)
+        return carve_stratified(records, rng, VALIDATION_FRACTION)
+
+    def encoders(self, task: Task, options: Any) -> tuple[str, ...]:
+        """One encoder word a modality, for ``options.encoder``.
+
+        Raises:
+            ConfigError: for a set this data set does not have.
+        """
+        check_choice("encoder", options.encoder, ("paper",))
+        return task.encoders
+
+    # -- what is the same for all ------------------------------------------------------------------
+
+    def configure(self, task: Task, options: DataOptions, root: Path | None) -> Task:
+        """The task with the encoders asked for, or those its data folder asks for; with the folder's options."""
+        folder = FolderSettings.read(root)
+        chosen = self.with_folder(options, folder)
+        words = self.encoders(task, chosen)
+        if folder.encoders is not None and getattr(options, "encoder", "paper") == "paper":
+            words = folder.encoders
+        if len(words) != len(task.modalities):
+            raise ConfigError(
+                f"{root}/{SETTINGS} names {len(words)} encoders; task {task.name!r} has {len(task.modalities)} "
+                "modalities and needs one each."
+            )
+        return replace(task, encoders=words, options=chosen)
+
+    def with_folder(self, options: DataOptions, folder: FolderSettings) -> DataOptions:
+        """The options, with the folder's values where the user set none."""
+        default = self.options_type()
+        values = {
+            name: value
+            for name, value in (folder.options or {}).items()
+            if getattr(options, name, None) == getattr(default, name, None)
+        }
+        unknown = set(values) - {field.name for field in fields(default)}
+        if unknown:
+            raise ConfigError(f"{SETTINGS} sets {sorted(unknown)}, which are no options of {self.dataset!r}.")
+        return replace(options, **values)
+
+    def root_of(self, task: Task, root: Path | None) -> Path:
+        """The data root, if it is one.
+
+        Raises:
+            DatasetNotFoundError: with what to do.
+        """
+        if root is None or not root.is_dir():
+            where = "no data_root was given" if root is None else f"data_root={root} is no folder"
+            raise DatasetNotFoundError(f"DUS-{task.name}-v0 needs its data set and {where}. {self._help(task)}")
+        return root
+
+    def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
+        """One run's splits; decodes what no earlier run has."""
+        assert isinstance(options, MediaOptions)
+        root = self.root_of(task, root)
+        try:
+            records = self.records(options, root)
+        except DatasetNotFoundError as error:
+            raise DatasetNotFoundError(f"{error} {self._help(task)}") from error
+        streams = self.streams(task, options, root, records)
+        stores = [self.store(stream, options, root) for stream in streams]
+        records = self.carve(records, options, seeds.generator("data/split"))
+        dropped: dict[str, int] = {}
+
+        def part(split: str) -> StoreSplit | None:
+            chosen = [record for record in records if record.split == split]
+            kept = [chosen[i] for i in without_bad([record.sample for record in chosen], stores)] if chosen else []
+            if len(kept) < len(chosen):
+                dropped[split] = len(chosen) - len(kept)
+            if not kept:
+                if split == "validation":
+                    return None
+                raise DatasetNotFoundError(
+                    f"DUS-{task.name}-v0 has no usable {split} sample under {root} ({len(chosen)} are listed). "
+                    f"{self._help(task)}"
+                )
+            samples = [record.sample for record in kept]
+            return StoreSplit(
+                [
+                    View.of(stream.decoder.name, store, samples, stream.transform)
+                    for stream, store in zip(streams, stores, strict=True)
+                ],
+                torch.tensor([record.label for record in kept]),
+                seed=seeds.integer("data/augmentation"),
+                augments=split == "train",
+                shared=self.crops_alike,
+            )
+
+        train, validation, test = (part(split) for split in SPLITS)
+        assert train is not None
+        assert test is not None
+        kind = FolderSettings.read(root).data_kind
+        return TaskData(train, validation, test, [stream.shape for stream in streams], kind, dropped)
+
+    def store(self, stream: Stream, options: MediaOptions, root: Path, **how: Any) -> Store:
+        """The store of one modality, built where there is none; ``how`` goes to :func:`open_store`."""
+        cache = root / CACHE if options.cache is None else Path(options.cache).expanduser()
+        given: dict[str, Any] = {"on_error": options.on_error, "max_bad": options.max_bad, "workers": options.workers}
+        return open_store(cache, self.dataset, stream.decoder, stream.rows, **given | how)
+
+    def _help(self, task: Task) -> str:
+        return (
+            f"{self.how_to_get} `dus data scan {self.dataset} --root DIR` says what is missing. To try the id without "
+            f"the data: `dus data mock {self.dataset} --root DIR --clips 60` writes a tiny copy of made-up media, and "
+            f'trainer="fake" (dus train DUS-{task.name}-v0 --trainer fake) needs no files at all.'
+        )

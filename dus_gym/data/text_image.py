@@ -98,12 +98,18 @@ class TextImageSource(MediaSource):
         check_choice("encoder", options.encoder, ("paper", "clip"))
         return task.encoders if options.encoder == "paper" else ("clip-text", "clip-image")
 
-    def text_of(self, record: Record, target: str) -> tuple[str, str]:
-        """A record's text, and its second segment or nothing."""
+    def text_of(self, record: Record, target: str, pairs: bool) -> tuple[str, str]:
+        """A record's text, and its second segment or nothing.
+
+        Args:
+            record: of :meth:`records`.
+            target: what :meth:`target_of` said.
+            pairs: whether the encoder reads pairs.
+        """
         return record.text, ""
 
-    def target_of(self, options: Any, preset: Preset, pairs: bool) -> str:
-        """What becomes of a record's target, one of :data:`TARGETS`; ``pairs``: whether the encoder reads pairs."""
+    def target_of(self, options: Any, preset: Preset) -> str:
+        """What becomes of the records' targets, one of :data:`TARGETS`."""
         return NO_TARGET
 
     def streams(self, task: Task, options: Any, root: Path, records: Sequence[Record]) -> list[Stream]:
@@ -118,7 +124,7 @@ class TextImageSource(MediaSource):
         if not isinstance(encoder, BertOptions | ClipTextOptions):
             raise ConfigError(f"encoder {word!r} reads no text; give bert or clip-text for the modality 'text'.")
         clip = name == "clip-text"
-        target = self.target_of(options, preset, not clip)
+        target = self.target_of(options, preset)
         vocabulary = load_vocabulary(options.tokenizer or _vocabulary_of(encoder, root))
         _check(word, encoder, vocabulary, target)
         decoder = TokenDecoder(
@@ -127,7 +133,7 @@ class TextImageSource(MediaSource):
             clean=options.clean or preset.clean,
             special=preset.special or clip,
         )
-        rows = tuple(text_row(record.sample, *self.text_of(record, target)) for record in records)
+        rows = tuple(text_row(record.sample, *self.text_of(record, target, not clip)) for record in records)
         return Stream(decoder, TokenBatch(), rows, (decoder.length,))
 
     def _image(self, word: str, options: Any, preset: Preset, root: Path, records: Sequence[Record]) -> Stream:

@@ -14,7 +14,6 @@ from dus_gym.data.text_image import (
     DUS,
     INLINE,
     NO_TARGET,
-    PAIR,
     TARGETS,
     Preset,
     TextImageOptions,
@@ -44,9 +43,9 @@ class Twitter2015Options(TextImageOptions):
     """Options of Twitter2015."""
 
     target: str | None = None
-    """What becomes of the target of the sentiment: pair (second segment, as TomBERT), inline (it replaces $T$ in the
-    sentence) or none (then 277 of 2101 training sentences have several right labels). If not given the preset's, and
-    inline where the encoder reads no pairs (CLIP)."""
+    """What becomes of the target of the sentiment: pair (a second segment, as TomBERT; before the sentence where the
+    encoder reads no pairs), inline (in place of $T$: the tweet as it was written, but then 277 of the 2101 training
+    tweets have several right labels) or none ($T$ tells its place and nothing its name). The preset's if not given."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,17 +77,17 @@ class Twitter2015(TextImageSource):
         """The three lists; see :mod:`dus_gym.data.annotations.twitter2015`."""
         return twitter2015.read(root)
 
-    def target_of(self, options: Any, preset: Preset, pairs: bool) -> str:
+    def target_of(self, options: Any, preset: Preset) -> str:
         """The option, or the preset's."""
-        if options.target is not None:
-            return str(options.target)
-        return INLINE if preset.target == PAIR and not pairs else preset.target
+        return preset.target if options.target is None else str(options.target)
 
-    def text_of(self, record: Record, target: str) -> tuple[str, str]:
-        """The sentence with ``$T$`` as published, or the target in its place; with ``pair`` the target beside it."""
-        if target == INLINE and record.target:
+    def text_of(self, record: Record, target: str, pairs: bool) -> tuple[str, str]:
+        """The sentence with ``$T$`` as published, or with the target in its place or beside it."""
+        if not record.target or target == NO_TARGET:
+            return record.text, ""
+        if target == INLINE:
             return record.text.replace(twitter2015.TARGET, record.target), ""
-        return record.text, record.target if target == PAIR else ""
+        return (record.text, record.target) if pairs else (f"{record.target}: {record.text}", "")
 
 
 TWITTER2015 = Twitter2015()

@@ -131,15 +131,19 @@ def test_the_rewritten_header_of_bss_is_read_and_has_no_target(tmp_path):
 
 
 @real
-def test_without_the_target_277_training_tweets_contradict_themselves():
+def test_with_the_target_in_its_place_277_training_tweets_contradict_themselves():
     source = get_task("Twitter2015").data_source()
     records = [r for r in source.records(None, Path(FOLDER) / "annotations/twitter2015") if r.split == "train"]
-    for target, contradictions in (("pair", 0), ("inline", 0), ("none", 277)):
+    found = {}
+    for target, pairs in (("pair", True), ("pair", False), ("inline", True), ("none", True)):
         labels = defaultdict(set)
         for record in records:
-            labels[record.media, source.text_of(record, target)].add(record.label)
-        assert sum(len(found) > 1 for found in labels.values()) == contradictions
-    assert {r.text.count(twitter2015.TARGET) > 0 for r in records} == {True}
+            labels[record.media, source.text_of(record, target, pairs)].add(record.label)
+        found[target, pairs] = len(labels), sum(len(several) > 1 for several in labels.values())
+    assert found["inline", True] == (2101, 277)
+    # Without its name the place of the target still tells it.
+    assert found["none", True] == found["pair", True] == found["pair", False] == (3179, 0)
+    assert all(twitter2015.TARGET in record.text for record in records)
 
 
 # -- Sarcasm -----------------------------------------------------------------------------------------
@@ -192,10 +196,10 @@ def test_clip_has_its_own_preprocessing_whatever_the_preset(twitter):
     assert text.shape == (77,)
     assert text.decoder.special
     assert (image.transform.kernel, image.transform.fit, image.transform.augment) == ("bicubic", "centre", False)
-    # It reads no pairs, so the target stands in the sentence.
+    # It reads no pairs, so the target stands before the sentence.
     task = get_task("Twitter2015").configured({}, twitter)
     text, _ = task.data_source().streams(task, task.options, twitter, task.data_source().records(None, twitter))
-    assert json.loads(text.rows[0].payload) == ["our team won with our team", ""]
+    assert json.loads(text.rows[0].payload) == ["our team: $T$ won with $T$", ""]
 
 
 def streams_of(name, root, **options):

@@ -108,7 +108,8 @@ class ReconBoost(Method):
     mean squared distance of softmax(z_j) to that of the previous stage's modality, none in the first stage. In the
     second, everything trains on CE(F, y).
 
-    The other modalities are judged as they are: before their first stage, too, when the released code puts p̄_y = 1.
+    The others count as they are in the first stage, too, where the released code, unless they were pre-trained, puts
+    p̄_y = 1.
     """
 
     name: ClassVar[str] = "reconboost"

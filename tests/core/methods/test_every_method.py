@@ -6,6 +6,7 @@ from itertools import combinations
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 from dus_gym.errors import ConfigError
 from dus_gym.methods import METHODS, make_method, method_class, unpaired_methods
@@ -121,6 +122,37 @@ def test_it_trains_without_divergence(method):
 def test_it_trains_without_divergence_on_five_seeds(method, seed):
     for m in IDS:
         trains(method, m, seed, 100)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_trains_in_mixed_precision(method):
+    env = environment(2, method, method_options=EARLY.get(method), epochs=6, amp=True)
+    env.reset(seed=0)
+    told, found = play(env, actions(method, 2, 6))
+    assert not any(info["diverged"] for _, _, info in told)
+    assert all(np.isfinite(info["loss"]) for _, _, info in told)
+    assert found.fused["method"].accuracy > 0.1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("m", IDS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_gpu_trains_it_and_continues_to_the_bit(tmp_path, same_bits, method, m):
+    settings = {"method_options": EARLY.get(method), "epochs": 6, "interval": 4, "device": "cuda"}
+    env = environment(m, method, **settings)
+    env.reset(seed=0)
+    shares = actions(method, m, 9)
+    for action in shares[:4]:
+        env.step(action)
+    save_state(tmp_path / "run", "checkpoint", env.snapshot())
+    expected = play(env, shares[4:])
+    fresh = environment(m, method, **settings)
+    fresh.restore(load_state(tmp_path / "run", "checkpoint"))
+    assert all(parameter.is_cuda for parameter in fresh.run.model.parameters())
+    assert play(fresh, shares[4:]) == expected
+    assert same_bits(fresh.snapshot(), env.snapshot())
+    assert not any(info["diverged"] for _, _, info in expected[0])
 
 
 # -- who needs pairs ---------------------------------------------------------------------------------

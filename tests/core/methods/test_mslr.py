@@ -62,14 +62,10 @@ def test_rate_and_history_after_the_sixth_epoch_by_hand(toy_run):
     assert rates_of(run) == pytest.approx(expected, abs=5e-11)
 
 
-@pytest.mark.parametrize(
-    ("cumulative", "expected"), [(False, 0.9 * 0.7 / 0.552), (True, 0.9 * 0.66 / 0.52 * 0.7 / 0.552)]
-)
-def test_the_rate_of_the_start_or_of_the_epoch_before_is_multiplied(toy_run, cumulative, expected):
-    method = Scripted(SERIES, [0.4] * 8, rates=(0.9, 1.1), cumulative=cumulative)
-    run = toy_run(method=method, epochs=8)
+def test_ratios_multiply_the_rate_of_the_start_and_do_not_add_up(toy_run):
+    run = toy_run(method=Scripted(SERIES, [0.4] * 8, rates=(0.9, 1.1)), epochs=8)
     run.train([8, 8], 35)
-    assert run.logged["rate/a"] == pytest.approx(expected)
+    assert run.logged["rate/a"] == pytest.approx(0.9 * 0.7 / 0.552)
 
 
 def test_smoothing_by_hand():
@@ -185,9 +181,7 @@ def test_eval_every_changes_nothing(toy_run, weights_of, same_bits):
 # -- state -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"cumulative": True, "window": 2}, {"strategy": "keep", "rates": [0.9, 1.4, 0.7]}]
-)
+@pytest.mark.parametrize("options", [{}, {"window": 2}, {"strategy": "keep", "rates": [0.9, 1.4, 0.7]}])
 @pytest.mark.parametrize("at", [0, 3, 30, 33])
 def test_a_run_continues_to_the_bit_from_disk_and_as_a_fork(toy_run, same_bits, tmp_path, at, options):
     def fresh():
@@ -207,7 +201,7 @@ def test_a_run_continues_to_the_bit_from_disk_and_as_a_fork(toy_run, same_bits, 
 
 
 def test_going_back_takes_the_rates_back(toy_run, same_bits):
-    run, other = (toy_run(method=Scripted(SERIES, [0.4] * 8, cumulative=True), epochs=8) for _ in range(2))
+    run, other = (toy_run(method=Scripted(SERIES, [0.4] * 8), epochs=8) for _ in range(2))
     run.train([8, 8], 28)
     other.train([8, 8], 28)
     state = copy.deepcopy(run.snapshot())

@@ -148,7 +148,7 @@ def test_conv_only_modulates_convolutions_alone(conv_only, dimensions):
 
 
 def test_conv_only_is_refused_where_it_cannot_be(toy_run):
-    with pytest.raises(ConfigError, match=r"conv_only=True .* a, b have no 2-D convolution.*conv_only=False"):
+    with pytest.raises(ConfigError, match=r"conv_only=True: no 2-D convolution .* a, b; use conv_only=False"):
         toy_run(method="ogm", method_options={"conv_only": True})
     for options, optimizer in (({"scale_via": "lr"}, {}), ({}, {"name": "adam"})):
         with pytest.raises(ConfigError, match=r"conv_only=True .*learning rates.*scale_via='grad'"):

@@ -34,10 +34,8 @@ class MSLROptions(MethodOptions):
     """Of ``smooth``: ``geometric``: ``r^(1-λ) r̄^λ`` with the geometric mean r̄; ``linear``: ``(1-λ) r + λ r̄`` with the
     arithmetic one. Both are ours: the paper's formula is not known here."""
     window: int = 5
-    """W of ``dynamic``: the ratio is the accuracy now over the mean of the W epochs before; 1 in the first W."""
-    cumulative: bool = False
-    """Whether ``dynamic`` multiplies the rate of the epoch before, as AMST's code does, and not that of the start, as
-    AGM's repository does (from memory of the paper)."""
+    """W of ``dynamic``: the ratio is the accuracy now over the mean of the W epochs before; 1 in the first W. It
+    multiplies ``rates``, not the rate of the epoch before."""
 
     def __post_init__(self) -> None:
         check_choice("strategy", self.strategy, ("keep", "smooth", "dynamic"))
@@ -54,7 +52,7 @@ class MSLROptions(MethodOptions):
             raise ConfigError(f"rates={self.rates} is not allowed; all must be positive and finite.")
 
 
-def smoothed(rates: Sequence[float], smoothing: float, mean: str) -> list[float]:
+def smoothed(rates: Sequence[float], smoothing: float, mean: str) -> tuple[float, ...]:
     """Rates drawn to their mean.
 
     Args:
@@ -64,9 +62,9 @@ def smoothed(rates: Sequence[float], smoothing: float, mean: str) -> list[float]
     """
     if mean == "linear":
         common = math.fsum(rates) / len(rates)
-        return [(1.0 - smoothing) * rate + smoothing * common for rate in rates]
+        return tuple((1.0 - smoothing) * rate + smoothing * common for rate in rates)
     common = math.exp(math.fsum(map(math.log, rates)) / len(rates))
-    return [rate ** (1.0 - smoothing) * common**smoothing for rate in rates]
+    return tuple(rate ** (1.0 - smoothing) * common**smoothing for rate in rates)
 
 
 def accuracy_ratio(history: Sequence[float], accuracy: float, window: int) -> float:
@@ -104,7 +102,6 @@ class MSLR(Method):
     def __init__(self, options: MethodOptions | None = None) -> None:
         super().__init__(options)
         self._history: list[list[float]] = []
-        self._rates: list[float] = []
         self._base: dict[str, float] = {}
 
     def check(self, num_modalities: int, has_validation: bool) -> None:
@@ -119,7 +116,7 @@ class MSLR(Method):
         # What the run's own setting lr_scale has put there stays a factor.
         self._base = dict(ctx.optimizer.multipliers)
         self._history = [[] for _ in ctx.modalities]
-        self._set(ctx, self._initial(ctx.num_modalities))
+        self._set(ctx, [1.0] * ctx.num_modalities)
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """The loss of the summed logits."""
@@ -137,28 +134,23 @@ class MSLR(Method):
         window = self.options.window
         ratios = [accuracy_ratio(h, a, window) for h, a in zip(self._history, found.accuracies, strict=True)]
         self._history = [[*h, a][-window:] for h, a in zip(self._history, found.accuracies, strict=True)]
-        before = self._rates if self.options.cumulative else self._initial(ctx.num_modalities)
-        self._set(ctx, [rate * ratio for rate, ratio in zip(before, ratios, strict=True)])
+        self._set(ctx, ratios)
 
-    def _initial(self, m: int) -> list[float]:
-        rates = list(self.options.rates or (1.0,) * m)
-        return (
-            smoothed(rates, self.options.smoothing, self.options.mean) if self.options.strategy == "smooth" else rates
-        )
-
-    def _set(self, ctx: Context, rates: list[float]) -> None:
-        """The loop reads multipliers when an epoch begins."""
-        self._rates = rates
-        for name, rate in zip(ctx.modalities, rates, strict=True):
+    def _set(self, ctx: Context, ratios: list[float]) -> None:
+        """Rates of the start times ``ratios``; the loop reads multipliers when an epoch begins."""
+        options = self.options
+        rates = options.rates or (1.0,) * ctx.num_modalities
+        if options.strategy == "smooth":
+            rates = smoothed(rates, options.smoothing, options.mean)
+        for name, rate, ratio in zip(ctx.modalities, rates, ratios, strict=True):
             for owner in (f"encoder/{name}", f"head/{name}"):
-                ctx.optimizer.multipliers[owner] = self._base[owner] * rate
-        ctx.log({f"rate/{name}": rate for name, rate in zip(ctx.modalities, rates, strict=True)})
+                ctx.optimizer.multipliers[owner] = self._base[owner] * rate * ratio
+            ctx.log({f"rate/{name}": rate * ratio})
 
     def state_dict(self) -> dict[str, Any]:
-        """The last accuracies and the rates; multipliers are the optimiser's."""
-        return {"history": [list(h) for h in self._history], "rates": list(self._rates)}
+        """The last accuracies; the rates are the optimiser's."""
+        return {"history": [list(h) for h in self._history]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts both back."""
+        """Puts them back."""
         self._history = [[float(a) for a in h] for h in state["history"]]
-        self._rates = [float(rate) for rate in state["rates"]]

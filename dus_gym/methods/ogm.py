@@ -12,7 +12,7 @@ from torch import Tensor
 from dus_gym.discrepancy import true_class_probability
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 from dus_gym.methods.base import Method, MethodOptions
-from dus_gym.methods.scaling import SCALE_VIA, resolve
+from dus_gym.methods.scaling import SCALE_VIA, resolve, scale_encoders
 
 if TYPE_CHECKING:
     from dus_gym.context import Context
@@ -109,16 +109,11 @@ class OGM(Method):
         if not self.options.conv_only:
             return
         if resolve(self.options.scale_via, ctx) == "lr":
-            raise ConfigError(
-                "conv_only=True is not allowed with learning rates, which belong to whole encoders; use "
-                "scale_via='grad', or conv_only=False."
-            )
+            raise ConfigError("conv_only=True can't work by learning rates, which have no parts; use scale_via='grad'.")
         without = [name for name in ctx.modalities if not self._weights(ctx, name)]
         if without:
-            raise ConfigError(
-                f"conv_only=True is not allowed here: the encoders of {', '.join(without)} have no 2-D convolution; "
-                "use conv_only=False."
-            )
+            names = ", ".join(without)
+            raise ConfigError(f"conv_only=True: no 2-D convolution in the encoders of {names}; use conv_only=False.")
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """The fused loss."""
@@ -140,9 +135,7 @@ class OGM(Method):
         if not self._active(ctx):
             return
         if resolve(self.options.scale_via, ctx) == "lr":
-            # The only wait for the device: learning rates are numbers on the host.
-            factors = zip(ctx.modalities, self._k.tolist(), strict=True)
-            ctx.optimizer.scale_step({f"encoder/{name}": k for name, k in factors})
+            scale_encoders(ctx, self._k)
             return
         for name, k in zip(ctx.modalities, self._k, strict=True):
             for gradient in self._gradients(ctx, name):
@@ -153,8 +146,8 @@ class OGM(Method):
 
     def _weights(self, ctx: Context, name: str) -> list[Tensor]:
         """The parameters of one encoder that are modulated."""
-        conv_only = self.options.conv_only
-        return [p for p in ctx.optimizer.parameters(f"encoder/{name}") if (p.ndim == 4 if conv_only else p.ndim >= 2)]
+        every = ctx.optimizer.parameters(f"encoder/{name}")
+        return [p for p in every if (p.ndim == 4 if self.options.conv_only else p.ndim >= 2)]
 
     def _gradients(self, ctx: Context, name: str) -> list[Tensor]:
         return [p.grad for p in self._weights(ctx, name) if p.grad is not None]

@@ -29,6 +29,15 @@ def resolve(scale_via: str, ctx: Context) -> str:
     return "lr" if ctx.optimizer.config.name == "adam" else "grad"
 
 
+def scale_encoders(ctx: Context, factors: Tensor) -> None:
+    """Multiplies the encoders' learning rates for the coming step alone, by one factor a modality, shape ``(m,)``.
+
+    Waits for the device: learning rates are numbers on the host.
+    """
+    pairs = zip(ctx.modalities, factors.tolist(), strict=True)
+    ctx.optimizer.scale_step({f"encoder/{name}": factor for name, factor in pairs})
+
+
 class ScaleGradient(torch.autograd.Function):
     """The identity, whose gradient is multiplied by ``factors``."""
 

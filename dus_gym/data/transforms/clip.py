@@ -57,5 +57,5 @@ class ClipTransform:
         of_frames = np.repeat(keys, t) if self.shared else split_keys(keys[:, None], np.arange(t)).reshape(-1)
         boxes, flips = self.image.choose(of_frames, np.repeat(sizes[:, 1], t), np.repeat(sizes[:, 2], t), train)
         size = (self.image.size, self.image.size)
-        seen = resized(pictures, boxes, flips, size, Scaling.of(self.image.mean, self.image.std))
+        seen = resized(pictures, boxes, flips, size, Scaling.of(self.image.mean, self.image.std), self.image.kernel)
         return seen if t == 1 else seen.view(k, t, *seen.shape[1:]).transpose(1, 2)

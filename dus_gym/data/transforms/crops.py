@@ -19,6 +19,12 @@ def whole_boxes(heights: npt.NDArray[np.int64], widths: npt.NDArray[np.int64]) -
     return np.stack([np.zeros_like(heights), np.zeros_like(widths), heights, widths], axis=1)
 
 
+def middle_squares(heights: npt.NDArray[np.int64], widths: npt.NDArray[np.int64]) -> Boxes:
+    """The largest squares in the middle of pictures."""
+    sides = np.minimum(heights, widths)
+    return np.stack([(heights - sides) // 2, (widths - sides) // 2, sides, sides], axis=1)
+
+
 def random_boxes(
     keys: Keys,
     heights: npt.NDArray[np.int64],

@@ -1,4 +1,4 @@
-"""Pictures: a random crop, resized and perhaps mirrored, in training; the whole picture in evaluation."""
+"""Pictures: a random crop, resized and perhaps mirrored, in training; the whole picture or its middle in evaluation."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import Tensor
 from dus_gym.data.store.decoder import Array
 from dus_gym.data.store.randomness import Keys
 from dus_gym.data.transforms.batch import to_device
-from dus_gym.data.transforms.crops import Boxes, random_boxes, whole_boxes
-from dus_gym.data.transforms.resample import Scaling, resized
+from dus_gym.data.transforms.crops import Boxes, middle_squares, random_boxes, whole_boxes
+from dus_gym.data.transforms.resample import BICUBIC, BILINEAR, Kernel, Scaling, resized
+from dus_gym.errors import check_choice
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -24,7 +25,7 @@ class ImageTransform:
     """Pictures ``(H, W, C)`` of bytes to ``(C, size, size)`` float32.
 
     Training takes torchvision's ``RandomResizedCrop`` and ``RandomHorizontalFlip``; evaluation resizes the whole
-    picture, its aspect ignored, as OGM-GE, BSS and AMSS do.
+    picture, its aspect ignored, as OGM-GE, BSS and AMSS do, or a square in the middle, as CLIP does.
     """
 
     size: int = 224
@@ -39,6 +40,16 @@ class ImageTransform:
     """Least and largest width / height of a crop."""
     flip: float = 0.5
     """Chance of mirroring in training; 0 where left and right mean something."""
+    augment: bool = True
+    """Whether training differs from evaluation at all."""
+    fit: str = "whole"
+    """What evaluation sees: ``whole``, or ``centre``, the largest square in the middle."""
+    kernel: Kernel = BILINEAR
+    """``bilinear`` or ``bicubic``; both antialiased."""
+
+    def __post_init__(self) -> None:
+        check_choice("fit", self.fit, ("whole", "centre"))
+        check_choice("kernel", self.kernel, (BILINEAR, BICUBIC))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -52,13 +63,14 @@ class ImageTransform:
         pictures = to_device(arrays, device)
         if len(pictures) == 0:
             return torch.empty(0, *self.shape, device=device)
-        return resized(pictures, boxes, flips, (self.size, self.size), Scaling.of(self.mean, self.std))
+        return resized(pictures, boxes, flips, (self.size, self.size), Scaling.of(self.mean, self.std), self.kernel)
 
     def choose(
         self, keys: Keys, heights: npt.NDArray[np.int64], widths: npt.NDArray[np.int64], train: bool
     ) -> tuple[Boxes, npt.NDArray[np.bool_]]:
         """The crop box of each picture, ``(k, 4)``, and which are mirrored, ``(k,)``."""
-        if not train:
-            return whole_boxes(heights, widths), np.zeros(len(heights), np.bool_)
+        if not (train and self.augment):
+            seen = whole_boxes if self.fit == "whole" else middle_squares
+            return seen(heights, widths), np.zeros(len(heights), np.bool_)
         boxes, coins = random_boxes(keys, heights, widths, self.scale, self.ratio)
         return boxes, coins < self.flip

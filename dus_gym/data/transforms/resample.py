@@ -1,4 +1,4 @@
-"""Boxes of pictures resized to one size and scaled: bilinear with antialiasing, as Pillow and torchvision do it.
+"""Boxes of pictures resized to one size and scaled: antialiased, as Pillow and torchvision do it.
 
 On the CPU every box goes through PyTorch's own kernel for bytes, which is Pillow's algorithm; a picture of 150 kB stays
 in the processor's cache from there to the scaled result. On an accelerator the same weights are two matrix
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dus_gym.data.transforms.crops import Boxes
+
+Kernel = Literal["bilinear", "bicubic"]
+BILINEAR: Kernel = "bilinear"
+BICUBIC: Kernel = "bicubic"
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ def resized(
     flips: npt.NDArray[np.bool_],
     size: tuple[int, int],
     scaling: Scaling,
+    kernel: Kernel = BILINEAR,
 ) -> Tensor:
     """One box of each picture, resized, mirrored where asked, scaled.
 
@@ -52,13 +58,14 @@ def resized(
         flips: which are mirrored left to right, ``(k,)``.
         size: height and width of the result.
         scaling: of its C channels.
+        kernel: of the resampling.
 
     Returns:
         Shape ``(k, C, *size)``, float32, on the pictures' device.
     """
     if pictures[0].device.type == "cpu":
-        return _one_by_one(pictures, boxes, flips, size, scaling)
-    return _at_once(pictures, boxes, flips, size, scaling)
+        return _one_by_one(pictures, boxes, flips, size, scaling, kernel)
+    return _at_once(pictures, boxes, flips, size, scaling, kernel)
 
 
 def _one_by_one(
@@ -67,6 +74,7 @@ def _one_by_one(
     flips: npt.NDArray[np.bool_],
     size: tuple[int, int],
     scaling: Scaling,
+    kernel: Kernel = BILINEAR,
 ) -> Tensor:
     factor, offset = scaling.columns(torch.device("cpu"))
     whole = torch.empty(len(pictures), len(scaling.factor), *size)
@@ -74,7 +82,7 @@ def _one_by_one(
         whole, pictures, boxes.tolist(), flips.tolist(), strict=True
     ):
         box = picture[top : top + height, left : left + width].permute(2, 0, 1)[None]
-        small = F.interpolate(box, size, mode="bilinear", antialias=True, align_corners=False)[0]
+        small = F.interpolate(box, size, mode=kernel, antialias=True, align_corners=False)[0]
         place.copy_(small.flip(-1) if flip else small.contiguous())
         place.mul_(factor).add_(offset)
     return whole
@@ -86,16 +94,19 @@ def _at_once(
     flips: npt.NDArray[np.bool_],
     size: tuple[int, int],
     scaling: Scaling,
+    kernel: Kernel = BILINEAR,
 ) -> Tensor:
     canvas = _canvas(pictures)
     device = canvas.device
     k, height, width, channels = canvas.shape
     where = torch.from_numpy(boxes).to(device, torch.float32)
-    rows = _weights(where[:, 0], where[:, 2], size[0], height)
-    columns = _weights(where[:, 1], where[:, 3], size[1], width)
+    rows = _weights(where[:, 0], where[:, 2], size[0], height, kernel)
+    columns = _weights(where[:, 1], where[:, 3], size[1], width, kernel)
     columns = torch.where(torch.from_numpy(flips).to(device)[:, None, None], columns.flip(1), columns)
     lines = torch.bmm(rows, canvas.float().view(k, height, width * channels)).view(k, size[0], width, channels)
     whole = torch.matmul(lines.permute(0, 3, 1, 2), columns.transpose(1, 2)[:, None])
+    if kernel == BICUBIC:
+        whole.clamp_(0.0, 255.0)  # it overshoots at edges; bytes can't
     factor, offset = scaling.columns(device)
     return whole.mul_(factor).add_(offset)
 
@@ -113,16 +124,24 @@ def _canvas(pictures: Sequence[Tensor] | Tensor) -> Tensor:
     return canvas
 
 
-def _weights(start: Tensor, length: Tensor, out: int, length_of_canvas: int) -> Tensor:
+def _weights(start: Tensor, length: Tensor, out: int, length_of_canvas: int, kernel: Kernel) -> Tensor:
     """What each of ``out`` pixels takes from each pixel of a line, ``(k, out, length_of_canvas)``.
 
-    A triangle as wide as two pixels of the result, but no narrower than two pixels of the source, cut off at the box
-    and made to sum to one: Pillow's and PyTorch's antialiased bilinear filter.
+    A curve as wide as one or two pixels of the result to either side, but no narrower than of the source, cut off at
+    the box and made to sum to one: Pillow's and PyTorch's antialiased filters.
     """
     step = (length / out)[:, None, None]
     reach = step.clamp(min=1.0)
     at = torch.arange(length_of_canvas, device=start.device) - start[:, None, None]
     middle = (torch.arange(out, device=start.device)[:, None] + 0.5) * step
     inside = (at >= 0) & (at < length[:, None, None])
-    weights = (1.0 - (at + 0.5 - middle).abs() / reach).clamp(min=0.0) * inside
+    away = (at + 0.5 - middle).abs() / reach
+    weights = ((1.0 - away).clamp(min=0.0) if kernel == BILINEAR else _cubic(away)) * inside
     return weights / weights.sum(dim=2, keepdim=True)
+
+
+def _cubic(away: Tensor) -> Tensor:
+    """Keys' cubic convolution with a = -0.5, by distance in pixels."""
+    near = (1.5 * away - 2.5) * away * away + 1.0
+    far = ((-0.5 * away + 2.5) * away - 4.0) * away + 2.0
+    return torch.where(away < 1.0, near, torch.where(away < 2.0, far, 0.0))

@@ -35,9 +35,9 @@ class Task:
     """One line for ``dus envs``."""
     metric: str
     """The paper's second metric beside accuracy: ``map`` or ``macro_f1``."""
-    source: str | None = None
-    """``module:OBJECT``, a :class:`~dus_gym.data.source.DataSource`; None while a task runs on the fake trainer
-    only."""
+    source: str | DataSource | None = None
+    """``module:OBJECT``, a :class:`~dus_gym.data.source.DataSource`; the object itself of a task that
+    :func:`dus_gym.register_task` made; None while a task runs on the fake trainer only."""
     options: DataOptions | None = None
     """Set by :meth:`configured`."""
     optimizer: str = "sgd"
@@ -65,8 +65,8 @@ class Task:
 
     def data_source(self) -> DataSource | None:
         """Where the samples come from; imported when asked for."""
-        if self.source is None:
-            return None
+        if self.source is None or isinstance(self.source, DataSource):
+            return self.source
         module, _, name = self.source.partition(":")
         found: DataSource = getattr(import_module(module), name)
         return found
@@ -160,6 +160,9 @@ def _paper(
     )
 
 
+OWN_TASK = "Own"
+"""The task of ``--data``; its modalities stand in the data."""
+
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
@@ -246,6 +249,19 @@ TASKS: dict[str, Task] = {
             "NVGesture, 25 hand gestures, RGB, depth and optical flow",
             batch=6,
             regime="Digits3",
+        ),
+        Task(
+            name=OWN_TASK,
+            modalities=("first", "second"),
+            num_classes=2,
+            encoders=("mlp", "mlp"),
+            lr=0.01,
+            epochs=30,
+            batch=64,
+            summary="data of yours: modalities and classes are read from it",
+            metric="map",
+            source="dus_gym.data.own.source:OWN",
+            train_size=1000,
         ),
     )
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dus_gym.data.manifests import manifest_names, read_manifest
 from dus_gym.data.mock.making import MOCKS
 from dus_gym.data.tasks import TASKS, Task
 from dus_gym.errors import unknown_name
@@ -20,15 +21,28 @@ class DataSet:
     """The task on it; of several, the first."""
     published: Mapping[str, int]
     """Samples of each split in the published lists, as the task uses them."""
-    size: str
-    """Of what one has to get."""
-    how: str
-    """How one gets it."""
+    size: str = ""
+    """Of what one has to get; of what can be fetched, its manifest knows."""
+    how: str = ""
+    """How one gets it; empty for what can be fetched."""
 
     @property
     def env(self) -> str:
         """The registered id."""
         return f"DUS-{self.task}-v0"
+
+    @property
+    def can_be_fetched(self) -> bool:
+        """Whether ``dus data fetch`` gets it."""
+        return self.name in manifest_names()
+
+    def get(self) -> str:
+        """How one gets it, in one line."""
+        return f"dus data fetch {self.name} --root DIR" if self.can_be_fetched else self.how
+
+    def volume(self) -> str:
+        """How much that is."""
+        return f"{read_manifest(self.name).size / 1e6:.1f} MB" if self.can_be_fetched else self.size
 
     @property
     def has_mock(self) -> bool:
@@ -40,8 +54,6 @@ class DataSet:
         return TASKS.get(self.task)
 
 
-FETCH = "dus data fetch {name} --root DIR"
-
 DATA_SETS: dict[str, DataSet] = {
     found.name: found
     for found in (
@@ -49,7 +61,7 @@ DATA_SETS: dict[str, DataSet] = {
             "cremad",
             "CREMAD",
             {"train": 6698, "test": 744},
-            "3.1 GB: wav 0.6, flv 2.4",
+            "3.0 GB: wav 0.6, flv 2.4",
             "clone github.com/CheyneyComputerScience/CREMA-D with Git LFS (ODbL), lists from OGM-GE's data/CREMAD",
         ),
         DataSet(
@@ -82,12 +94,10 @@ DATA_SETS: dict[str, DataSet] = {
             "41 GB",
             "NVIDIA's page of Molchanov et al. 2016 (non-commercial research); flow as .npy files of your own",
         ),
-        DataSet("avdigits", "AVDigits", {"train": 2000, "test": 1000}, "3000 short sounds", FETCH),
-        DataSet("cremad-ratings", "CREMADRatings", {"train": 6698, "test": 744}, "three tables", FETCH),
-        DataSet("mfeat", "MFeat", {"train": 1000, "test": 1000}, "one .mat file", FETCH),
-        DataSet(
-            "sarcasm-tags", "SarcasmTags", {"train": 19816, "validation": 2410, "test": 2409}, "four lists", FETCH
-        ),
+        DataSet("avdigits", "AVDigits", {"train": 2000, "test": 1000}),
+        DataSet("cremad-ratings", "CREMADRatings", {"train": 6698, "test": 744}),
+        DataSet("mfeat", "MFeat", {"train": 1000, "test": 1000}),
+        DataSet("sarcasm-tags", "SarcasmTags", {"train": 19816, "validation": 2410, "test": 2409}),
     )
 }
 

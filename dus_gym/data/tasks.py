@@ -128,6 +128,34 @@ def _digits(name: str, modalities: tuple[str, ...], epochs: int, train_size: int
     )
 
 
+def _small(
+    name: str,
+    modalities: tuple[str, ...],
+    num_classes: int,
+    encoder: str,
+    epochs: int,
+    train_size: int,
+    source: str,
+    regime: str,
+    summary: str,
+    metric: str = "map",
+) -> Task:
+    return Task(
+        name=name,
+        modalities=modalities,
+        num_classes=num_classes,
+        encoders=(encoder,) * len(modalities),
+        lr=0.01,
+        epochs=epochs,
+        batch=64,
+        summary=summary,
+        metric=metric,
+        source=source,
+        train_size=train_size,
+        regime=regime,
+    )
+
+
 def _paper(
     name: str,
     modalities: tuple[str, ...],
@@ -195,6 +223,50 @@ TASKS: dict[str, Task] = {
         ),
         _digits(
             "DigitsHalves", ("left", "right"), 33, 1020, "DigitsControl", "two halves alike: balancing changes nothing"
+        ),
+        _small(
+            "AVDigits",
+            ("audio", "image"),
+            10,
+            "cnn",
+            20,
+            2000,
+            "dus_gym.data.avdigits:SPEAKER_SPLIT",
+            "Digits",
+            "spoken digits by unknown speakers, noisy pictures: audio is memorised",
+        ),
+        _small(
+            "AVDigitsOfficial",
+            ("audio", "image"),
+            10,
+            "cnn",
+            20,
+            2295,
+            "dus_gym.data.avdigits:OFFICIAL_SPLIT",
+            "DigitsControl",
+            "the same with known speakers: audio is simply better",
+        ),
+        _small(
+            "CREMADRatings",
+            ("voice", "face"),
+            6,
+            "mlp",
+            30,
+            6028,
+            "dus_gym.data.cremad_ratings:SOURCE",
+            "DigitsControl",
+            "emotions from how people rated voice and face of CREMA-D's clips",
+        ),
+        _small(
+            "MFeat",
+            ("fou", "zer", "mor"),
+            10,
+            "mlp",
+            30,
+            900,
+            "dus_gym.data.mfeat:SOURCE",
+            "Digits3",
+            "three of six views of handwritten numerals; others by --task.modalities",
         ),
         _paper(
             "CREMAD",

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from dus_gym.cli.tables import silent
 from dus_gym.data.scan import Scan
 
 
@@ -82,6 +83,9 @@ def _time(seconds: float) -> str:
 @contextmanager
 def rows_bar(console: Console) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
     """A bar a modality; yields what gives each modality its function of rows done and all rows."""
+    if not console.is_terminal:
+        yield lambda modality: silent
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
 
@@ -95,6 +99,9 @@ def rows_bar(console: Console) -> Iterator[Callable[[str], Callable[[int, int], 
 @contextmanager
 def bytes_bar(console: Console, name: str) -> Iterator[Callable[[int, int, str], None]]:
     """A bar over bytes; yields a function of bytes done, bytes in all and the file's name."""
+    if not console.is_terminal:
+        yield silent
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(name, total=None)

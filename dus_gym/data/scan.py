@@ -144,7 +144,7 @@ def _scan_fetched(known: DataSet, root: Path, options: Mapping[str, Any] | None)
         data = task.configured(options, root).data(RunSeeds(0), root)
         splits = {"train": data.train, "validation": data.validation, "test": data.test}
         counts = _counts((name, str(k)) for name, split in splits.items() if split for k in split.labels.tolist())
-        notes.append("splits are those of a run with seed 0")
+        notes.append("splits are those of a run with seed 0, which may hold out validation samples of train")
     return Scan(known.name, known.env, str(root), "real", known.published, counts, (part,), notes=tuple(notes))
 
 

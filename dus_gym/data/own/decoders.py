@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from PIL import Image
 
+from dus_gym.data.media.image import read_image
 from dus_gym.data.store import Row
 from dus_gym.data.store.decoder import Array
 from dus_gym.errors import MediaError
@@ -44,16 +46,8 @@ class Picture:
 
     def __call__(self, row: Row) -> Array:
         """The picture of a row."""
-        from PIL import Image, UnidentifiedImageError
-
-        path = row.paths[0]
-        try:
-            with Image.open(path) as found:
-                small = found.convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR)
-        except FileNotFoundError as error:
-            raise MediaError("missing", f"{path} is not there") from error
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-            raise MediaError("undecodable", f"{path}: {error}") from error
+        whole = Image.fromarray(read_image(row.paths[0], None))
+        small = whole.resize((self.size, self.size), Image.Resampling.BILINEAR)
         return np.ascontiguousarray(np.asarray(small, np.uint8).transpose(2, 0, 1))
 
 

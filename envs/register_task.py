@@ -149,12 +149,7 @@ def _encoder_word(task: str, modality: str, given: object, sample: Tensor) -> st
             "(lambda: MyNet(…)): every run starts from its own weights."
         )
     word = f"{task}.{modality}"
-    make: Callable[[], nn.Module] = given
-
-    def build(shape: tuple[int, ...], options: NoOptions) -> nn.Module:
-        return _with_width(make(), sample, word)
-
-    ENCODERS[word] = Entry(NoOptions, build)
+    ENCODERS[word] = Entry(NoOptions, lambda *_: _with_width(given(), sample, word))
     return word
 
 

@@ -151,9 +151,7 @@ def mock(words: list[str]) -> None:
     root = make_mock(known.name, options.root, options.clips, options.seed)
     if not options.quiet:
         Console().print(f"written to {root}; try it: dus train {known.env} --data-root {root}", soft_wrap=True)
-    _print_json(
-        options.json, {"name": known.name, "root": str(root), "clips": options.clips, "seed": options.seed}
-    )
+    _print_json(options.json, {"name": known.name, "root": str(root), "clips": options.clips, "seed": options.seed})
 
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {

@@ -84,7 +84,7 @@ def _time(seconds: float) -> str:
 def rows_bar(console: Console) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
     """A bar a modality; yields what gives each modality its function of rows done and all rows."""
     if not console.is_terminal:
-        yield lambda modality: silent
+        yield lambda _: silent
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:

@@ -32,7 +32,7 @@ def build_stores(
     root: Path,
     on_error: str = "fail",
     workers: int = 0,
-    progress_of: Callable[[str], Progress | None] = lambda modality: None,
+    progress_of: Callable[[str], Progress] | None = None,
 ) -> list[BuiltModality]:
     """Decodes all modalities of a task, and finds every bad file: one of them does not end the build.
 
@@ -60,8 +60,8 @@ def build_stores(
     for stream in streams:
         name = stream.decoder.name
         # What a bad file means is decided by who reads the store: here all are wanted, by name.
-        how = {"on_error": "skip", "max_bad": 1.0, "workers": workers, "progress": progress_of(name)}
-        store = source.store(stream, options, root, **how)
+        progress = None if progress_of is None else progress_of(name)
+        store = source.store(stream, options, root, on_error="skip", max_bad=1.0, workers=workers, progress=progress)
         built.append(BuiltModality(name, len(stream.rows), tuple(store.bad), str(store.path)))
     return built
 

@@ -189,8 +189,8 @@ class Reader:
         low, high = (int(bound) for bound in torch.aminmax(labels))
         if low < 0 or high >= num_classes:
             raise ConfigError(
-                f"label {low if low < 0 else high} of {self.where} is not allowed; num_classes={num_classes}, so labels "
-                f"are 0 to {num_classes - 1}."
+                f"label {low if low < 0 else high} of {self.where} is not allowed; num_classes={num_classes}, so "
+                f"labels are 0 to {num_classes - 1}."
             )
 
 

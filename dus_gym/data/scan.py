@@ -86,7 +86,7 @@ def scan(known: DataSet, root: Path, options: Mapping[str, Any] | None = None) -
         streams = source.streams(task, task.options, root, records)
     except (DatasetNotFoundError, AnnotationError) as error:
         return Scan(known.name, known.env, str(root), kind, known.published, {}, problem=str(error))
-    counts = _counts(((record.split, source.class_names[record.label]) for record in records))
+    counts = _counts((record.split, source.class_names[record.label]) for record in records)
     parts = []
     for stream in streams:
         surveyed = survey(stream.rows, root / CACHE)

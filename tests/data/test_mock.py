@@ -57,7 +57,9 @@ def test_the_seed_decides_every_byte(roots, name, tmp_path):
     assert content(make_mock(name, tmp_path / "other", 12, seed=1)) != content(roots[name])
 
 
-@pytest.mark.parametrize(("clips", "classes", "splits"), [(12, 31, 3), (12, 6, 2), (60, 31, 2), (500, 31, 3), (13, 2, 3)])
+@pytest.mark.parametrize(
+    ("clips", "classes", "splits"), [(12, 31, 3), (12, 6, 2), (60, 31, 2), (500, 31, 3), (13, 2, 3)]
+)
 def test_a_plan_has_exactly_its_clips_and_two_of_each_class_in_every_split(clips, classes, splits):
     names = ("train", "test", "validation")[:splits]
     chosen = plan(clips, classes, names)

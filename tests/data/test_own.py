@@ -215,7 +215,7 @@ def test_what_is_no_npz_is_refused_and_never_run(tmp_path):
             return (tmp_path / "ran").mkdir, ()
 
     np.save(tmp_path / "voice.npy", np.array([Evil()] * 3), allow_pickle=True)
-    with pytest.raises(dus_gym.ConfigError, match="'voice'.*without running code"):
+    with pytest.raises(dus_gym.ConfigError, match=r"'voice'.*without running code"):
         build(tmp_path)
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 not a zip")
     with pytest.raises(dus_gym.ConfigError, match="savez"):
@@ -284,7 +284,7 @@ def test_words_are_counted_by_what_train_holds(tmp_path):
     (root / "note/s20.txt").write_text("unheard words of the test split", encoding="utf-8")
     _, data = build(root, **OPTIONS)
     assert data.input_shapes[1] == (6,)
-    with pytest.raises(dus_gym.ConfigError, match="'note'.*counts of words"):
+    with pytest.raises(dus_gym.ConfigError, match=r"'note'.*counts of words"):
         build(root, encoder="note=bert", **OPTIONS)
 
 

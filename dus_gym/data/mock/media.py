@@ -20,7 +20,8 @@ def tone(position: float, seconds: float, rate: int, rng: np.random.Generator) -
     pitch = LOWEST * (HIGHEST / LOWEST) ** position * rng.uniform(0.98, 1.02)
     time = np.arange(round(seconds * rate)) / rate
     wave = 0.5 * np.sin(2 * np.pi * pitch * time + rng.uniform(0, 2 * np.pi))
-    return (wave + 0.1 * rng.standard_normal(len(time))).clip(-1, 1).astype(np.float32)
+    noisy: Array = (wave + 0.1 * rng.standard_normal(len(time))).clip(-1, 1).astype(np.float32)
+    return noisy
 
 
 def picture(position: float, height: int, width: int, rng: np.random.Generator) -> Array:
@@ -29,7 +30,7 @@ def picture(position: float, height: int, width: int, rng: np.random.Generator) 
     across = np.arange(width) * (2 + 6 * position) / width + rng.uniform()
     stripes = 0.6 + 0.4 * np.sin(2 * np.pi * across)
     image = stripes[None, :, None] * colour + 0.1 * rng.standard_normal((height, width, 3))
-    return (255 * image.clip(0, 1)).astype(np.uint8)
+    return pixels(image)
 
 
 def spot(position: float, frames: int, height: int, width: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -47,6 +48,12 @@ def spot(position: float, frames: int, height: int, width: int, rng: np.random.G
     distance = (across - centre[:, :1, None]) ** 2 + (down - centre[:, 1:, None]) ** 2
     there = np.exp(-distance / (0.02 * (height**2 + width**2)))
     return there, (there[..., None] > 0.3) * way
+
+
+def pixels(values: Array) -> Array:
+    """Values from 0 to 1 as bytes; what lies beyond is cut."""
+    found: Array = (255 * values.clip(0, 1)).astype(np.uint8)
+    return found
 
 
 def write_wav(path: Path, wave: Array, rate: int) -> None:

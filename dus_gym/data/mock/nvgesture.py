@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dus_gym.data.annotations.nvgesture import NUM_CLASSES
-from dus_gym.data.mock.media import spot, write_avi, write_lines, write_npy
+from dus_gym.data.mock.media import pixels, spot, write_avi, write_lines, write_npy
 from dus_gym.data.mock.plan import Clip, plan
 
 HEIGHT, WIDTH, FRAMES = 16, 24, 80
@@ -25,9 +25,9 @@ def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
         there, flow = spot(clip.position, FRAMES, HEIGHT, WIDTH, rng)
         noise = 0.05 * rng.standard_normal((FRAMES, HEIGHT, WIDTH, 1))
         colour = np.array(colorsys.hsv_to_rgb(clip.position, 0.8, 1.0))
-        write_avi(root / folder / "sk_color.avi", _bytes(there[..., None] * colour + noise))
+        write_avi(root / folder / "sk_color.avi", pixels(there[..., None] * colour + noise))
         depth = (1.0 - clip.position) * there[..., None] + noise
-        write_avi(root / folder / "sk_depth.avi", _bytes(np.repeat(depth, 3, axis=3)))
+        write_avi(root / folder / "sk_depth.avi", pixels(np.repeat(depth, 3, axis=3)))
         # Height, width, across and down, time; rows of the list are numbered from 0.
         row = len(lines[clip.split])
         array = flow.transpose(1, 2, 3, 0)[..., :-1].astype(np.float16)
@@ -44,7 +44,3 @@ def clip_folder(clip: Clip) -> str:
     subjects = SUBJECTS[clip.split]
     turn = clip.number
     return f"Video_data/class_{clip.label + 1:02d}/subject{subjects[turn % len(subjects)]}_r{turn}"
-
-
-def _bytes(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return (255 * values.clip(0, 1)).astype(np.uint8)

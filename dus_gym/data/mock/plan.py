@@ -45,8 +45,7 @@ def plan(clips: int, num_classes: int, splits: Sequence[str]) -> list[Clip]:
         raise ConfigError(f"clips={clips} is not allowed; a mock has {LEAST_CLIPS} to {MOST_CLIPS} clips.")
     used = min(num_classes, clips // (3 * EACH))
     held = max(EACH * used, clips // 5)
-    sizes = {split: held for split in splits[1:]}
-    sizes = {splits[0]: clips - sum(sizes.values())} | sizes
+    sizes = {splits[0]: clips - held * (len(splits) - 1)} | dict.fromkeys(splits[1:], held)
     return [
         Clip(split, number % used, number, (number % used) / used)
         for split, count in sizes.items()

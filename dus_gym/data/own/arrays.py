@@ -124,10 +124,10 @@ def _by_split(arrays: Mapping[str, Array], path: Path) -> Table:
             )
         sets.setdefault(SPLIT_WORDS[prefix], {})[rest] = array
     names = {split: sorted(set(found) - set(LABELS)) for split, found in sets.items()}
-    for split, found in names.items():
-        if found != names["train"]:
+    for split, theirs in names.items():
+        if theirs != names["train"]:
             raise ConfigError(
-                f"{path} has the modalities {', '.join(names['train'])} to train and {', '.join(found) or 'none'} in "
+                f"{path} has the modalities {', '.join(names['train'])} to train and {', '.join(theirs) or 'none'} in "
                 f"{split}; every split needs all of them."
             )
     check_names(names["train"], str(path))

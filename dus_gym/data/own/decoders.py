@@ -97,7 +97,8 @@ class Sound:
         frames = np.lib.stride_tricks.sliding_window_view(whole, WINDOW)[::HOP] * np.hanning(WINDOW)
         power = np.abs(np.fft.rfft(frames, axis=1)[:, 1:]) ** 2
         bands = power.reshape(len(power), BANDS, -1).mean(axis=2)
-        return np.log(bands + LOUDNESS_FLOOR).T[None].astype(np.float16)
+        spectrogram: Array = np.log(bands + LOUDNESS_FLOOR).T[None].astype(np.float16)
+        return spectrogram
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,8 @@ def gathered(folder: Folder, stores: dict[str, Store]) -> Table:
     samples = [folder.samples[i] for i in kept]
     splits = None if folder.splits is None else tuple(folder.splits[i] for i in kept)
     dropped = Counter(
-        "train" if folder.splits is None else folder.splits[i] for i in sorted(set(range(len(folder.samples))) - {*kept})
+        "train" if folder.splits is None else folder.splits[i]
+        for i in sorted(set(range(len(folder.samples))) - {*kept})
     )
     modalities: dict[str, Array] = {}
     for name, store in stores.items():

@@ -104,7 +104,9 @@ class Own(DataSource):
         if is_arrays(root):
             table = read_arrays(root)
             names, classes, train_size = tuple(table.modalities), table.classes, len(table.labels)
-            suggested = [encoder_for_shape(_as_samples(array, name).shape[1:]) for name, array in table.modalities.items()]
+            suggested = [
+                encoder_for_shape(_as_samples(array, name).shape[1:]) for name, array in table.modalities.items()
+            ]
             texts: set[str] = set()
         else:
             folder = read_folder(root)
@@ -214,9 +216,7 @@ def chosen_encoders(text: str, names: Sequence[str], suggested: Sequence[str]) -
     return tuple(chosen.values())
 
 
-def split_rows(
-    table: Table, options: OwnOptions, rng: np.random.Generator
-) -> Mapping[str, npt.NDArray[np.int64]]:
+def split_rows(table: Table, options: OwnOptions, rng: np.random.Generator) -> Mapping[str, npt.NDArray[np.int64]]:
     """Rows of train, validation and test."""
     names = np.array(table.splits or ("train",) * len(table.labels), dtype="<U10")
 
@@ -258,9 +258,7 @@ def encoder_for_shape(shape: tuple[int, ...]) -> str:
     return "cnn" if max(shape[-2:]) <= SMALL else LARGE_CNN
 
 
-def _prepared(
-    name: str, array: Array, train: npt.NDArray[np.int64], encoder: str, options: OwnOptions
-) -> Tensor:
+def _prepared(name: str, array: Array, train: npt.NDArray[np.int64], encoder: str, options: OwnOptions) -> Tensor:
     """One modality of all samples as its encoder takes it; nothing is learnt from other rows than ``train``."""
     if array.dtype.kind == "U":
         array = _word_counts(array, train, options.words, name)

@@ -117,9 +117,8 @@ def check_samples(name: str, samples: Array, count: int, where: str) -> None:
         if not good.all():
             bad = np.flatnonzero(~good)
             raise ConfigError(
-                f"array {name!r} in {where} holds NaN, infinity or numbers too large for float32 in {len(bad)} samples, "
-                f"the first is {bad[0]}; "
-                "fill them in, or leave these samples out of all arrays."
+                f"array {name!r} in {where} holds NaN, infinity or numbers too large for float32 in {len(bad)} "
+                f"samples, the first is {bad[0]}; fill them in, or leave these samples out of all arrays."
             )
 
 

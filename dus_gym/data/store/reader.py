@@ -36,6 +36,14 @@ class BadFile:
     message: str
 
 
+class Ragged(list[Array]):
+    """Arrays of differing shapes that lie one after another in one memory, so that one copy takes all to a device."""
+
+    def __init__(self, arrays: Iterable[Array], memory: Bytes) -> None:
+        super().__init__(arrays)
+        self.memory = memory
+
+
 def _new(size: int) -> Bytes:
     return np.empty(size, np.uint8)
 
@@ -128,7 +136,7 @@ class Store:
             raise StoreError(f"sample {self.samples[row]!r} has no usable media in {self.path}; see its errors.jsonl.")
         return shape
 
-    def gather(self, which: Sequence[str] | npt.ArrayLike, allocate: Allocate = _new) -> Array | list[Array]:
+    def gather(self, which: Sequence[str] | npt.ArrayLike, allocate: Allocate = _new) -> Array | Ragged:
         """Copies of rows, in the order asked for.
 
         Args:
@@ -136,7 +144,7 @@ class Store:
             allocate: gives memory for that many bytes; pinned memory speeds up the way to an accelerator.
 
         Returns:
-            An array ``(k, *fixed_shape)``, or for a ragged store a list of k arrays.
+            An array ``(k, *fixed_shape)``, or for a ragged store a :class:`Ragged` list of k arrays.
 
         Raises:
             StoreError: for a row whose media is bad, unless the store substitutes.
@@ -152,7 +160,7 @@ class Store:
             whole: Array = memory.view(self.dtype).reshape(len(rows), *self.fixed_shape)
             return whole
         places = zip(pairwise(ends), shapes, strict=True)
-        return [memory[first:end].view(self.dtype).reshape(shape) for (first, end), shape in places]
+        return Ragged((memory[first:end].view(self.dtype).reshape(shape) for (first, end), shape in places), memory)
 
     def verify(self) -> None:
         """Reads every shard.

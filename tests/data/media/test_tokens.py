@@ -118,7 +118,7 @@ def test_what_is_not_there_is_named_with_what_to_do(tmp_path, monkeypatch):
         load_vocabulary("dus-gym-tests/none")
     assert "hf download dus-gym-tests/none" in str(caught.value)
     assert "tokenizer=FOLDER" in str(caught.value)
-    with pytest.raises(DatasetNotFoundError, match="has no tokenizer.json and no vocab.txt"):
+    with pytest.raises(DatasetNotFoundError, match=r"has no tokenizer\.json and no vocab\.txt"):
         load_vocabulary(str(tmp_path))
     with pytest.raises(DatasetNotFoundError, match=r"there is no file .*words\.txt"):
         load_vocabulary(str(tmp_path / "words.txt"))

@@ -81,12 +81,14 @@ def scan(known: DataSet, root: Path, options: Mapping[str, Any] | None = None) -
     task, source = media_task(known, root, options)
     assert isinstance(task.options, MediaOptions)
     kind = FolderSettings.read(root).data_kind
+    counts: dict[str, dict[str, int]] = {}
     try:
         records = source.records(task.options, root)
+        names = source.names(task.options)
+        counts = _counts((record.split, names[record.label]) for record in records)
         streams = source.streams(task, task.options, root, records)
     except (DatasetNotFoundError, AnnotationError) as error:
-        return Scan(known.name, known.env, str(root), kind, known.published, {}, problem=str(error))
-    counts = _counts((record.split, source.class_names[record.label]) for record in records)
+        return Scan(known.name, known.env, str(root), kind, known.published, counts, problem=str(error))
     parts = []
     for stream in streams:
         surveyed = survey(stream.rows, root / CACHE)

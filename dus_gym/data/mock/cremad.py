@@ -28,7 +28,7 @@ def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
     for split in ("train", "test"):
         lines = [f"{clip_name(clip)},{EMOTIONS[clip.label]}" for clip in chosen if clip.split == split]
         write_lines(root / f"{split}.csv", lines, "\r\n")
-    return {"encoders": ["cnn:pool=mean", "cnn:pool=mean"]}
+    return {"encoders": ["cnn:channels=4,8,8,8", "cnn:pool=mean"]}
 
 
 def clip_name(clip: Clip) -> str:

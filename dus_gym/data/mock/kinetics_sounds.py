@@ -27,7 +27,7 @@ def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
     for split in ("train", "test"):
         rows = [f"{CLASSES[clip.label]},{clip_stem(clip)}" for clip in chosen if clip.split == split]
         write_lines(root / f"annotations/{split}.csv", ["label,youtube_id", *rows])
-    return {"encoders": ["cnn:pool=mean", "cnn:pool=mean"]}
+    return {"encoders": ["cnn:channels=4,8,8,8", "cnn:pool=mean"]}
 
 
 def clip_stem(clip: Clip) -> str:

@@ -118,7 +118,8 @@ def build(words: list[str]) -> None:
         built = build_stores(task, source, root, options.on_error, options.workers, progress_of)
     _report(Console(stderr=True), built)
     for modality in built:
-        console.print(f"{modality.name}: {modality.rows} samples, {len(modality.bad)} bad, in {modality.store}")
+        where = "nothing was decoded" if modality.store is None else f"in {modality.store}"
+        console.print(f"{modality.name}: {modality.rows} samples, {len(modality.bad)} bad, {where}", soft_wrap=True)
     _print_json(options.json, {"name": known.name, "root": str(root), "modalities": jsonable(built)})
     count = sum(len(modality.bad) for modality in built)
     if count and options.on_error == "fail":

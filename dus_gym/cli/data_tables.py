@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from dus_gym.cli.tables import silent
+from dus_gym.data.annotations.record import SPLITS
 from dus_gym.data.scan import Scan
 
 
@@ -60,7 +61,7 @@ def scan_table(console: Console, found: Scan) -> None:
 
 
 def _count_table(found: Scan) -> Table:
-    splits = list(dict.fromkeys([*found.counts, *found.published]))
+    splits = [split for split in SPLITS if split in found.counts or split in found.published]
     table = Table(box=None, header_style="bold")
     table.add_column("samples")
     for split in splits:

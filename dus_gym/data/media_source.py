@@ -141,10 +141,6 @@ class MediaSource(DataSource):
         """
         raise NotImplementedError
 
-    def names(self, options: Any) -> tuple[str, ...]:
-        """Class names in the order of the ids under these options."""
-        return self.class_names
-
     def carve(self, records: Sequence[Record], options: Any, rng: np.random.Generator) -> list[Record]:
         """The records with a validation split; by default a stratified tenth of train where there is none."""
         if any(record.split == "validation" for record in records):

@@ -6,12 +6,20 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
+from sklearn.linear_model import RidgeClassifier
 
 from dus_gym.data.annotations import cremad, kinetics_sounds, nvgesture, sarcasm, twitter2015
+from dus_gym.data.catalogue import DATA_SETS
+from dus_gym.data.mock import cremad as cremad_mock
+from dus_gym.data.mock import kinetics_sounds as kinetics_mock
+from dus_gym.data.mock import nvgesture as nvgesture_mock
 from dus_gym.data.mock.making import MOCKS, make_mock
-from dus_gym.data.mock.plan import plan
+from dus_gym.data.mock.plan import MOST_CLIPS, plan
 from dus_gym.data.mock.words import sentence, vocabulary
+from dus_gym.data.tasks import TASKS
 from dus_gym.errors import ConfigError, RunFolderError
+from dus_gym.seeding import RunSeeds
 
 PARSERS = {
     "cremad": cremad,
@@ -69,10 +77,14 @@ def test_a_plan_has_exactly_its_clips_and_two_of_each_class_in_every_split(clips
     assert min(counted.values()) >= 2
 
 
-def test_large_mocks_repeat_no_clip(tmp_path):
-    for name in ("cremad", "kinetics-sounds", "twitter2015"):
-        # The parsers refuse lists that name a sample twice.
-        assert len(PARSERS[name].read(make_mock(name, tmp_path / name, 250))) == 250
+def test_the_largest_mocks_repeat_no_name():
+    for module, classes, name in (
+        (cremad_mock, 6, "clip_name"),
+        (kinetics_mock, 31, "clip_stem"),
+        (nvgesture_mock, 25, "clip_folder"),
+    ):
+        names = {getattr(module, name)(clip) for clip in plan(MOST_CLIPS, classes, ("train", "test"))}
+        assert len(names) == MOST_CLIPS
 
 
 def test_nobody_of_nvgesture_is_in_both_splits(roots):
@@ -121,3 +133,22 @@ def test_what_cannot_be_is_named_and_writes_nothing(tmp_path, name, clips, seed,
     with pytest.raises(ConfigError, match=message):
         make_mock(name, tmp_path / "m", clips, seed)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", MOCKS)
+def test_each_modality_tells_the_class_apart(name, tmp_path):
+    root = make_mock(name, tmp_path / "m", 36)
+    task = TASKS[DATA_SETS[name].task].configured(None, root)
+    data = task.data(RunSeeds(0), root)
+
+    def samples(split, j):
+        x = split.fetch(j, torch.arange(len(split.labels)))
+        if x.dtype == torch.int64:  # token ids: their counts
+            return torch.nn.functional.one_hot(x, 64).sum(1).numpy()
+        return x.flatten(1).numpy()
+
+    chance = 1 / len(set(data.train.labels.tolist()))
+    for j, modality in enumerate(task.modalities):
+        model = RidgeClassifier().fit(samples(data.train, j), data.train.labels)
+        reached = model.score(samples(data.test, j), data.test.labels)
+        assert reached >= min(0.9, 2.5 * chance), f"{modality}: {reached}"

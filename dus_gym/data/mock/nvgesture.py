@@ -14,7 +14,7 @@ from dus_gym.data.mock.plan import Clip, plan
 
 HEIGHT, WIDTH, FRAMES = 16, 24, 80
 SUBJECTS = {"train": (1, 2, 3, 4), "test": (5, 8)}
-"""Nobody is in both splits, as published; a validation split can hold out one of the four."""
+"""Nobody is in both splits, as published; each has clips of all classes, so one of the four can validate."""
 
 
 def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -36,11 +36,13 @@ def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
         lines[clip.split].append(f"path:./{folder} {window} label:{clip.label + 1} ")
     for split, found in lines.items():
         write_lines(root / f"nvgesture_{split}_correct.lst", found)
-    return {"encoders": ["i3d:width=0.0625"] * 3}
+    return {
+        "encoders": ["i3d:width=0.0625"] * 3,
+        "options": {"size": 24, "crop": 20, "frames": 16, "held": 1},
+    }
 
 
 def clip_folder(clip: Clip) -> str:
     """``Video_data/class_XX/subjectS_rR``, unique within its class."""
     subjects = SUBJECTS[clip.split]
-    turn = clip.number
-    return f"Video_data/class_{clip.label + 1:02d}/subject{subjects[turn % len(subjects)]}_r{turn}"
+    return f"Video_data/class_{clip.label + 1:02d}/subject{subjects[clip.turn % len(subjects)]}_r{clip.turn}"

@@ -9,7 +9,7 @@ from dus_gym.errors import ConfigError
 
 LEAST_CLIPS = 12
 """Two clips of two classes in each of three splits."""
-MOST_CLIPS = 10_000
+MOST_CLIPS = 2_000
 EACH = 2
 """Clips of each class in every split, at least."""
 
@@ -23,6 +23,8 @@ class Clip:
     """Class id, from 0."""
     number: int
     """Within its split, from 0."""
+    turn: int
+    """How many clips of its class are before it in its split."""
     position: float
     """Where its class lies among those used, from 0 to 1 (not 1 itself); what its media are made after."""
 
@@ -47,7 +49,7 @@ def plan(clips: int, num_classes: int, splits: Sequence[str]) -> list[Clip]:
     held = max(EACH * used, clips // 5)
     sizes = {splits[0]: clips - held * (len(splits) - 1)} | dict.fromkeys(splits[1:], held)
     return [
-        Clip(split, number % used, number, (number % used) / used)
+        Clip(split, number % used, number, number // used, (number % used) / used)
         for split, count in sizes.items()
         for number in range(count)
     ]

@@ -35,4 +35,5 @@ def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
             f"bert:weights=none:hidden=32:layers=1:heads=2:vocab={len(words)}:out=32:sep=3",
             "cnn:pool=mean",
         ],
+        "options": {"size": 32, "length": 16},
     }

@@ -145,7 +145,9 @@ def gathered(folder: Folder, stores: dict[str, Store]) -> Table:
     for name, store in stores.items():
         arrays = store.gather(samples)
         if isinstance(arrays, list):
-            modalities[name] = np.array([bytes(array).decode("utf-8-sig") for array in arrays])
+            # Objects, because text of one width would take the longest text's memory for each. Substitutes are zeros.
+            texts = [bytes(array).decode("utf-8-sig").strip("\0") for array in arrays]
+            modalities[name] = np.array(texts, dtype=object)
         else:
             modalities[name] = arrays
     return Table(modalities, folder.labels[kept], folder.classes, splits, dict(dropped))

@@ -235,7 +235,7 @@ def split_rows(table: Table, options: OwnOptions, rng: np.random.Generator) -> M
 
 def _as_samples(array: Array, name: str) -> Array:
     """Samples as encoders take them: vectors ``(n, d)``, maps ``(n, C, H, W)``, clips ``(n, C, T, H, W)``."""
-    if array.dtype.kind == "U":
+    if array.dtype == object:
         return array
     if array.ndim == 1:
         return array[:, None]
@@ -260,7 +260,7 @@ def encoder_for_shape(shape: tuple[int, ...]) -> str:
 
 def _prepared(name: str, array: Array, train: npt.NDArray[np.int64], encoder: str, options: OwnOptions) -> Tensor:
     """One modality of all samples as its encoder takes it; nothing is learnt from other rows than ``train``."""
-    if array.dtype.kind == "U":
+    if array.dtype == object:
         array = _word_counts(array, train, options.words, name)
     if encoder in OF_IDS:
         return torch.from_numpy(array.astype(np.int64))

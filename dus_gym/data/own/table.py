@@ -26,7 +26,7 @@ class Table:
     """Own data in memory, as it lay in its files."""
 
     modalities: Mapping[str, Array]
-    """Name to samples, shape ``(n, ...)``; one-dimensional text for a modality of .txt files."""
+    """Name to samples, shape ``(n, ...)``; of a modality of .txt files, its texts as objects ``(n,)``."""
     labels: npt.NDArray[np.int64]
     """Shape ``(n,)``, from 0."""
     classes: tuple[str, ...]

@@ -53,7 +53,7 @@ class Vocabulary:
     @property
     def sep(self) -> int:
         """Id of ``[SEP]``; 0 for CLIP, which has one segment."""
-        return int(self.tokenizer.token_to_id("[SEP]")) if self.family == "WordPiece" else 0
+        return self.tokenizer.token_to_id("[SEP]") or 0
 
 
 def load_vocabulary(name: str) -> Vocabulary:

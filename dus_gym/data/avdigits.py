@@ -42,6 +42,7 @@ TRAIN_PICTURES = 0.6
 """Part of each class's pictures that goes with training recordings; the others go with the test's."""
 PICTURE_NOISE = 1.0
 """Factor on the standard deviation of all pictures."""
+SCALES = ("feature", "scalar")
 
 _FOLDERS = (
     "recordings",
@@ -60,8 +61,11 @@ class AVDigitsOptions(DataOptions):
 
     validation: str = "none"
     """``none``: all 2000 recordings train; ``speaker``: one more speaker, nicolas, is held out; ``random``: 15 %."""
+    standardise: str = "feature"
+    """``feature``: each band and each pixel by itself; ``scalar``: one mean and one deviation a modality."""
 
     def __post_init__(self) -> None:
+        check_choice("standardise", self.standardise, SCALES)
         check_choice("validation", self.validation, ("none", "speaker", "random"))
 
 
@@ -71,8 +75,11 @@ class OfficialOptions(DataOptions):
 
     validation: str = "random"
     """``random``: 15 % of the training recordings; ``none``: all 2700 train."""
+    standardise: str = "feature"
+    """``feature``: each band and each pixel by itself; ``scalar``: one mean and one deviation a modality."""
 
     def __post_init__(self) -> None:
+        check_choice("standardise", self.standardise, SCALES)
         check_choice("validation", self.validation, ("random", "none"))
 
 
@@ -173,7 +180,8 @@ class AVDigits(SmallSource):
             parts[:2] = np.delete(pool, held), pool[held]
         pictures, train = _pictures(labels, parts, seeds), parts[0]
         assert train is not None
-        views = [standardised(view, train)[:, None] for view in (recordings.features, pictures)]
+        each = options.standardise == "feature"
+        views = [standardised(view, train, each)[:, None] for view in (recordings.features, pictures)]
         return in_memory(views, labels, parts, root)
 
 

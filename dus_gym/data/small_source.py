@@ -58,15 +58,17 @@ class SmallSource(DataSource):
             ) from error
 
 
-def standardised(features: npt.NDArray[Any], train: Rows) -> Table:
-    """Each feature less its mean over the training rows, by its deviation there; a constant one becomes 0.
+def standardised(features: npt.NDArray[Any], train: Rows, each: bool = True) -> Table:
+    """Features less their mean over the training rows, by their deviation there; a constant one becomes 0.
 
     Args:
         features: shape ``(n, ...)``.
         train: the training rows; no other has a part in mean and deviation.
+        each: a mean and a deviation for each feature; if not, one of each for all.
     """
     seen = features[train].astype(np.float64)
-    mean, deviation = seen.mean(axis=0), seen.std(axis=0)
+    axis = 0 if each else None
+    mean, deviation = seen.mean(axis=axis), seen.std(axis=axis)
     scaled: Table = ((features - mean) / np.where(deviation > 0.0, deviation, 1.0)).astype(np.float32)
     return scaled
 

@@ -354,16 +354,18 @@ def test_substitute_delivers_zeros(tmp_path, root, shape):
     # The policy is the reader's: the very same folder is refused or has a hole.
     with pytest.raises(BadMediaError):
         open_store(root, "toy", NpyDecoder(fixed_shape=shape), rows)
-    assert not open_store(root, "toy", NpyDecoder(), rows, on_error="skip", max_bad=0.2).usable([0]).any()
+    skipping = open_store(root, "toy", NpyDecoder(fixed_shape=shape), rows, on_error="skip", max_bad=0.2)
+    assert skipping.path == store.path
+    assert not skipping.usable([0]).any()
 
 
 @pytest.mark.parametrize("on_error", ["skip", "substitute"])
 def test_more_bad_files_than_max_bad_end_the_build_at_once(tmp_path, root, on_error):
     rows = write_media(tmp_path / "data" / "media", 30)
     for row in rows[:3]:
-        row.paths[0].write_bytes(b"no array")
+        row.paths[0].write_bytes(f"no array of {row.sample}".encode())
     decoder = NpyDecoder()
-    with pytest.raises(BadMediaError, match=r"max_bad=0\.05") as raised:
+    with pytest.raises(BadMediaError, match=r"2 of the 2 rows looked at .*(?s:.)*max_bad=0\.05") as raised:
         open_store(root, "toy", decoder, rows, on_error=on_error, max_bad=0.05)
     assert len(decoder.seen) == 2, "it stopped at the second"
     assert "s001" in str(raised.value)

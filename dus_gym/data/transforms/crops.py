@@ -31,8 +31,8 @@ def random_boxes(
     widths: npt.NDArray[np.int64],
     scale: tuple[float, float],
     ratio: tuple[float, float],
-) -> tuple[Boxes, npt.NDArray[np.bool_]]:
-    """Boxes as torchvision's ``RandomResizedCrop`` draws them, and the fair coins of flips.
+) -> tuple[Boxes, npt.NDArray[np.float64]]:
+    """Boxes as torchvision's ``RandomResizedCrop`` draws them, and a coin each for flips.
 
     Ten tries of an area and an aspect (uniform in its logarithm); the first that fits the picture is taken, and where
     none does the largest box in the middle whose aspect is allowed.

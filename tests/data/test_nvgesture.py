@@ -239,7 +239,11 @@ def test_a_step_of_full_size(tmp_path):
         write_video(path, 67, (24, 32), codec="mjpeg", value=lambda i: i)
     for path in tmp_path.rglob("*.npy"):
         np.save(path, np.zeros((24, 32, 2, 63), np.float32), allow_pickle=False)
-    settings = {"data_kind": "mock", "encoders": ["i3d"] * 3, "options": {"size": 128, "crop": 112, "validation": "none"}}
+    settings = {
+        "data_kind": "mock",
+        "encoders": ["i3d"] * 3,
+        "options": {"size": 128, "crop": 112, "validation": "none"},
+    }
     (tmp_path / "dus-data.json").write_text(json.dumps(settings))
     env = gym.make("dus_gym:DUS-NVGesture-v0", data_root=str(tmp_path), epochs=1, total_batch=6, iterations=1)
     env.reset(seed=0)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from dus_gym.cli.data_tables import bytes_bar, list_table, rows_bar, scan_table
 from dus_gym.cli.options import changed, jsonable, parse
+from dus_gym.cli.tables import show_log
 from dus_gym.data.building import BuiltModality, build_stores
 from dus_gym.data.catalogue import DATA_SETS, DataSet, data_set
 from dus_gym.data.fetch import fetch
@@ -114,6 +115,7 @@ def build(words: list[str]) -> None:
     root = options.root.expanduser()
     task, source = media_task(known, root, _task_options(options))
     console = Console(quiet=options.quiet)
+    show_log(console)
     with rows_bar(console) as progress_of:
         built = build_stores(task, source, root, options.on_error, options.workers, progress_of)
     _report(Console(stderr=True), built)
@@ -135,6 +137,7 @@ def fetch_set(words: list[str]) -> None:
             f"Then `dus data scan {known.name} --root DIR` says what is missing."
         )
     console = Console(quiet=options.quiet)
+    show_log(console)
     with bytes_bar(console, known.name) as progress:
         found = fetch(known.name, options.root, options.source, progress)
     console.print(f"{len(found.new)} files new, {len(found.present)} were there, in {found.root}", soft_wrap=True)

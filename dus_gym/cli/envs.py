@@ -6,7 +6,7 @@ import json as json_module
 from dataclasses import dataclass
 
 from dus_gym.cli.options import parse
-from dus_gym.data.tasks import Task, get_task
+from dus_gym.data.tasks import get_task
 from dus_gym.envs.registration import FAKE_ID, ids
 
 
@@ -35,7 +35,7 @@ def main(words: list[str]) -> None:
                 "epochs": task.epochs,
                 "total_batch": task.batch * len(task.modalities),
                 "trainer": "fake" if fake else "real",
-                "data": _data(task) if not fake else "none",
+                "data": "none" if fake else "embedded" if task.source else "no loader yet: --trainer fake",
                 "summary": "fitted learning curves of DUS-Digits-v0" if fake else task.summary,
             }
         )
@@ -49,10 +49,3 @@ def main(words: list[str]) -> None:
             f"{row['env']:<23}{modalities:<24}{row['epochs']} epochs, N_B = {row['total_batch']}, data: {row['data']}"
         )
         print(f"    {row['summary']}")
-
-
-def _data(task: Task) -> str:
-    """Where a task's samples come from, in a few words."""
-    if task.embedded:
-        return "embedded"
-    return "files: --data-root" if task.source else "no loader yet: --trainer fake"

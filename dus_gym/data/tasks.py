@@ -72,11 +72,6 @@ class Task:
         return found
 
     @property
-    def embedded(self) -> bool:
-        """Whether its data comes with the package's dependencies."""
-        return self.source is not None and self.source.startswith("dus_gym.data.embedded:")
-
-    @property
     def options_type(self) -> type[DataOptions]:
         """The data set's options."""
         source = self.data_source()

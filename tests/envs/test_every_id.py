@@ -14,7 +14,7 @@ from dus_gym.data.tasks import TASKS, get_task
 from dus_gym.envs.registration import FAKE_ID, ids, register_ids
 
 IDS = sorted(ids())
-EMBEDDED = sorted(f"DUS-{name}-v0" for name, task in TASKS.items() if task.embedded)
+EMBEDDED = sorted(f"DUS-{name}-v0" for name, task in TASKS.items() if task.source and "embedded" in task.source)
 # SB3 would like a symmetric box; the simplex is the contract.
 ALLOWED = "We recommend you to use a symmetric and normalized Box action space"
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from dus_gym.cli.data_tables import bytes_bar, list_table, rows_bar, scan_table
 from dus_gym.cli.options import changed, jsonable, parse
+from dus_gym.cli.tables import show_log
 from dus_gym.data.building import BuiltModality, build_stores
 from dus_gym.data.catalogue import DATA_SETS, DataSet, data_set
 from dus_gym.data.fetch import fetch
@@ -109,11 +110,10 @@ def scan_root(words: list[str]) -> None:
 def build(words: list[str]) -> None:
     """Decodes everything and reports every bad file."""
     options, known = _parsed(BuildOptions, words, "build", "Decode a data set once, so that runs start at once.")
-    if known.can_be_fetched:
-        raise ConfigError(f"{known.name!r} has nothing to decode: it is read as it is, `dus train {known.env}`.")
     root = options.root.expanduser()
     task, source = media_task(known, root, _task_options(options))
     console = Console(quiet=options.quiet)
+    show_log(console)
     with rows_bar(console) as progress_of:
         built = build_stores(task, source, root, options.on_error, options.workers, progress_of)
     _report(Console(stderr=True), built)
@@ -131,10 +131,11 @@ def fetch_set(words: list[str]) -> None:
     options, known = _parsed(FetchOptions, words, "fetch", "Fetch a small data set.", of_task=False)
     if not known.can_be_fetched:
         raise ConfigError(
-            f"name={known.name!r} can't be fetched: its media are not ours to pass on. Get it yourself: {known.how}. "
+            f"name={known.name!r} can't be fetched: its media are not ours to pass on. {known.how()} "
             f"Then `dus data scan {known.name} --root DIR` says what is missing."
         )
     console = Console(quiet=options.quiet)
+    show_log(console)
     with bytes_bar(console, known.name) as progress:
         found = fetch(known.name, options.root, options.source, progress)
     console.print(f"{len(found.new)} files new, {len(found.present)} were there, in {found.root}", soft_wrap=True)
@@ -170,17 +171,15 @@ USAGE = (
 
 
 def _described(known: DataSet) -> dict[str, Any]:
-    task = known.definition()
     return {
         "name": known.name,
         "env": known.env,
-        "modalities": [] if task is None else list(task.modalities),
-        "classes": None if task is None else task.num_classes,
+        "modalities": list(known.task.modalities),
+        "classes": known.task.num_classes,
         "published": dict(known.published),
         "size": known.volume(),
-        "how": known.get(),
+        "how": known.how(),
         "mock": known.has_mock,
-        "loader": task is not None and task.source is not None,
     }
 
 
@@ -189,8 +188,7 @@ def _parsed(
 ) -> tuple[Any, DataSet]:
     """The options, with those of the data set's task (``--task.NAME``) where the command reads its media."""
     name = next((word for word in words if word in DATA_SETS), None)
-    task = DATA_SETS[name].definition() if name is not None and of_task else None
-    kind = DataOptions if task is None else task.options_type
+    kind = DATA_SETS[name].task.options_type if name is not None and of_task else DataOptions
     if dataclasses.fields(kind):
         named: Any = Annotated[kind, tyro.conf.arg(name="task")]
         fields: list[Any] = [("task_options", named, dataclasses.field(default_factory=kind))]

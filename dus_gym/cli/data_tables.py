@@ -28,12 +28,8 @@ def list_table(console: Console, rows: list[dict[str, Any]]) -> None:
     """The data sets, two lines each."""
     for row in rows:
         published = " / ".join(f"{count} {split}" for split, count in row["published"].items())
-        classes = "" if row["classes"] is None else f", {row['classes']} classes"
-        console.print(
-            f"[bold]{row['name']}[/]  {row['env']}: {', '.join(row['modalities'])}{classes}; {published}"
-            + ("" if row["loader"] else "  [dim](no loader in this version)[/]"),
-            soft_wrap=True,
-        )
+        made_of = f"{', '.join(row['modalities'])}, {row['classes']} classes"
+        console.print(f"[bold]{row['name']}[/]  {row['env']}: {made_of}; {published}", soft_wrap=True)
         console.print(f"    {row['size']}. {row['how']}", soft_wrap=True, highlight=False)
 
 

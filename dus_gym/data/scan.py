@@ -72,7 +72,7 @@ def scan(known: DataSet, root: Path, options: Mapping[str, Any] | None = None) -
         options: of its task, by name.
 
     Raises:
-        ConfigError: if the root is no folder, an option can't be, or this version has no loader for the data set.
+        ConfigError: if the root is no folder, or an option can't be.
     """
     if not root.is_dir():
         raise ConfigError(f"root={root} is no folder; give the one that holds {known.name}.")
@@ -88,7 +88,7 @@ def scan(known: DataSet, root: Path, options: Mapping[str, Any] | None = None) -
         counts = _counts((record.split, names[record.label]) for record in records)
         streams = source.streams(task, task.options, root, records)
     except (DatasetNotFoundError, AnnotationError) as error:
-        return Scan(known.name, known.env, str(root), kind, known.published, counts, problem=str(error))
+        return Scan(known.name, known.env, str(root), kind, known.published, counts, problem=f"{error} {known.how()}")
     parts = []
     for stream in streams:
         surveyed = survey(stream.rows, root / CACHE)
@@ -112,15 +112,11 @@ def media_task(known: DataSet, root: Path, options: Mapping[str, Any] | None = N
     """The task of a data set of media files, with its options, and its source.
 
     Raises:
-        ConfigError: if it is none, or this version has no loader for it.
+        ConfigError: if it is none, or an option can't be.
     """
-    task = known.definition()
-    source = None if task is None else task.data_source()
-    if task is None or source is None:
-        raise ConfigError(f"{known.name!r} has no loader in this version; `dus envs` lists what there is.")
-    if not isinstance(source, MediaSource):
+    if not isinstance(known.source, MediaSource):
         raise ConfigError(f"{known.name!r} has nothing to decode: it is read as it is, `dus train {known.env}`.")
-    return task.configured(options, root), source
+    return known.task.configured(options, root), known.source
 
 
 def _scan_fetched(known: DataSet, root: Path, options: Mapping[str, Any] | None) -> Scan:
@@ -140,10 +136,9 @@ def _scan_fetched(known: DataSet, root: Path, options: Mapping[str, Any] | None)
         tuple(message for _, message in wrong[:SHOWN]),
     )
     counts: dict[str, dict[str, int]] = {}
-    task = known.definition()
     notes = [f"licence: {manifest.licence}", f"from {manifest.homepage}"]
-    if not wrong and task is not None:
-        data = task.configured(options, root).data(RunSeeds(0), root)
+    if not wrong:
+        data = known.task.configured(options, root).data(RunSeeds(0), root)
         splits = {"train": data.train, "validation": data.validation, "test": data.test}
         counts = _counts((name, str(k)) for name, split in splits.items() if split for k in split.labels.tolist())
         notes.append("splits are those of a run with seed 0, which may hold out validation samples of train")

@@ -347,7 +347,7 @@ TASKS: dict[str, Task] = {
         ),
         Task(
             name=OWN_TASK,
-            modalities=("first", "second"),
+            modalities=("one", "other"),
             num_classes=2,
             encoders=("mlp", "mlp"),
             lr=0.01,

@@ -17,7 +17,6 @@ from dus_gym.data.mock import nvgesture as nvgesture_mock
 from dus_gym.data.mock.making import MOCKS, make_mock
 from dus_gym.data.mock.plan import MOST_CLIPS, plan
 from dus_gym.data.mock.words import sentence, vocabulary
-from dus_gym.data.tasks import TASKS
 from dus_gym.errors import ConfigError, RunFolderError
 from dus_gym.seeding import RunSeeds
 
@@ -138,7 +137,7 @@ def test_what_cannot_be_is_named_and_writes_nothing(tmp_path, name, clips, seed,
 @pytest.mark.parametrize("name", MOCKS)
 def test_each_modality_tells_the_class_apart(name, tmp_path):
     root = make_mock(name, tmp_path / "m", 36)
-    task = TASKS[DATA_SETS[name].task].configured(None, root)
+    task = DATA_SETS[name].task.configured(None, root)
     data = task.data(RunSeeds(0), root)
 
     def samples(split, j):

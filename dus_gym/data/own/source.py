@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dus_gym.data.tasks import Task
 
 AUTO = "auto"
-OF_IDS = ("bert", "clip-text")
+OF_IDS = ("bag", "bert", "clip-text")
 """Encoders that take token ids: their arrays stay as they are."""
 CHANNELS = (1, 3, 4)
 """Numbers of channels a picture may have; tells ``(n, H, W, C)`` from ``(n, C, H, W)``."""

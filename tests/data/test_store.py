@@ -523,3 +523,17 @@ def test_a_store_in_another_process_or_copy_reads_the_same(root, rows):
     assert copy.deepcopy(store) is store
     again = pickle.loads(pickle.dumps(store))
     np.testing.assert_array_equal(again.gather(range(30)), store.gather(range(30)))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), None])
+def test_parts_of_rows_are_read_alone(tmp_path, root, shape):
+    rows = write_media(tmp_path / "data" / "media", 12, shape)
+    rows[3].paths[0].unlink()
+    store = open_store(root, "toy", NpyDecoder(fixed_shape=shape), rows, on_error="substitute", max_bad=0.2)
+    order = np.array([7, 2, 7, 3, 11])
+    parts = np.stack([np.zeros(5, np.int64), [len(store.gather([i])[0]) - 1 for i in order], np.zeros(5, np.int64)], 1)
+    found = store.gather(order, parts=parts)
+    assert isinstance(found, list) == (shape is None)
+    assert len(found) == 5
+    for array, i, part in zip(found, order, parts, strict=True):
+        np.testing.assert_array_equal(array, store.gather([i])[0][part])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -43,15 +44,19 @@ class ClipTransform:
         channels, height, width = self.image.shape
         return (channels, height, width) if self.frames == 1 else (channels, self.frames, height, width)
 
+    def parts(self, lengths: npt.NDArray[np.int64], keys: Keys, train: bool) -> npt.NDArray[np.int64]:
+        """Which frames of each clip are seen, ``(k, T)``; all of them in order of a clip that has T."""
+        # Number T is no frame's: which frames are seen depends on no frame's crop.
+        drawn = uniforms(split_keys(keys, self.frames), self.frames) if train and self.choice == SEGMENT else None
+        return places(lengths, self.frames, self.choice, drawn)
+
     def __call__(self, arrays: Array | list[Array], keys: Keys, train: bool, device: torch.device) -> Tensor:
         """A batch ``(k, *shape)`` on ``device``; see :class:`~dus_gym.data.store.split.Transform`."""
         k, t = len(arrays), self.frames
         if k == 0:
             return torch.empty(0, *self.shape, device=device)
         sizes = np.array([array.shape[:3] for array in arrays], np.int64)
-        # Number T is no frame's: which frames are seen depends on no frame's crop.
-        drawn = uniforms(split_keys(keys, t), t) if train and self.choice == SEGMENT else None
-        chosen = places(sizes[:, 0], t, self.choice, drawn)
+        chosen = self.parts(sizes[:, 0], keys, train)
         clips = to_device(arrays, device)
         pictures = [clip[place] for clip, row in zip(clips, chosen.tolist(), strict=True) for place in row]
         of_frames = np.repeat(keys, t) if self.shared else split_keys(keys[:, None], np.arange(t)).reshape(-1)

@@ -38,7 +38,9 @@ class Scaling:
 
     def columns(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Factor and offset, ``(channels, 1, 1)`` each."""
-        factor, offset = (torch.tensor(values, device=device)[:, None, None] for values in (self.factor, self.offset))
+        factor, offset = (
+            torch.tensor(values).to(device, non_blocking=True)[:, None, None] for values in (self.factor, self.offset)
+        )
         return factor, offset
 
 
@@ -83,8 +85,7 @@ def _one_by_one(
     ):
         box = picture[top : top + height, left : left + width].permute(2, 0, 1)[None]
         small = F.interpolate(box, size, mode=kernel, antialias=True, align_corners=False)[0]
-        place.copy_(small.flip(-1) if flip else small.contiguous())
-        place.mul_(factor).add_(offset)
+        place.copy_(small.flip(-1) if flip else small).mul_(factor).add_(offset)
     return whole
 
 
@@ -99,10 +100,12 @@ def _at_once(
     canvas = _canvas(pictures)
     device = canvas.device
     k, height, width, channels = canvas.shape
-    where = torch.from_numpy(boxes).to(device, torch.float32)
+    # Not waiting for small copies keeps the host ahead of the device.
+    where = torch.from_numpy(boxes).float().to(device, non_blocking=True)
+    mirrored = torch.from_numpy(flips).to(device, non_blocking=True)[:, None, None]
     rows = _weights(where[:, 0], where[:, 2], size[0], height, kernel)
     columns = _weights(where[:, 1], where[:, 3], size[1], width, kernel)
-    columns = torch.where(torch.from_numpy(flips).to(device)[:, None, None], columns.flip(1), columns)
+    columns = torch.where(mirrored, columns.flip(1), columns)
     lines = torch.bmm(rows, canvas.float().view(k, height, width * channels)).view(k, size[0], width, channels)
     whole = torch.matmul(lines.permute(0, 3, 1, 2), columns.transpose(1, 2)[:, None])
     if kernel == BICUBIC:

@@ -49,7 +49,7 @@ class WaveformTransform:
         waves = to_device(arrays, device)
         if len(waves) == 0:
             return torch.empty(0, *self.shape, device=device)
-        lengths = torch.tensor([len(array) for array in arrays], device=device)
+        lengths = torch.tensor([len(array) for array in arrays]).to(device, non_blocking=True)
         padded = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)
         looped = padded.gather(1, torch.arange(self.samples, device=device)[None] % lengths[:, None])
         return self.stft(looped)[:, None]

@@ -102,3 +102,13 @@ def test_what_cannot_be_is_named():
         ClipTransform(0)
     with pytest.raises(ConfigError, match=r"choice='evn'.*even"):
         ClipTransform(1, "evn")
+
+
+@pytest.mark.parametrize("choice", ["segment", "even", "peer_first"])
+def test_reading_only_the_frames_that_are_seen_changes_nothing(choice):
+    arrays, keys = [gradient(10) + np.arange(10, dtype=np.uint8)[:, None, None, None]] * 20, keys_of(20)
+    transform = ClipTransform(3, choice, ImageTransform(8))
+    for train in (False, True):
+        parts = transform.parts(np.full(20, 10), keys, train)
+        seen_alone = [array[part] for array, part in zip(arrays, parts, strict=True)]
+        assert torch.equal(transform(seen_alone, keys, train, CPU), transform(arrays, keys, train, CPU))

@@ -54,7 +54,9 @@ def test_a_folder_in_the_published_format_trains_an_epoch(tmp_path, name, write)
     assert terminated
     assert np.isfinite(reward)
     assert not info.get("diverged", False)
-    assert env.unwrapped.evaluate() is not None
+    scores = env.unwrapped.evaluate().modalities
+    assert list(scores) == ["text", "image"]
+    assert all(0 <= score.accuracy <= 1 for score in scores.values())
 
 
 # -- Twitter2015 -------------------------------------------------------------------------------------

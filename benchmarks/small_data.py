@@ -108,15 +108,15 @@ def main() -> None:
     arguments = parser.parse_args()
     run = Runner(arguments.data.expanduser(), arguments.out)
     sections = []
-    for env, extra in AGENT_TASKS:
+    for env, options in AGENT_TASKS:
         if arguments.only in env:
-            words = ["--agents", AGENTS, "--seeds", str(AGENT_SEEDS), "--loss-norm", "fixed", *extra]
+            words = ["--agents", AGENTS, "--seeds", str(AGENT_SEEDS), "--loss-norm", "fixed", *options]
             command, folder = run(env, words)
             result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-            sections.append(
-                "\n".join([f"## Agents: {env} {' '.join(extra)}", "", f"`{command}`", "", table(result), ""])
-            )
-    asked = [(env, method, ()) for env in TASKS for method in METHODS] + list(EXTRA)
+            title = " ".join(["## Agents:", env, *options])
+            sections.append("\n".join([title, "", f"`{command}`", "", table(result), ""]))
+    asked: list[tuple[str, str, tuple[str, ...]]] = [(env, method, ()) for env in TASKS for method in METHODS]
+    asked += EXTRA
     lines = ["| id | method and settings | concat | sum | modalities |", "|---|---|---|---|---|"]
     commands = []
     for env, method, extra in asked:

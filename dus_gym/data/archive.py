@@ -27,8 +27,10 @@ _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzi
 class Source(Protocol):
     """Where files can be read by name."""
 
-    sizes: Mapping[str, int]
-    """Relative name with slashes to bytes."""
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Relative name with slashes to bytes."""
+        ...
 
     def open(self, name: str) -> IO[bytes]:
         """One file for reading."""

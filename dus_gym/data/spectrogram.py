@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,9 +59,11 @@ def log_mel(waves: Sequence[Array]) -> Array:
 
 def mel_bank() -> Array:
     """Triangles of height 1 with centres equally far apart in mel (2595 log10(1 + f/700)), ``(32, 129)``."""
-    mel = np.linspace(*(2595.0 * np.log10(1.0 + np.array([LOWEST, HIGHEST]) / 700.0)), BANDS + 2)
+    low_mel, high_mel = (2595.0 * math.log10(1.0 + frequency / 700.0) for frequency in (LOWEST, HIGHEST))
+    mel = np.linspace(low_mel, high_mel, BANDS + 2)
     corners = 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
     low, centre, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
     frequencies = np.fft.rfftfreq(WINDOW, 1.0 / RATE)[None]
     rising, falling = (frequencies - low) / (centre - low), (high - frequencies) / (high - centre)
-    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+    bank: Array = np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+    return bank

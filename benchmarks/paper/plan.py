@@ -78,7 +78,9 @@ def source_of(plan: Plan, setting: Setting) -> Source:
     run = {} if plan.epochs is None else {"epochs": plan.epochs}
     if plan.mode == "smoke":
         root = plan.out / "mock" / setting.folder
-        return Source(setting.env, root, setting.modalities, setting.task, {**setting.smoke.run, **run}, "made-up media")
+        return Source(
+            setting.env, root, setting.modalities, setting.task, {**setting.smoke.run, **run}, "made-up media"
+        )
     base = plan.data_root
     if plan.mode == "standin":
         stand = setting.standin

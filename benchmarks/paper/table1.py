@@ -1,6 +1,6 @@
 """Table 1: eleven rebalancing methods, unimodal and joint training, and DUS on four data sets.
 
-    dus reproduce table1 --data-root DIR
+dus reproduce table1 --data-root DIR
 """
 
 from dus_gym.benchmarks.paper.item import Item

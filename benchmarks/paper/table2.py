@@ -1,6 +1,6 @@
 """Table 2: three modalities (NVGesture).
 
-    dus reproduce table2 --data-root DIR
+dus reproduce table2 --data-root DIR
 """
 
 from dus_gym.benchmarks.paper.item import Item

@@ -1,6 +1,6 @@
 """Table 3: three methods with and without DUS (Kinetics-Sounds).
 
-    dus reproduce table3 --data-root DIR
+dus reproduce table3 --data-root DIR
 """
 
 from dus_gym.benchmarks.paper.item import Item

@@ -1,6 +1,6 @@
 """Table A1: mean and standard deviation of DUS/MLA over three runs, on all five data sets.
 
-    dus reproduce tableA1 --data-root DIR
+dus reproduce tableA1 --data-root DIR
 """
 
 from dus_gym.benchmarks.paper.item import Item

@@ -1,6 +1,6 @@
 """Table A2: with and without the cumulative score of Eq. 3 (Kinetics-Sounds).
 
-    dus reproduce tableA2 --data-root DIR
+dus reproduce tableA2 --data-root DIR
 """
 
 from dus_gym.benchmarks.paper.item import Item

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dus_gym.benchmarks.paper.command import reproduce
 from dus_gym.benchmarks.paper.curves import COLOURS, MARKERS, average_sizes, fused
 from dus_gym.benchmarks.paper.item import Drawing, Item
 from dus_gym.benchmarks.paper.rows import rows
@@ -55,3 +56,6 @@ ITEM = Item(
     "closer together; DUS/Baseline lies above Baseline.",
     draw=draw,
 )
+
+if __name__ == "__main__":
+    reproduce(ITEM.word)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from dus_gym.benchmarks.paper.command import reproduce
 from dus_gym.benchmarks.paper.curves import COLOURS, fused
 from dus_gym.benchmarks.paper.item import Drawing, Item
 from dus_gym.benchmarks.paper.rows import ROWS
@@ -59,3 +60,6 @@ ITEM = Item(
     shape="Accuracy changes little over N_B and over the policy's learning rate.",
     draw=draw,
 )
+
+if __name__ == "__main__":
+    reproduce(ITEM.word)

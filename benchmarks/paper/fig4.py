@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dus_gym.benchmarks.paper.command import reproduce
 from dus_gym.benchmarks.paper.curves import COLOURS, iterations, over_seeds
 from dus_gym.benchmarks.paper.item import Drawing, Item
 from dus_gym.benchmarks.paper.rows import rows
@@ -44,3 +45,6 @@ ITEM = Item(
     shape="The sizes begin equal and part: the dominant modality's falls, the other's rises.",
     draw=draw,
 )
+
+if __name__ == "__main__":
+    reproduce(ITEM.word)

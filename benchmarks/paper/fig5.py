@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dus_gym.benchmarks.paper.command import reproduce
 from dus_gym.benchmarks.paper.curves import COLOURS, iterations, over_seeds, scores
 from dus_gym.benchmarks.paper.item import Drawing, Item
 from dus_gym.benchmarks.paper.rows import rows
@@ -51,3 +52,6 @@ ITEM = Item(
     shape="The scores lie far apart under Baseline, closer under MLA and closest under DUS/MLA.",
     draw=draw,
 )
+
+if __name__ == "__main__":
+    reproduce(ITEM.word)

@@ -3,6 +3,7 @@
 dus reproduce table1 --data-root DIR
 """
 
+from dus_gym.benchmarks.paper.command import reproduce
 from dus_gym.benchmarks.paper.item import Item
 from dus_gym.benchmarks.paper.rows import rows
 
@@ -30,3 +31,6 @@ ITEM = Item(
     ),
     table="1",
 )
+
+if __name__ == "__main__":
+    reproduce(ITEM.word)

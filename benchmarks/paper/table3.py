@@ -3,6 +3,7 @@
 dus reproduce table3 --data-root DIR
 """
 
+from dus_gym.benchmarks.paper.command import reproduce
 from dus_gym.benchmarks.paper.item import Item
 from dus_gym.benchmarks.paper.rows import rows
 
@@ -13,3 +14,6 @@ ITEM = Item(
     rows=rows("PMR", "DUS/PMR", "AGM", "DUS/AGM", "DI-MML", "DUS/DI-MML"),
     table="3",
 )
+
+if __name__ == "__main__":
+    reproduce(ITEM.word)

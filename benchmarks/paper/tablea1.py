@@ -3,6 +3,7 @@
 dus reproduce tableA1 --data-root DIR
 """
 
+from dus_gym.benchmarks.paper.command import reproduce
 from dus_gym.benchmarks.paper.item import Item
 from dus_gym.benchmarks.paper.rows import rows
 
@@ -13,3 +14,6 @@ ITEM = Item(
     rows=rows("DUS/MLA"),
     table="A1",
 )
+
+if __name__ == "__main__":
+    reproduce(ITEM.word)

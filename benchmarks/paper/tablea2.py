@@ -3,6 +3,7 @@
 dus reproduce tableA2 --data-root DIR
 """
 
+from dus_gym.benchmarks.paper.command import reproduce
 from dus_gym.benchmarks.paper.item import Item
 from dus_gym.benchmarks.paper.rows import rows
 
@@ -14,3 +15,6 @@ ITEM = Item(
     table="A2",
     modalities=True,
 )
+
+if __name__ == "__main__":
+    reproduce(ITEM.word)

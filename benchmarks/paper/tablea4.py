@@ -5,6 +5,7 @@
 The rows that the paper calls Baseline have MLA's figures of Table 1: the ablation is of DUS/MLA.
 """
 
+from dus_gym.benchmarks.paper.command import reproduce
 from dus_gym.benchmarks.paper.item import Item
 from dus_gym.benchmarks.paper.rows import MLA_AS_BASELINE, rows
 
@@ -16,3 +17,6 @@ ITEM = Item(
     table="A4",
     modalities=True,
 )
+
+if __name__ == "__main__":
+    reproduce(ITEM.word)

@@ -14,6 +14,7 @@ COMMANDS = {
     "methods": "list the multimodal methods and their options",
     "train": "train one run under an agent",
     "compare": "compare agents over seeds",
+    "reproduce": "re-run the paper's tables and figures beside the printed numbers",
     "meta-train": "train one policy over many runs and tasks",
 }
 """Command to what it does; each is a module here of the same name, imported when it is called."""

@@ -26,10 +26,20 @@ def draw(path: Path, what: Drawing) -> list[str]:
         sizes, found = average_sizes(runs, what.modalities), fused(runs)
         colour = COLOURS[i % len(COLOURS)]
         spread = found.std(ddof=1) if len(found) > 1 else 0.0
-        accuracy.errorbar(sizes.sum(), found.mean(), yerr=spread, fmt="o", color=colour, capsize=3, label=row.label)
+        accuracy.errorbar(
+            sizes.sum(),
+            found.mean(),
+            yerr=spread,
+            fmt=MARKERS[i % len(MARKERS)],
+            mfc="none",
+            ms=8,
+            color=colour,
+            capsize=3,
+            label=row.label,
+        )
         for j, name in enumerate(what.modalities):
             mean = sum(run["modalities"][name]["score"] for run in runs) / len(runs)
-            score.plot(sizes[j], mean, MARKERS[j % len(MARKERS)], color=colour)
+            score.plot(sizes[j], mean, MARKERS[j % len(MARKERS)], mfc="none", ms=8, color=colour)
         shown = ", ".join(f"{name} {size:.1f}" for name, size in zip(what.modalities, sizes, strict=True))
         said.append(f"{row.label}: average batch {shown}; fused accuracy {found.mean():.1f}.")
     for j, name in enumerate(what.modalities):
@@ -52,8 +62,8 @@ ITEM = Item(
     title="Figure 1: accuracy and scores against average batch size",
     datasets=("Kinetics-Sounds",),
     rows=rows("Baseline", "MLA", "MLA-HB", "DUS/Baseline", "DUS/MLA"),
-    shape="The fixed half batch for the dominant modality lies above MLA, and DUS/MLA above both, with scores that lie "
-    "closer together; DUS/Baseline lies above Baseline.",
+    shape="No number is printed. By Table 1, DUS/MLA (74.87) should lie above MLA (70.04), and DUS/Baseline above Baseline "
+    "(67.13), with fewer samples of the modality that is ahead.",
     draw=draw,
 )
 

@@ -46,7 +46,7 @@ class Item:
     modalities: bool = False
     """Whether every row has a line a modality beside the fused one."""
     shape: str = ""
-    """What the paper's figure shows, in words."""
+    """What the paper's figure is to show, in words; figures have no printed numbers."""
     draw: Callable[[Path, Drawing], list[str]] | None = None
     """Draws a figure; returns what ours shows, in sentences."""
 

@@ -133,7 +133,7 @@ def write(want: Wanted, plan: Plan, notes: Mapping[Place, str]) -> tuple[dict[st
         picture = plan.out / f"{item.word}-{settings()[name].folder}.png"
         said = item.draw(picture, what) if item.draw is not None else []
         pictures[name] = {"picture": picture.name, "ours": said, "paper": item.shape}
-        parts += [f"![{item.title}, {name}]({picture.name})", "", f"The paper's: {item.shape}", ""]
+        parts += [f"![{item.title}, {name}]({picture.name})", "", f"The paper: {item.shape}", ""]
         parts += [f"Ours on {name}:", "", *(f"- {line}" for line in said), ""]
     parts.append(markdown(numbers))
     text = "\n".join(parts).rstrip() + "\n"

@@ -42,8 +42,8 @@ ITEM = Item(
     title="Figure 4: batch size over training",
     datasets=("Kinetics-Sounds",),
     rows=rows("DUS/MLA"),
-    shape="No number is printed. The sizes begin equal (Algorithm 1, line 1); by the method's aim the size of the modality "
-    "that is ahead falls and the other's rises.",
+    shape="No number is printed. The sizes begin equal (Algorithm 1, line 1); by the method's aim the size of the "
+    "modality that is ahead falls and the other's rises.",
     draw=draw,
 )
 

@@ -30,10 +30,10 @@ def printed() -> dict[Key, Printed]:
 
     Three are restored from a damaged scan or doubtful in the paper itself; they are marked in the file.
     """
-    with (files(__package__) / "printed.csv").open(encoding="utf-8", newline="") as lines:
-        return {
-            (row["table"], row["dataset"], row["row"], row["modality"], row["metric"]): Printed(
-                float(row["percent"]), float(row["std"]) if row["std"] else None
-            )
-            for row in csv.DictReader(lines)
-        }
+    lines = (files(__package__) / "printed.csv").read_text(encoding="utf-8").splitlines()
+    return {
+        (row["table"], row["dataset"], row["row"], row["modality"], row["metric"]): Printed(
+            float(row["percent"]), float(row["std"]) if row["std"] else None
+        )
+        for row in csv.DictReader(lines)
+    }

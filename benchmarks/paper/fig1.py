@@ -62,8 +62,8 @@ ITEM = Item(
     title="Figure 1: accuracy and scores against average batch size",
     datasets=("Kinetics-Sounds",),
     rows=rows("Baseline", "MLA", "MLA-HB", "DUS/Baseline", "DUS/MLA"),
-    shape="No number is printed. By Table 1, DUS/MLA (74.87) should lie above MLA (70.04) and DUS/Baseline (70.26) above "
-    "Baseline (67.13), with fewer samples of the modality that is ahead.",
+    shape="No number is printed. By Table 1, DUS/MLA (74.87) should lie above MLA (70.04) and DUS/Baseline (70.26) "
+    "above Baseline (67.13), with fewer samples of the modality that is ahead.",
     draw=draw,
 )
 

@@ -4,8 +4,8 @@ import json
 import math
 
 import pytest
-
 from command import dus
+
 from dus_gym.benchmarks.paper import ITEMS
 from dus_gym.benchmarks.paper.cells import Cell, lines_of
 from dus_gym.benchmarks.paper.item import Item

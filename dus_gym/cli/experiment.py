@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError, ConfigError
 from dus_gym.records import Evaluation
 from dus_gym.report.picture import draw_run
-from dus_gym.runs import MODEL, PICTURE, RunFolder
+from dus_gym.runs import FORMAT, MODEL, PICTURE, RunFolder, writing
 from dus_gym.seeding import RunSeeds
 from dus_gym.state import save_state
 
@@ -88,6 +88,19 @@ class RunRequest:
         """JSON-able; two requests with the same value give the same result."""
         config: dict[str, Any] = jsonable(self)
         return config
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> RunRequest:
+        """The request that :meth:`as_config` was asked of; what else a run folder's config holds is left out.
+
+        Raises:
+            ConfigError: for a setting that there is none of, or a value that can't be.
+        """
+        names = {field.name for field in fields(cls)} - {"run"}
+        try:
+            return cls(run=RunConfig.of(config["run"]), **{key: config[key] for key in names if key in config})
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"the run's config is damaged ({error!r}).") from error
 
 
 def with_said(name: str, options: dict[str, Any]) -> str:
@@ -188,14 +201,16 @@ def execute(
     summary["training_runs"] = agent.training_runs
     if folder is not None:
         if keep_model and core.trainer == "real":
-            save_state(folder.path / MODEL, "model", {"model": core.run.snapshot()["weights"]["model"]})
+            with writing(folder.path / MODEL):
+                save_state(folder.path / MODEL, "model", {"model": core.run.snapshot()["weights"]["model"]})
         if keep_model:
             title = (
                 f"{request.env} · {with_said(request.method, request.method_options)} under "
                 f"{with_said(request.agent, request.agent_options)} · seed {request.seed} · "
                 f"trainer {summary['trainer']}, data {summary['data_kind']}"
             )
-            draw_run(folder.path / PICTURE, title, core.modalities, records)
+            with writing(folder.path / PICTURE):
+                draw_run(folder.path / PICTURE, title, core.modalities, records)
         folder.save_summary(summary)
     env.close()
     return summary
@@ -211,6 +226,7 @@ def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, seconds
         for j, (name, scores) in enumerate(evaluation.modalities.items())
     }
     return {
+        "format": FORMAT,
         "env": request.env,
         "agent": request.agent,
         "agent_options": jsonable(request.agent_options),

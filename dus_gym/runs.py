@@ -32,7 +32,7 @@ CHECKPOINT, MODEL, PICTURE = "checkpoint.safetensors", "model.safetensors", "cur
 COMPARISON = "comparison.json"
 """The result of a comparison, beside the config that names its runs; they lie beneath, AGENT/seedN."""
 REPORT, TENSORBOARD, WANDB, LOCK = "report.html", "tensorboard", "wandb", ".lock"
-_OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, MODEL, PICTURE, REPORT, TENSORBOARD, WANDB}
+_OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, MODEL, PICTURE, COMPARISON, REPORT, TENSORBOARD, WANDB}
 FORMAT = 1
 """Of config and summary; raised when an older version could misread them."""
 

@@ -22,6 +22,7 @@ from dus_gym.config import RunConfig
 from dus_gym.data.tasks import Task
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError, ConfigError
+from dus_gym.options import with_said
 from dus_gym.records import Evaluation
 from dus_gym.report.picture import draw_run
 from dus_gym.runs import FORMAT, MODEL, PICTURE, RunFolder, writing
@@ -101,11 +102,6 @@ class RunRequest:
             return cls(run=RunConfig.of(config["run"]), **{key: config[key] for key in names if key in config})
         except (KeyError, TypeError) as error:
             raise ConfigError(f"the run's config is damaged ({error!r}).") from error
-
-
-def with_said(name: str, options: dict[str, Any]) -> str:
-    """A name with the options that were set."""
-    return ":".join([name, *(f"{key}={value}" for key, value in options.items())])
 
 
 OnStep = Callable[[DUSEnv, dict[str, Any]], None]

@@ -44,7 +44,8 @@ def reset_peaks(device: str) -> None:
     with suppress(OSError):
         # "5" resets the peak resident set size: proc(5).
         _CLEAR.write_text("5")
-    if device.startswith("cuda"):
+    if device.startswith("cuda") and torch.cuda.is_initialized():
+        # Before that nothing lies on the device, and its marks can't be reset.
         torch.cuda.reset_peak_memory_stats(device)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from dus_gym.benchmarks.paper.rows import Row
 from dus_gym.benchmarks.paper.settings import Setting
 from dus_gym.cli.experiment import RunRequest
+from dus_gym.cli.matrix import Run
 from dus_gym.config import RunConfig
 from dus_gym.errors import DatasetNotFoundError
 from dus_gym.methods import method_class
@@ -32,6 +33,7 @@ class Plan:
     trainer: str | None = None
     epochs: int | None = None
     device: str = "cpu"
+    threads: int = 1
 
     @property
     def protocol(self) -> str:
@@ -45,14 +47,6 @@ class Plan:
         }[self.mode]
         fake = "; FAKE TRAINER: fitted curves, nothing was trained" if self.trainer == "fake" else ""
         return f"{count} seed{'s' if count > 1 else ''} ({named}); {what}{fake}"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of the matrix."""
-
-    request: RunRequest
-    folder: Path
 
 
 @dataclass(frozen=True)
@@ -95,7 +89,7 @@ def _below(base: Path | None, folder: str) -> Path | None:
     return base if base is None or base.name == folder else base / folder
 
 
-def job_of(plan: Plan, setting: Setting, row: Row, seed: int) -> Job:
+def run_of(plan: Plan, setting: Setting, row: Row, seed: int) -> Run:
     """The run behind one row of one data set, with one seed."""
     source = source_of(plan, setting)
     encoder = {} if plan.encoder is None else {"encoder": plan.encoder}
@@ -108,9 +102,10 @@ def job_of(plan: Plan, setting: Setting, row: Row, seed: int) -> Job:
         trainer=plan.trainer,
         data_root=None if source.root is None else str(source.root),
         task_options={**source.task, **encoder},
+        threads=plan.threads,
         run=replace(RunConfig.of({**source.run, **row.run}), device=plan.device),
     )
-    return Job(request, plan.out / "runs" / source.env / row.folder / f"seed{seed}")
+    return Run(request, plan.out / "runs" / source.env / row.folder / f"seed{seed}", "reproduce")
 
 
 def unfit(row: Row, setting: Setting, plan: Plan) -> str | None:

@@ -9,12 +9,14 @@ from typing import Any
 
 from dus_gym.benchmarks.paper.cells import cells, markdown
 from dus_gym.benchmarks.paper.item import Item, drawing
-from dus_gym.benchmarks.paper.plan import Job, Plan, job_of, source_of, unfit
-from dus_gym.benchmarks.paper.rows import Row
+from dus_gym.benchmarks.paper.plan import Plan, run_of, source_of, unfit
+from dus_gym.benchmarks.paper.rows import ROWS, Row
 from dus_gym.benchmarks.paper.settings import Setting, settings
+from dus_gym.cli.matrix import Run, finished, make_folder
 from dus_gym.cli.train import check
 from dus_gym.errors import DatasetNotFoundError, RunFolderError
-from dus_gym.runs import CONFIG, MARK, RunFolder, as_json, is_ours, listing, read_object
+from dus_gym.lock import FileLock
+from dus_gym.runs import CONFIG, MARK, as_json, is_ours, listing, lock, read_object, read_steps
 from dus_gym.state import write_atomically
 
 Place = tuple[str, str]
@@ -30,22 +32,25 @@ class Wanted:
     rows: tuple[Row, ...]
 
 
-def prepare(plan: Plan) -> None:
-    """Makes the output folder, or goes on in it.
+def prepare(plan: Plan) -> FileLock:
+    """Makes the output folder, or goes on in it, and holds it until the lock is released.
 
     Raises:
-        RunFolderError: for a folder that holds something else, or a reproduction on other data.
+        RunFolderError: for a folder that holds something else, a reproduction on other data, or one under way.
     """
     if listing(plan.out):
         if not is_ours(plan.out, "reproduce"):
             raise RunFolderError(f"out={plan.out} is not empty and holds no reproduction; give another folder.")
         if (found := read_object(plan.out / CONFIG).get("mode")) != plan.mode:
             raise RunFolderError(f"out={plan.out} holds a reproduction with mode {found!r}; give another folder.")
+    make_folder(plan.out)
+    held = lock(plan.out)
     try:
-        plan.out.mkdir(parents=True, exist_ok=True)
         write_atomically(plan.out / CONFIG, as_json(MARK | {"command": "reproduce", "mode": plan.mode}))
-    except OSError as error:
-        raise RunFolderError(f"out={plan.out} can't be used ({error}); give another folder.") from error
+    except BaseException:
+        held.release()
+        raise
+    return held
 
 
 def mock(plan: Plan, datasets: Sequence[str]) -> None:
@@ -59,13 +64,13 @@ def mock(plan: Plan, datasets: Sequence[str]) -> None:
             write_mock(setting.folder, root, clips=setting.smoke.clips)
 
 
-def jobs_of(plan: Plan, wanted: Sequence[Wanted]) -> tuple[list[Job], dict[Place, str]]:
+def runs_of(plan: Plan, wanted: Sequence[Wanted]) -> tuple[list[Run], dict[Place, str]]:
     """Every run once, and why the others can't be had.
 
     Raises:
         ConfigError: for settings that a data set does not have.
     """
-    jobs: dict[Path, Job] = {}
+    runs: dict[Path, Run] = {}
     notes: dict[Place, str] = {}
     lacks = {name: _lacks(plan, settings()[name]) for want in wanted for name in want.datasets}
     for want in wanted:
@@ -76,35 +81,22 @@ def jobs_of(plan: Plan, wanted: Sequence[Wanted]) -> tuple[list[Job], dict[Place
                     notes[name, row.folder] = why
                     continue
                 for seed in plan.seeds:
-                    job = job_of(plan, settings()[name], row, seed)
-                    jobs[job.folder] = job
-    kinds = {job.folder.parent: job for job in reversed(jobs.values())}
-    for job in kinds.values():
-        if not all(is_done(one) for one in jobs.values() if one.folder.parent == job.folder.parent):
-            # What can't be is found out before the first run is trained.
-            check(job.request)
-    return list(jobs.values()), notes
+                    run = run_of(plan, settings()[name], row, seed)
+                    runs[run.folder] = run
+    kinds = {run.folder.parent: run for run in runs.values() if finished(run) is None}
+    for run in kinds.values():
+        # What can't be is found out before the first run is trained.
+        check(run.request)
+    return list(runs.values()), notes
 
 
 def _lacks(plan: Plan, setting: Setting) -> str | None:
     """What is missing of a data set and how to get it; None where it is there."""
-    from dus_gym.benchmarks.paper.rows import ROWS
-
     try:
-        check(job_of(plan, setting, ROWS["Baseline"], plan.seeds[0]).request)
+        check(run_of(plan, setting, ROWS["Baseline"], plan.seeds[0]).request)
     except DatasetNotFoundError as error:
         return str(error)
     return None
-
-
-def is_done(job: Job) -> bool:
-    """Whether a run is finished."""
-    return (job.folder / CONFIG).is_file() and RunFolder.resume(job.folder, config_of(job)).summary() is not None
-
-
-def config_of(job: Job) -> dict[str, Any]:
-    """What the run's folder says it is."""
-    return {"command": "reproduce"} | job.request.as_config()
 
 
 def write(want: Wanted, plan: Plan, notes: Mapping[Place, str]) -> tuple[dict[str, Any], str]:
@@ -116,11 +108,10 @@ def write(want: Wanted, plan: Plan, notes: Mapping[Place, str]) -> tuple[dict[st
         for row in want.rows:
             if (name, row.folder) in notes:
                 continue
-            folders = [job_of(plan, settings()[name], row, seed) for seed in plan.seeds]
-            runs = [RunFolder.resume(job.folder, config_of(job)) for job in folders]
-            found = [run.summary() for run in runs]
+            runs = [run_of(plan, settings()[name], row, seed) for seed in plan.seeds]
+            found = [finished(run) for run in runs]
             summaries[name, row.folder] = [summary for summary in found if summary is not None]
-            steps[name, row.folder] = [list(run.steps()) for run in runs] if item.draw is not None else []
+            steps[name, row.folder] = [list(read_steps(run.folder)) for run in runs] if item.draw is not None else []
     numbers = cells(item, plan, want.datasets, want.rows, summaries, notes)
     parts = [f"# {item.title}", "", f"{plan.protocol[0].upper()}{plan.protocol[1:]}.", ""]
     pictures: dict[str, Any] = {}

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
 from dus_gym.benchmarks.paper import ITEMS
 from dus_gym.benchmarks.paper.item import Item
-from dus_gym.benchmarks.paper.plan import PAPER_SEEDS, Job, Plan
-from dus_gym.benchmarks.paper.reproduction import Wanted, config_of, jobs_of, mock, prepare, write
+from dus_gym.benchmarks.paper.plan import PAPER_SEEDS, Plan
+from dus_gym.benchmarks.paper.reproduction import Wanted, mock, prepare, runs_of, write
 from dus_gym.benchmarks.paper.rows import Row
 from dus_gym.benchmarks.paper.settings import chosen, settings
-from dus_gym.cli.experiment import execute
+from dus_gym.cli.matrix import run_all
 from dus_gym.cli.options import parse, parse_seeds
+from dus_gym.cli.places import ScaleOptions, open_place
 from dus_gym.cli.tables import progress_over, show_log
 from dus_gym.errors import ConfigError, unknown_name
-from dus_gym.runs import CONFIG, RunFolder
 
 ALL = "all"
 
@@ -55,6 +55,9 @@ class ReproduceOptions:
     """cpu, cuda or cuda:N."""
     out: Path | None = None
     """Output folder. The same command goes on where a killed one stopped; a finished run is never run again."""
+    threads: int = 1
+    """CPU threads of each run."""
+    scale: Annotated[ScaleOptions, tyro.conf.arg(prefix_name=False, name="")] = field(default_factory=ScaleOptions)
     json: bool = False
     """Print the result as one JSON object on the last line."""
     quiet: bool = False
@@ -68,38 +71,26 @@ def main(words: list[str]) -> None:
     wanted = [
         Wanted(item, _datasets(item, options.datasets), _rows(item, options.methods)) for item in _items(options.item)
     ]
-    prepare(plan)
     console = Console(quiet=options.quiet)
     show_log(console)
-    if plan.mode == "smoke":
-        mock(plan, sorted({name for want in wanted for name in want.datasets}))
-    jobs, notes = jobs_of(plan, wanted)
-    with progress_over(console, f"dus reproduce {options.item}", len(jobs)) as advance:
-        for job in jobs:
-            _run(job)
-            advance(f"{job.request.env}, {job.request.method} under {job.request.agent}, seed {job.request.seed}")
-    results = []
-    for want in wanted:
-        result, text = write(want, plan, notes)
-        results.append(result)
+    held = prepare(plan)
+    try:
+        if plan.mode == "smoke":
+            mock(plan, sorted({name for want in wanted for name in want.datasets}))
+        runs, notes = runs_of(plan, wanted)
+        with (
+            open_place(options.scale, threads=plan.threads, device=plan.device) as place,
+            progress_over(console, f"dus reproduce {options.item}", len(runs)) as advance,
+        ):
+            run_all(runs, place, lambda run: advance(str(run)))
+        written = [write(want, plan, notes) for want in wanted]
+    finally:
+        held.release()
+    for _, text in written:
         console.print(text, markup=False, soft_wrap=True)
     console.print(f"written to {plan.out}", soft_wrap=True)
     if options.json:
-        print(json.dumps({"items": results}, allow_nan=False))
-
-
-def _run(job: Job) -> None:
-    """One run; a finished one is not run again, a killed one goes on."""
-    if (job.folder / CONFIG).is_file():
-        folder = RunFolder.resume(job.folder, config_of(job))
-        if folder.summary() is not None:
-            return
-    else:
-        folder = RunFolder.create(job.folder, config_of(job), force=True)
-    try:
-        execute(job.request, folder)
-    finally:
-        folder.close()
+        print(json.dumps({"items": [result for result, _ in written]}, allow_nan=False))
 
 
 def _items(word: str) -> list[Item]:
@@ -123,6 +114,7 @@ def _plan(options: Any) -> Plan:
         trainer=options.trainer,
         epochs=options.epochs,
         device=options.device,
+        threads=options.threads,
     )
 
 

@@ -14,6 +14,7 @@ from dus_gym.benchmarks.paper.rows import ROWS, Row
 from dus_gym.benchmarks.paper.settings import Setting, settings
 from dus_gym.cli.matrix import Run, finished, make_folder
 from dus_gym.cli.train import check
+from dus_gym.data.mock.making import make_mock
 from dus_gym.errors import DatasetNotFoundError, RunFolderError
 from dus_gym.lock import FileLock
 from dus_gym.runs import CONFIG, MARK, as_json, is_ours, listing, lock, read_object, read_steps
@@ -55,13 +56,11 @@ def prepare(plan: Plan) -> FileLock:
 
 def mock(plan: Plan, datasets: Sequence[str]) -> None:
     """Made-up media for every data set that has none yet."""
-    from dus_gym.data.mock import write_mock
-
     for name in datasets:
         setting = settings()[name]
         root = source_of(plan, setting).root
         if root is not None and not root.exists():
-            write_mock(setting.folder, root, clips=setting.smoke.clips)
+            make_mock(setting.folder, root, setting.smoke.clips)
 
 
 def runs_of(plan: Plan, wanted: Sequence[Wanted]) -> tuple[list[Run], dict[Place, str]]:

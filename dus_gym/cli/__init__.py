@@ -14,8 +14,13 @@ COMMANDS = {
     "methods": "list the multimodal methods and their options",
     "train": "train one run under an agent",
     "compare": "compare agents over seeds",
+    "reproduce": "re-run the paper's tables and figures beside the printed numbers",
     "meta-train": "train one policy over many runs and tasks",
     "data": "list, scan, build, fetch and mock data sets",
+    "watch": "show a run while it goes on",
+    "report": "write a run or a comparison as one HTML page",
+    "runs": "list, show, compare, export and delete runs",
+    "validate": "run a run again and say whether every bit is the same",
 }
 """Command to what it does; each is a module here of the same name, imported when it is called."""
 

@@ -13,8 +13,9 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dus_gym.cli.experiment import OnStep, with_said
+from dus_gym.cli.experiment import OnStep
 from dus_gym.envs.dus_env import DUSEnv
+from dus_gym.options import with_said
 from dus_gym.records import FUSED_PREDICTORS
 
 

@@ -53,7 +53,7 @@ def test_commands_run(command, tmp_path):
         main([*words, *shorter(words[0])])
     assert printed.getvalue()
     assert (
-        words[0] in ("envs", "methods") or list(tmp_path.rglob("summary.json")) or list(tmp_path.rglob("*.safetensors"))
+        words[0] in ("envs", "methods", "data") or list(tmp_path.rglob("summary.json")) or list(tmp_path.rglob("*.safetensors"))
     )
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -355,3 +356,8 @@ def latest(path: Path) -> Path:
     while (following := path.with_name(f"{path.name}-{number + 1}")).exists():
         candidate, number = following, number + 1
     return candidate
+
+
+def folder_of(agent: str) -> str:
+    """The folder below a comparison that holds the runs of an agent, by its name and options."""
+    return re.sub(r"[^\w.=-]+", "-", agent)

@@ -35,3 +35,19 @@ def paired(values: Sequence[float], reference: Sequence[float]) -> dict[str, flo
     from scipy.stats import ttest_rel
 
     return {"points": points, "p": float(ttest_rel(values, reference).pvalue)}
+
+
+def paired_interval(differences: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """The confidence interval of a mean difference, by Student's t; None for fewer than two differences.
+
+    Args:
+        differences: one a seed.
+        level: of the interval.
+    """
+    spread = mean_std(differences) if len(differences) > 1 else None
+    if spread is None or spread["mean"] is None or spread["std"] is None:
+        return None
+    from scipy.stats import t
+
+    half = float(t.ppf(0.5 + level / 2, len(differences) - 1)) * spread["std"] / math.sqrt(len(differences))
+    return spread["mean"] - half, spread["mean"] + half

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from dus_gym.runs import (
     RunFolder,
     as_json,
     clear,
+    folder_of,
     is_ours,
     latest,
     listing,
@@ -76,7 +76,7 @@ def main(words: list[str]) -> None:
     try:
         with progress_over(console, first.env, len(requests)) as advance:
             for (name, seed), request in requests.items():
-                path = out / re.sub(r"[^\w.=-]+", "-", name) / f"seed{seed}"
+                path = out / folder_of(name) / f"seed{seed}"
                 summaries[name, seed] = _run(request, path, options.resume)
                 advance(f"{name}, seed {seed}")
         result = compare(names, seeds, summaries)

@@ -17,6 +17,7 @@ from dus_gym.cli.train import check, request_of
 from dus_gym.errors import RunFolderError
 from dus_gym.lock import FileLock
 from dus_gym.records import FUSED_PREDICTORS
+from dus_gym.run_lock import lock
 from dus_gym.runs import (
     COMPARISON,
     CONFIG,
@@ -29,7 +30,6 @@ from dus_gym.runs import (
     is_ours,
     latest,
     listing,
-    lock,
     unused,
     writing,
 )
@@ -38,6 +38,7 @@ from dus_gym.statistics import mean_std, paired
 
 REFERENCE = "uniform"
 DEFAULT_AGENTS = "uniform,heuristic,score,reinforce"
+RESULT = COMPARISON
 METRICS = ("accuracy", "map", "macro_f1")
 CONTROLS = ("random", "best-fixed", "lr-matched")
 """What a gain must beat before it is one of choosing batch sizes: chance, a constant, learning rates."""
@@ -80,8 +81,8 @@ def main(words: list[str]) -> None:
                 summaries[name, seed] = _run(request, path, options.resume)
                 advance(f"{name}, seed {seed}")
         result = compare(names, seeds, summaries)
-        with writing(out / COMPARISON):
-            write_atomically(out / COMPARISON, as_json(result))
+        with writing(out / RESULT):
+            write_atomically(out / RESULT, as_json(result))
     finally:
         held.release()
     if not options.quiet:
@@ -112,7 +113,7 @@ def _prepare(out: Path, settings: dict[str, Any], *, resume: bool, force: bool) 
         raise RunFolderError(f"out={out} can't be used ({error}); give another folder.") from error
     try:
         # From here on the old result does not belong to the runs beside it.
-        (out / COMPARISON).unlink(missing_ok=True)
+        (out / RESULT).unlink(missing_ok=True)
         if found and force:
             for run in sorted(out.glob("*/seed*")):
                 if is_ours(run):

@@ -18,7 +18,8 @@ from dus_gym.cli.tables import percent, run_table, show_log
 from dus_gym.errors import ConfigError, RunFolderError, check_choice, unknown_name
 from dus_gym.run_export import check_parquet, write_csv, write_parquet
 from dus_gym.run_index import STATUSES, find_runs, last_step, list_runs
-from dus_gym.runs import CONFIG, SUMMARY, clear, flat, is_ours, lock, read_object, read_steps
+from dus_gym.run_lock import lock
+from dus_gym.runs import CONFIG, SUMMARY, clear, flat, is_ours, read_object, read_steps
 
 USAGE = """usage: dus runs COMMAND [options]
 
@@ -207,9 +208,10 @@ def _show(words: list[str]) -> None:
 
 def _diff(words: list[str]) -> None:
     options = parse(DiffOptions, words, "runs diff", "Show where two runs differ.")
-    pairs = list(zip(read_run(options.one), read_run(options.other), strict=True))
-    settings, figures = ({} if None in pair else differences(*pair) for pair in pairs)
-    shared = figures.keys() & flat(pairs[0][0]).keys()
+    (config, summary), (other_config, other_summary) = read_run(options.one), read_run(options.other)
+    settings = differences(config, other_config)
+    figures = differences(summary, other_summary) if summary and other_summary else {}
+    shared = figures.keys() & flat(config).keys()
     figures = {key: pair for key, pair in figures.items() if key not in shared and not key.startswith("settings.")}
     if not options.quiet:
         console = Console()
@@ -223,8 +225,8 @@ def _diff(words: list[str]) -> None:
                 for key, pair in found.items():
                     table.add_row(key, *(json.dumps(value) for value in pair))
                 console.print(table)
-        for path, (_, summary) in ((options.one, read_run(options.one)), (options.other, read_run(options.other))):
-            if summary is None:
+        for path, result in ((options.one, summary), (options.other, other_summary)):
+            if result is None:
                 console.print(f"{path} is not finished: it has no figures yet.", soft_wrap=True)
     if options.json:
         print(json.dumps({"settings": settings, "figures": figures}))

@@ -15,7 +15,7 @@ from html import escape
 from dus_gym.report.table import Table
 
 WIDTH, HEIGHT = 520, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 46
+LEFT, RIGHT, TOP, BOTTOM = 50, 14, 34, 46
 COLOURS = 8
 """How many series colours ``page.css`` has; dashes tell series apart that share one."""
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
@@ -89,9 +89,10 @@ class _Drawing:
 
     def __init__(self, chart: Chart) -> None:
         self.chart = chart
-        self.height = max(HEIGHT, 70 + 30 * len(chart.y_ticks)) if chart.y_ticks else HEIGHT
+        self.height = max(HEIGHT, 80 + 30 * len(chart.y_ticks)) if chart.y_ticks else HEIGHT
         longest = max((len(name) for name in chart.y_ticks), default=0)
-        self.left = max(LEFT, min(190, 16 + 7 * longest))
+        # As wide as the names are on a phone, where text is larger against the drawing.
+        self.left = max(LEFT, min(240, 14 + 9 * longest))
         shown = [v for one in chart.series for part in (one.y, one.low or (), one.high or ()) for v in part]
         self.y_low, self.y_high = chart.y_range or _range([v for v in shown if v is not None])
         if chart.y_ticks:
@@ -177,9 +178,7 @@ class _Drawing:
         middle = (self.left + right) / 2
         parts.append(f'<text x="{middle:g}" y="{self.height - 9}" class="middle name">{escape(chart.x_name)}</text>')
         if not chart.y_ticks:
-            height = (TOP + bottom) / 2
-            turned = f'transform="translate(13 {height:g}) rotate(-90)"'
-            parts.append(f'<text class="middle name" {turned}>{escape(chart.y_name)}</text>')
+            parts.append(f'<text x="2" y="13" class="name">{escape(chart.y_name)}</text>')
         return f'<g class="axes" aria-hidden="true">{"".join(parts)}</g>'
 
     def _line(self, one: Series) -> str:
@@ -239,7 +238,9 @@ class _Drawing:
         if one.low is not None and one.high is not None:
             low, high = one.low[k], one.high[k]
             if low is not None and high is not None and high > low:
-                text += f" ({low:{sign}.{self.chart.decimals}f} … {high:{sign}.{self.chart.decimals}f})"
+                spread = f" ± {(high - low) / 2:.{self.chart.decimals}f}"
+                edges = f" ({low:{sign}.{self.chart.decimals}f} … {high:{sign}.{self.chart.decimals}f})"
+                text += edges if self.chart.y_ticks else spread
         return text.replace("-", "−")
 
     def _label(self, k: int) -> str:
@@ -316,7 +317,7 @@ def _number(value: float) -> str:
     return f"{value:.6g}".replace("-", "−")
 
 
-def _cut(text: str, most: int = 25) -> str:
+def _cut(text: str, most: int = 24) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

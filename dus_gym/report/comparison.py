@@ -12,15 +12,12 @@ from dus_gym import __version__
 from dus_gym.options import with_said
 from dus_gym.records import FUSED_PREDICTORS
 from dus_gym.report.chart import Chart, Series
-from dus_gym.report.curves import MOST_LINES, drawn, mean_curve, modalities_of
+from dus_gym.report.curves import MOST_LINES, drawn, figure, mean_curve, modalities_of
 from dus_gym.report.page import Page, Section
 from dus_gym.report.run import SELECTIONS, settings_table, warning_of
 from dus_gym.report.table import Cell, Table
+from dus_gym.report.verdict import ALPHA, REFERENCE, headline, points_of, tone_of, verdict_of
 from dus_gym.statistics import mean_std, paired_interval
-
-REFERENCE = "uniform"
-ALPHA = 0.05
-"""Of a whole comparison: it is shared among its agents (Bonferroni)."""
 
 
 @dataclass(frozen=True)
@@ -77,43 +74,6 @@ def comparison_page(results: Sequence[tuple[Mapping[str, Any], Runs]], verdict: 
         foot=f"Written by dus-gym {__version__}. This page is one file and loads nothing from anywhere.",
         warning=" ".join(dict.fromkeys(filter(None, (warning_of(result) for result, _ in results)))),
     )
-
-
-def headline(result: Mapping[str, Any]) -> str:
-    """The predictor of the verdict: the method's own, or the first that every agent has."""
-    rows = list(result["agents"].values())
-    return next((p for p in FUSED_PREDICTORS if all(row["fused"].get(p) for row in rows)), FUSED_PREDICTORS[0])
-
-
-def verdict_of(result: Mapping[str, Any]) -> str:
-    """What the comparison shows, in a sentence; the comparison's own words where it has some."""
-    if isinstance(result.get("verdict"), str):
-        return str(result["verdict"])
-    predictor, others = headline(result), [name for name in result["agents"] if name != REFERENCE]
-    if len(result["seeds"]) < 2:
-        return f"One seed: no agent can be told from {REFERENCE}."
-    found: dict[str, list[str]] = {"better": [], "worse": []}
-    for name in others:
-        against = result["agents"][name]["vs_uniform"].get(predictor)
-        if tone := _tone(against, len(others)):
-            found[tone].append(f"{name} ({_points(against)})")
-    said = [
-        f"{tone.capitalize()} than {REFERENCE}{' in points of test accuracy' if first else ''}: {', '.join(names)}."
-        for tone, names, first in (("better", found["better"], True), ("worse", found["worse"], not found["better"]))
-        if names
-    ]
-    return " ".join(said) or f"No agent can be told from {REFERENCE} on {len(result['seeds'])} seeds."
-
-
-def _points(against: Mapping[str, Any]) -> str:
-    return f"{against['points']:+.1f}".replace("-", "−")
-
-
-def _tone(against: Mapping[str, Any] | None, agents: int) -> str:
-    """Better or worse where the paired difference is distinguishable at this many comparisons, else nothing."""
-    if against is None or against["p"] is None or against["p"] >= ALPHA / agents or against["points"] == 0:
-        return ""
-    return "better" if against["points"] > 0 else "worse"
 
 
 def _method(result: Mapping[str, Any]) -> str:
@@ -181,19 +141,30 @@ def _effects(result: Mapping[str, Any], runs: Runs, key: str) -> str:
 
 
 def _result(result: Mapping[str, Any]) -> str:
-    there = [p for p in FUSED_PREDICTORS if any(row["fused"].get(p) for row in result["agents"].values())]
+    columns = _columns(result)
     others = len(result["agents"]) - 1
     rows: list[list[str | Cell]] = []
     for name, row in result["agents"].items():
         cells: list[str | Cell] = [name]
-        cells += [_accuracy(name, row["fused"].get(p), row["vs_uniform"].get(p), others) for p in there]
+        cells += [_accuracy(name, row["fused"].get(p), row["vs_uniform"].get(p), others) for p in columns]
         cells += [_spread(row["gap"], 1.0, 3), f"{row['samples'] / 1000:.1f}k", f"{row['training_runs']:.3g}"]
         rows.append(cells)
     caption = (
         f"Test accuracy in %, mean ± standard deviation over {len(result['seeds'])} seeds, by way of fusing; "
         f"below it the difference to {REFERENCE} in points (p), in colour and bold where it counts"
     )
-    return Table(["agent", *there, "gap", "samples", "runs spent"], rows, caption=caption).html()
+    return Table(["agent", *columns.values(), "gap", "samples", "runs spent"], rows, caption=caption).html()
+
+
+def _columns(result: Mapping[str, Any]) -> dict[str, str]:
+    """Predictors to the names of their columns; those with the same figures throughout share one."""
+    columns: dict[str, str] = {}
+    for predictor in FUSED_PREDICTORS:
+        figures = [row["fused"].get(predictor) for row in result["agents"].values()]
+        twin = next((p for p in columns if figures == [row["fused"].get(p) for row in result["agents"].values()]), None)
+        if any(figures):
+            columns |= {twin: f"{columns[twin]} = {predictor}"} if twin else {predictor: predictor}
+    return columns
 
 
 def _accuracy(
@@ -205,8 +176,8 @@ def _accuracy(
     if name == REFERENCE or not against:
         return text
     p = "" if against["p"] is None else (" (p < .001)" if against["p"] < 0.001 else f" (p {against['p']:.3f})")
-    tone = _tone(against, others)
-    return Cell(text, f"{_points(against)}{p.replace('0.', '.')}{' ' + tone if tone else ''}", tone)
+    tone = tone_of(against, others)
+    return Cell(text, f"{points_of(against)}{p.replace('0.', '.')}{' ' + tone if tone else ''}", tone)
 
 
 def _spread(figure: Mapping[str, Any], scale: float, decimals: int) -> str:
@@ -226,28 +197,24 @@ def _curves(runs: Runs, key: str) -> list[str]:
 
     charts = []
     for j, name in enumerate(modalities_of(first)):
-        charts.append(
-            chart(
-                f"scores-{j}", f"Score of {name}", "score ŝ", lambda step, j=j: step["observation"][j], y_range=(0, 1)
-            )
-        )
+        charts.append(chart(f"scores-{j}", f"Score of {name}", "score ŝ", figure("observation", j), y_range=(0, 1)))
         charts.append(
             chart(
                 f"sizes-{j}",
                 f"Batch size of {name}",
                 "samples an iteration",
-                lambda step, name=name: step[f"size/{name}"],
+                figure(f"size/{name}"),
                 decimals=1,
             )
         )
-    charts.append(chart("gap", "Gap between the modalities’ scores", "gap", lambda step: step["gap"]))
+    charts.append(chart("gap", "Gap between the modalities’ scores", "gap", figure("gap")))
     predictor = "method" if first and first[0].get("val_fused/method") is not None else "sum"
     charts.append(
         chart(
             "validation",
             f"Validation accuracy, fused by {predictor}",
             "accuracy, %",
-            lambda step: None if (v := step.get(f"val_fused/{predictor}")) is None else 100.0 * v,
+            figure(f"val_fused/{predictor}", scale=100.0),
             decimals=1,
         )
     )
@@ -308,20 +275,15 @@ def _scatter(
     decimals: int,
 ) -> str:
     names = [name for name in x if y[name]]
-    spreads = [mean_std(y[name]) for name in names]
 
-    def alone(i: int, value: float | None) -> list[float | None]:
+    def alone(i: int, value: float) -> list[float | None]:
         return [value if k == i else None for k in range(len(names))]
 
-    series = [
-        Series(
-            name,
-            alone(i, figure["mean"]),
-            *(alone(i, figure["mean"] + sign * (figure["std"] or 0.0)) for sign in (-1, 1)),
-        )
-        for i, (name, figure) in enumerate(zip(names, spreads, strict=True))
-        if figure["mean"] is not None
-    ]
+    series = []
+    for i, name in enumerate(names):
+        spread = mean_std(y[name])
+        middle, std = spread["mean"] or 0.0, spread["std"] or 0.0
+        series.append(Series(name, alone(i, middle), alone(i, middle - std), alone(i, middle + std)))
     says = "A mark an agent; the whisker is one standard deviation over seeds (Figure 1)."
     return Chart(key, title, says, x_name, y_name, [x[name] for name in names], series, decimals, kind="marks").html()
 

@@ -16,6 +16,24 @@ MOST_LINES = 5
 """Of a comparison's chart, before anybody touches its switches."""
 
 
+def figure(key: str, entry: int | None = None, scale: float = 1.0) -> Callable[[Step], float | None]:
+    """What a curve reads from each step: a finite number, else None.
+
+    Args:
+        key: of the record.
+        entry: which of its numbers, where it is a list.
+        scale: such as 100, for per cent.
+    """
+
+    def read(step: Step) -> float | None:
+        value = step.get(key)
+        if entry is not None and isinstance(value, list):
+            value = value[entry]
+        return scale * value if isinstance(value, int | float) and math.isfinite(value) else None
+
+    return read
+
+
 @dataclass(frozen=True)
 class Curve:
     """A figure over iterations: of one run, or the mean of several with their standard deviation."""
@@ -33,7 +51,7 @@ def modalities_of(steps: Sequence[Step]) -> list[str]:
 
 def curve(steps: Sequence[Step], read: Callable[[Step], float | None]) -> Curve:
     """One run's curve."""
-    return Curve([step["iterations"] for step in steps], [_real(read(step)) for step in steps])
+    return Curve([step["iterations"] for step in steps], [read(step) for step in steps])
 
 
 def mean_curve(runs: Sequence[Sequence[Step]], read: Callable[[Step], float | None]) -> Curve:
@@ -43,24 +61,22 @@ def mean_curve(runs: Sequence[Sequence[Step]], read: Callable[[Step], float | No
     figure, the mean is over the others.
     """
     longest = max(runs, key=len, default=())
-    values = [[_real(read(run[k])) for run in runs if k < len(run)] for k in range(len(longest))]
+    values = [[read(run[k]) for run in runs if k < len(run)] for k in range(len(longest))]
     mean: list[float | None] = []
     low: list[float | None] = []
     high: list[float | None] = []
     for row in values:
         there = [value for value in row if value is not None]
         if not there:
-            mean.append(None), low.append(None), high.append(None)
+            for column in (mean, low, high):
+                column.append(None)
             continue
         middle = math.fsum(there) / len(there)
         spread = math.sqrt(math.fsum((v - middle) ** 2 for v in there) / (len(there) - 1)) if len(there) > 1 else 0.0
-        mean.append(middle), low.append(middle - spread), high.append(middle + spread)
+        mean.append(middle)
+        low.append(middle - spread)
+        high.append(middle + spread)
     return Curve([step["iterations"] for step in longest], mean, *((low, high) if len(runs) > 1 else ()))
-
-
-def _real(value: Any) -> float | None:
-    """A finite number, or None."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def drawn(

@@ -8,7 +8,7 @@ from typing import Any
 
 from dus_gym import __version__
 from dus_gym.options import with_said
-from dus_gym.report.curves import Curve, curve, drawn, modalities_of
+from dus_gym.report.curves import Curve, curve, drawn, figure, modalities_of
 from dus_gym.report.page import Page, Section
 from dus_gym.report.table import Table
 from dus_gym.runs import flat
@@ -79,8 +79,8 @@ def _verdict(summary: Mapping[str, Any] | None, steps: Sequence[Mapping[str, Any
     fused = {name: row["accuracy"] for name, row in summary["fused"].items() if row is not None}
     first = "method" if "method" in fused else next(iter(fused))
     by = "by its own predictor" if first == "method" else f"by {first}"
-    best, figure = max(((n, row["accuracy"]) for n, row in summary["modalities"].items()), key=lambda pair: pair[1])
-    points = 100 * (fused[first] - figure)
+    best, alone = max(((n, row["accuracy"]) for n, row in summary["modalities"].items()), key=lambda pair: pair[1])
+    points = 100 * (fused[first] - alone)
     than = "more" if points >= 0 else "LESS"
     return (
         f"{100 * fused[first]:.1f} % test accuracy {by}: {abs(points):.1f} points {than} than {best} alone, "
@@ -127,14 +127,12 @@ def run_charts(steps: Sequence[Mapping[str, Any]]) -> list[str]:
     names = modalities_of(steps)
     scores: dict[str, Curve] = {}
     for j, name in enumerate(names):
-        scores[name] = curve(steps, lambda step, j=j: step["observation"][j])
-        scores[f"{name}, last step"] = curve(steps, lambda step, name=name: step[f"train_score/{name}"])
+        scores[name] = curve(steps, figure("observation", j))
+        scores[f"{name}, last step"] = curve(steps, figure(f"train_score/{name}"))
     # In this order a modality has the same colour in every chart.
     order = [*names, *(key for key in scores if key not in names)]
     validation = {
-        name: curve(steps, lambda step, key=key: _percent(step.get(key)))
-        for key in (steps[0] if steps else ())
-        if (name := _validated(key))
+        name: curve(steps, figure(key, scale=100.0)) for key in (steps[0] if steps else ()) if (name := _validated(key))
     }
     return [
         drawn(
@@ -146,11 +144,11 @@ def run_charts(steps: Sequence[Mapping[str, Any]]) -> list[str]:
         drawn(
             "sizes", "Batch sizes", "What the agent decides: samples of each modality in an iteration (Figure 4).",
             "samples an iteration",
-            {name: curve(steps, lambda step, name=name: step[f"size/{name}"]) for name in names}, decimals=0,
+            {name: curve(steps, figure(f"size/{name}")) for name in names}, decimals=0,
         ),
         drawn(
             "gap", "Gap", "The largest minus the smallest score of each epoch. A smaller gap is not a better model.",
-            "gap", {"gap": curve(steps, lambda step: step["gap"])},
+            "gap", {"gap": curve(steps, figure("gap"))},
         ),
         drawn(
             "validation", "Validation accuracy",
@@ -159,9 +157,9 @@ def run_charts(steps: Sequence[Mapping[str, Any]]) -> list[str]:
             off=[name for name in validation if name.startswith("fused, ") and name != "fused, method"], decimals=1,
         ),
         drawn("loss", "Training loss", "The mean of each step.", "loss",
-              {"loss": curve(steps, lambda step: step["loss"])}),
+              {"loss": curve(steps, figure("loss"))}),
         drawn("reward", "Reward", "What the agent got for each step’s choice.", "reward",
-              {"reward": curve(steps, lambda step: step["reward"])}),
+              {"reward": curve(steps, figure("reward"))}),
     ]  # fmt: skip
 
 
@@ -170,10 +168,6 @@ def _validated(key: str) -> str:
     if key.startswith("val_accuracy/"):
         return key.removeprefix("val_accuracy/")
     return key.replace("val_fused/", "fused, ") if key.startswith("val_fused/") else ""
-
-
-def _percent(value: Any) -> float | None:
-    return None if value is None else 100.0 * value
 
 
 def _cost(summary: Mapping[str, Any]) -> str:

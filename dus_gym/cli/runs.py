@@ -141,18 +141,17 @@ def _print_rows(console: Console, rows: Sequence[dict[str, Any]], root: Path) ->
         console.print(f"no run below {root} is one of these", soft_wrap=True)
         return
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("run", overflow="fold")
-    for column in ("status", "env", "agent", "method"):
+    for column in ("run", "status", "env", "agent", "method"):
         table.add_column(column, overflow="fold")
-    for column in ("seed", "accuracy, %", "gap"):
-        table.add_column(column, justify="right")
+    for column in ("seed", "acc., %", "gap"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         status = row["status"] if row["status"] == "finished" else f"{row['status']} {_progress(row)}"
         accuracy = row["accuracy_method"] if row["accuracy_method"] is not None else row["accuracy_sum"]
         gap = "–" if row["gap"] is None else f"{row['gap']:.3f}"
         said = [str(row[name]) if row[name] is not None else "?" for name in ("env", "agent", "method", "seed")]
-        fake = " (fake)" if row["trainer"] == "fake" else ""
-        table.add_row(row["run"], status + fake, *said, percent(accuracy), gap)
+        said[0] += " fake" if row["trainer"] == "fake" else ""
+        table.add_row(row["run"], status, *said, percent(accuracy), gap)
     console.print(table)
     for row in rows:
         if row["problem"] is not None:

@@ -130,22 +130,24 @@ class View:
             f"[bold]{config['env']}[/]  {with_said(config['method'], config['method_options'])} under "
             f"{with_said(config['agent'], config['agent_options'])}, seed {config['seed']}"
         )
+        state = self._state()
+        hint = ["No process writes it; go on with --resume."] if "stopped" in state else []
         if not self.steps:
-            return Group(head, f"no step yet; {self._state()}")
+            return Group(head, f"no step yet, {state}", *hint)
         last = self.steps[-1]
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             ProgressBar(total=last["epochs"], completed=last["epoch"], width=max(10, min(40, width - 45))),
             f"epoch {last['epoch']} of {last['epochs']}",
-            self._state(),
+            state,
         )
-        return Group(head, bar, self._table(width), self._line())
+        return Group(head, bar, self._table(width), self._line(), *hint)
 
     def _state(self) -> str:
         if (self.path / SUMMARY).is_file():
             return "[green]finished[/]"
         if writer(self.path) is None:
-            return "[red]stopped[/]: no process writes it; go on with --resume"
+            return "[red]stopped[/]"
         left = self.seconds_left() if self._seen else None
         return "running" if left is None or left == float("inf") else f"running, {clock(left)} left"
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.cli import main as dus
-from dus_gym.cli.compare import RESULT
 from dus_gym.cli.experiment import RunRequest
 from dus_gym.methods import METHODS, method_class
+from dus_gym.runs import COMPARISON
 from dus_gym.statistics import mean_std, paired
 
 ENVS = ("DUS-Digits-v0", "DUS-Digits3-v0")
@@ -111,7 +111,7 @@ def main() -> None:
             agents = AGENTS if method_class(method).supports_unpaired else AGENTS[:1]
             words = ["compare", env, "--method", method, "--agents", ",".join(agents), "--seeds", str(SEEDS)]
             out = arguments.out / env / method
-            dus([*words, "--out", str(out), "--quiet", *(["--resume"] if (out / RESULT).parent.exists() else [])])
+            dus([*words, "--out", str(out), "--quiet", *(["--resume"] if (out / COMPARISON).parent.exists() else [])])
             print(env, method, flush=True)
             commands.append(shlex.join(["dus", *words]))
         if set(chosen) == set(METHODS):

@@ -35,6 +35,8 @@ COMPARISON = "comparison.json"
 """The result of a comparison, beside the config that names its runs; they lie beneath, AGENT/seedN."""
 REPORT, TENSORBOARD, WANDB = "report.html", "tensorboard", "wandb"
 _OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, MODEL, PICTURE, COMPARISON, REPORT, TENSORBOARD, WANDB}
+NOT_REPRODUCIBLE = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib")
+"""Of a summary: what a second run of the same settings may say otherwise. All else is the same to the bit."""
 FORMAT = 1
 """Of config and summary; raised when an older version could misread them."""
 

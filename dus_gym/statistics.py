@@ -1,4 +1,4 @@
-"""Means, deviations and paired tests over seeds."""
+"""Means, deviations, paired tests over seeds and their correction for being many."""
 
 from __future__ import annotations
 
@@ -37,17 +37,45 @@ def paired(values: Sequence[float], reference: Sequence[float]) -> dict[str, flo
     return {"points": points, "p": float(ttest_rel(values, reference).pvalue)}
 
 
-def paired_interval(differences: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """The confidence interval of a mean difference, by Student's t; None for fewer than two differences.
+def confidence_interval(
+    values: Sequence[float], reference: Sequence[float], level: float = 0.95
+) -> tuple[float, float] | None:
+    """Interval of the mean paired difference in percentage points, by Student's t.
 
     Args:
-        differences: one a seed.
-        level: of the interval.
+        values: one figure a seed, as a fraction.
+        reference: the reference's figures on the same seeds, in the same order.
+        level: how often such intervals hold the true difference.
+
+    Returns:
+        Its ends; None with one seed.
     """
-    spread = mean_std(differences) if len(differences) > 1 else None
-    if spread is None or spread["mean"] is None or spread["std"] is None:
+    differences = [100.0 * (v - r) for v, r in zip(values, reference, strict=True)]
+    spread = mean_std(differences)
+    mean, std = spread["mean"], spread["std"]
+    if std is None or mean is None:
         return None
     from scipy.stats import t
 
-    half = float(t.ppf(0.5 + level / 2, len(differences) - 1)) * spread["std"] / math.sqrt(len(differences))
-    return spread["mean"] - half, spread["mean"] + half
+    n = len(differences)
+    half = float(t.ppf(0.5 + level / 2.0, n - 1)) * std / math.sqrt(n)
+    return mean - half, mean + half
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm, 1979): the chance of even one false find stays below the level.
+
+    Args:
+        values: p-values of one family, in any order.
+
+    Returns:
+        The corrected ones in the same order: sorted, the k-th smallest of n is multiplied by n - k + 1, and none is
+        smaller than the one before it or larger than 1.
+    """
+    order = sorted(range(len(values)), key=values.__getitem__)
+    corrected = [0.0] * len(values)
+    largest = 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[i]))
+        corrected[i] = largest
+    return corrected

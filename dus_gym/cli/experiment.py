@@ -19,6 +19,7 @@ from dus_gym.agents.loop import run_episode
 from dus_gym.agents.transfer import agent_from_policy
 from dus_gym.cli.options import changed, check_env, jsonable, run_settings
 from dus_gym.config import RunConfig
+from dus_gym.costs import Stopwatch, peak_device_memory, peak_memory, reset_peaks
 from dus_gym.data.tasks import Task
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError, ConfigError
@@ -128,14 +129,17 @@ def execute(
     import torch
 
     torch.set_num_threads(request.threads)
+    device = request.run.device
+    reset_peaks(device)
     modalities = request.task().modalities
     agent = request.make_agent(len(modalities))
-    started, spent = time.perf_counter(), 0.0
+    started, spent, deciding = time.perf_counter(), 0.0, Stopwatch()
     records: list[dict[str, Any]] = []
     resume: tuple[Any, dict[str, Any]] | None = None
     checkpoint = folder.load_checkpoint() if folder is not None else None
     if checkpoint is None:
-        prepared = agent.prepare(partial(request.make_env, agent), request.seed)
+        with deciding:
+            prepared = agent.prepare(partial(request.make_env, agent), request.seed)
     else:
         prepared = checkpoint.get("prepared", {})
     env = request.make_env(agent, **prepared)
@@ -149,6 +153,7 @@ def execute(
             resume = core.restore(checkpoint["env"])
             agent.load_state_dict(checkpoint["agent"])
             spent, count = float(checkpoint["seconds"]), int(checkpoint["steps"])
+            deciding = Stopwatch(float(checkpoint["agent_seconds"]))
         except CheckpointError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
@@ -171,6 +176,7 @@ def execute(
                 "prepared": prepared,
                 "steps": len(records),
                 "seconds": spent + now - started,
+                "agent_seconds": deciding.seconds,
             }
             folder.save_checkpoint(state)
             last_saved = now
@@ -191,10 +197,16 @@ def execute(
 
     ended = resume is not None and bool(checkpoint and checkpoint["env"]["ended"])
     if not ended:
-        run_episode(env, agent, seed=request.seed, resume=resume, on_step=after_step)
+        run_episode(env, agent, seed=request.seed, resume=resume, on_step=after_step, watch=deciding)
     save(finished=True)
-    summary = summarise(request, core, core.evaluate(), spent + time.perf_counter() - started)
-    summary["training_runs"] = agent.training_runs
+    summary = summarise(request, core, core.evaluate(), records[-1])
+    summary |= {
+        "training_runs": agent.training_runs,
+        "seconds": spent + time.perf_counter() - started,
+        "agent_seconds": deciding.seconds,
+        "peak_memory_mib": peak_memory(),
+        "peak_device_memory_mib": peak_device_memory(device),
+    }
     if folder is not None:
         if keep_model and core.trainer == "real":
             with writing(folder.path / MODEL):
@@ -212,13 +224,21 @@ def execute(
     return summary
 
 
-def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, seconds: float) -> dict[str, Any]:
-    """The summary: settings, figures on the test split, costs. JSON-able; ``seconds`` alone is not reproducible."""
+def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, last: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary: settings, figures on the test split, what was drawn. JSON-able and reproducible to the bit.
+
+    Args:
+        request: what was run.
+        core: the environment at its end.
+        evaluation: the test split's figures.
+        last: the last step's record: it has the validation figures that agents saw.
+    """
     run = core.run
     progress = run.progress
     modalities = {
         name: asdict(scores)
         | {"samples": progress.samples[j], "score": progress.scores[j], "coverage": progress.coverage[j]}
+        | {key: last.get(f"{key}/{name}") for key in ("val_accuracy", "val_score")}
         for j, (name, scores) in enumerate(evaluation.modalities.items())
     }
     return {
@@ -243,6 +263,5 @@ def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, seconds
         "base_batch": core.allocation.base_batch,
         "iterations": progress.iterations,
         "samples": sum(progress.samples),
-        "seconds": seconds,
         "version": dus_gym.__version__,
     }

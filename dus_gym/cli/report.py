@@ -75,8 +75,7 @@ def _comparison(file: Path, found: Mapping[str, Any], folder: Path | None) -> Pa
     results = found.get("comparisons", [found])
     try:
         pairs = [(result, _runs(result, folder)) for result in results]
-        verdict = found.get("verdict")
-        return comparison_page(pairs, verdict if isinstance(verdict, str) else None)
+        return comparison_page(pairs)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise RunFolderError(f"{file} is damaged or no comparison ({error!r}); run dus compare --resume.") from error
 

@@ -22,9 +22,9 @@ from dus_gym.cli.runs import differences, read_run
 from dus_gym.cli.tables import live_run
 from dus_gym.errors import RunFolderError
 from dus_gym.run_index import find_runs
-from dus_gym.runs import CONFIG, MARK, MODEL, STEPS, SUMMARY, RunFolder, read_object
+from dus_gym.runs import CONFIG, MARK, MODEL, NOT_REPRODUCIBLE, STEPS, SUMMARY, RunFolder, read_object
 
-NOT_RESULTS = ("seconds", "version", "format")
+NOT_RESULTS = (*NOT_REPRODUCIBLE, "version", "format")
 """Of a summary: what a second run may say otherwise although it came to the same."""
 
 
@@ -77,7 +77,7 @@ def validate(path: Path, data_root: Path | None, console: Console) -> str | None
         console: shows the run while it goes on.
 
     Returns:
-        The first difference, with both values; None if steps, summary (all but the seconds it took, and the
+        The first difference, with both values; None if steps, summary (all but what the run cost, and the
         version) and model weights are the same to the bit.
     """
     config, before = read_run(path)

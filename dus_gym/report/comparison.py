@@ -16,8 +16,8 @@ from dus_gym.report.curves import MOST_LINES, drawn, figure, mean_curve, modalit
 from dus_gym.report.page import Page, Section
 from dus_gym.report.run import SELECTIONS, settings_table, warning_of
 from dus_gym.report.table import Cell, Table
-from dus_gym.report.verdict import ALPHA, REFERENCE, headline, points_of, tone_of, verdict_of
-from dus_gym.statistics import mean_std, paired_interval
+from dus_gym.report.verdict import REFERENCE, corrected, headline, level_of, points_of, tones, verdict_of
+from dus_gym.statistics import confidence_interval, mean_std
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,11 @@ class Runs:
     """Settings of one of the reference's runs."""
 
 
-def comparison_page(results: Sequence[tuple[Mapping[str, Any], Runs]], verdict: str | None = None) -> Page:
+def comparison_page(results: Sequence[tuple[Mapping[str, Any], Runs]]) -> Page:
     """One page for one comparison or for several of them.
 
     Args:
         results: each a comparison as ``comparison.json`` has it, with its runs.
-        verdict: over all; made from the comparisons if not given.
     """
     several = len(results) > 1
     sections: list[Section] = []
@@ -48,7 +47,7 @@ def comparison_page(results: Sequence[tuple[Mapping[str, Any], Runs]], verdict: 
         beside, *others = _figure1(result, runs, key) or [""]
         pair = f'<div class="grid">{_effects(result, runs, key)}{beside}</div>'
         sections += [
-            Section(f"{key}result", f"{name}Result", [*said, pair, _result(result)]),
+            Section(f"{key}result", f"{name}Result", [*said, pair, _result(result), _equal_samples(result)]),
             Section(f"{key}curves", f"{name}Over training", _curves(runs, key), grid=True),
             Section(f"{key}sizes", f"{name}Batch size and score", others, grid=True),
             Section(f"{key}cost", f"{name}Cost", [_cost(result, runs)]),
@@ -67,7 +66,7 @@ def comparison_page(results: Sequence[tuple[Mapping[str, Any], Runs]], verdict: 
     return Page(
         title=f"{envs}: comparison of agents",
         kicker=f"dus-gym comparison · {envs} · {methods}",
-        verdict=verdict or (verdict_of(first) if not several else f"{len(results)} comparisons with {REFERENCE}."),
+        verdict=verdict_of(first) if not several else _overall(results),
         remarks=_remarks(results),
         facts=facts,
         sections=sections,
@@ -76,37 +75,54 @@ def comparison_page(results: Sequence[tuple[Mapping[str, Any], Runs]], verdict: 
     )
 
 
+def _overall(results: Sequence[tuple[Mapping[str, Any], Runs]]) -> str:
+    """How often which agent differs; each comparison's own verdict stands in its section."""
+    counts: dict[str, list[int]] = {}
+    for result, _ in results:
+        for name, tone in tones(result).items():
+            counts.setdefault(name, [0, 0])[tone == "worse"] += 1
+    said = [
+        f"{name} better in {better} and worse in {worse}" if better and worse
+        else f"{name} {'better' if better else 'worse'} in {better or worse}"
+        for name, (better, worse) in sorted(counts.items(), key=lambda item: (item[1][1] - item[1][0], item[0]))
+    ]  # fmt: skip
+    return f"{len(results)} comparisons with {REFERENCE}: " + (
+        "; ".join(said) + "." if said else "no agent can be told from it in any."
+    )
+
+
 def _method(result: Mapping[str, Any]) -> str:
     return with_said(result["method"], result["method_options"])
 
 
 def _remarks(results: Sequence[tuple[Mapping[str, Any], Runs]]) -> list[str]:
+    """How to read the differences, and what a reader should know before believing them."""
+    tests = results[0][0].get("correction", {}).get("tests") or sum(len(corrected(result)) for result, _ in results)
     said = []
-    most = max(len(result["agents"]) - 1 for result, _ in results)
-    if most > 0:
+    if tests:
         said.append(
-            f"Differences are paired with {REFERENCE} on the same seeds; one counts where the p of the paired t-test "
-            f"is below {ALPHA:g} / {most} agent{'s' if most > 1 else ''} = {ALPHA / most:.2g}."
+            f"Differences are paired with {REFERENCE} on the same seeds. One counts where the p of its paired t-test "
+            f"is below {level_of(results[0][0]):g} after Holm’s correction for {tests} test{'s' if tests > 1 else ''}."
         )
-    missing = sorted({control for result, _ in results for control in result.get("missing_controls", ())})
-    if missing:
-        said.append(
-            f"Controls that did not run: {', '.join(missing)}. Without them a gain can’t be credited to choosing batch "
-            "sizes as training goes on."
-        )
-    if any(len(result["seeds"]) < 5 for result, _ in results):
-        said.append("Fewer than 5 seeds: take no difference for settled.")
+    for result, _ in results:
+        about = f"{result['env']}, {_method(result)}: " if len(results) > 1 else ""
+        said += [about + warning for warning in result.get("warnings", ())]
+        if "verdict" not in result and result.get("missing_controls"):
+            said.append(f"{about}Controls that did not run: {', '.join(result['missing_controls'])}.")
     return said
 
 
-def _differences(runs: Runs, name: str, predictor: str) -> list[float]:
-    """Accuracy minus the reference's by seed, in points; empty where the runs are not there."""
-    pairs = zip(runs.summaries.get(name, ()), runs.summaries.get(REFERENCE, ()), strict=False)
-    return [
-        100.0 * (one["fused"][predictor]["accuracy"] - other["fused"][predictor]["accuracy"])
-        for one, other in pairs
-        if one["fused"].get(predictor) and other["fused"].get(predictor)
-    ]
+def _interval(result: Mapping[str, Any], runs: Runs, name: str, predictor: str) -> Sequence[float] | None:
+    """Ends of the 95 % interval of a mean difference, points: the comparison's, or from its runs."""
+    row = result["agents"][name]
+    if "interval" in row:
+        ends: Sequence[float] | None = row["interval"].get(predictor)
+        return ends
+    mine, reference = (
+        [summary["fused"][predictor]["accuracy"] for summary in runs.summaries.get(agent, ())]
+        for agent in (name, REFERENCE)
+    )
+    return confidence_interval(mine, reference) if mine and len(mine) == len(reference) else None
 
 
 def _effects(result: Mapping[str, Any], runs: Runs, key: str) -> str:
@@ -114,7 +130,7 @@ def _effects(result: Mapping[str, Any], runs: Runs, key: str) -> str:
     predictor = headline(result)
     names = [name for name, row in result["agents"].items() if name != REFERENCE and row["vs_uniform"].get(predictor)]
     points = [result["agents"][name]["vs_uniform"][predictor]["points"] for name in names]
-    edges = [paired_interval(_differences(runs, name, predictor)) for name in names]
+    edges = [_interval(result, runs, name, predictor) for name in names]
     series = [
         Series(
             name,
@@ -128,7 +144,7 @@ def _effects(result: Mapping[str, Any], runs: Runs, key: str) -> str:
     return Chart(
         f"{key}effects",
         f"Difference to {REFERENCE}",
-        f"Test accuracy by {own}, paired by seed, with the 95 % interval of each mean difference taken alone.",
+        f"Test accuracy by {own}, paired by seed, with the 95 % interval of each difference taken alone.",
         f"points of accuracy against {REFERENCE}",
         "",
         points,
@@ -141,17 +157,19 @@ def _effects(result: Mapping[str, Any], runs: Runs, key: str) -> str:
 
 
 def _result(result: Mapping[str, Any]) -> str:
-    columns = _columns(result)
-    others = len(result["agents"]) - 1
+    columns, tone, p_values = _columns(result), tones(result), corrected(result)
     rows: list[list[str | Cell]] = []
     for name, row in result["agents"].items():
         cells: list[str | Cell] = [name]
-        cells += [_accuracy(name, row["fused"].get(p), row["vs_uniform"].get(p), others) for p in columns]
+        for p in columns:
+            tested = p == headline(result) and name in p_values
+            found = ({"corrected": p_values[name]} if tested else {}) | (row["vs_uniform"].get(p) or {})
+            cells.append(_accuracy(name, row["fused"].get(p), found, tone.get(name, "") if tested else ""))
         cells += [_spread(row["gap"], 1.0, 3), f"{row['samples'] / 1000:.1f}k", f"{row['training_runs']:.3g}"]
         rows.append(cells)
     caption = (
-        f"Test accuracy in %, mean ± standard deviation over {len(result['seeds'])} seeds, by way of fusing; "
-        f"below it the difference to {REFERENCE} in points (p), in colour and bold where it counts"
+        f"Test accuracy in %, mean ± standard deviation over {len(result['seeds'])} seeds, by way of fusing; below it "
+        f"the difference to {REFERENCE} in points with its p, corrected under {columns.get(headline(result), headline(result))}"
     )
     return Table(["agent", *columns.values(), "gap", "samples", "runs spent"], rows, caption=caption).html()
 
@@ -167,17 +185,32 @@ def _columns(result: Mapping[str, Any]) -> dict[str, str]:
     return columns
 
 
-def _accuracy(
-    name: str, figures: Mapping[str, Any] | None, against: Mapping[str, Any] | None, others: int
-) -> str | Cell:
+def _accuracy(name: str, figures: Mapping[str, Any] | None, against: Mapping[str, Any], tone: str) -> str | Cell:
     if not figures:
         return "–"
     text = _spread(figures["accuracy"], 100.0, 1)
-    if name == REFERENCE or not against:
+    if name == REFERENCE or "points" not in against:
         return text
-    p = "" if against["p"] is None else (" (p < .001)" if against["p"] < 0.001 else f" (p {against['p']:.3f})")
-    tone = tone_of(against, others)
-    return Cell(text, f"{points_of(against)}{p.replace('0.', '.')}{' ' + tone if tone else ''}", tone)
+    p = against.get("corrected", against["p"])
+    said = "" if p is None else (" (p < .001)" if p < 0.001 else f" (p {p:.3f})".replace("0.", "."))
+    return Cell(text, f"{points_of(against)}{said}{' ' + tone if tone else ''}", tone)
+
+
+def _equal_samples(result: Mapping[str, Any]) -> str:
+    """Agents that see fewer samples, beside the reference at as few."""
+    predictor = headline(result)
+    rows = []
+    for name, row in result["agents"].items():
+        equal = row.get("equal_samples")
+        if equal and equal["vs_uniform"].get(predictor):
+            test, ends = equal["vs_uniform"][predictor], equal["interval"].get(predictor)
+            said = "–" if not ends else f"{ends[0]:+.1f} … {ends[1]:+.1f}".replace("-", "−")
+            p = "–" if equal["p_corrected"] is None else f"{equal['p_corrected']:.3f}"
+            counts = [f"{equal['total_batch']}", f"{equal['samples'] / 1000:.1f}k"]
+            rows.append([name, *counts, points_of(test), said, p, equal["outcome"] or "–"])
+    head = ["agent", f"N_B of {REFERENCE}", "samples", "points", "95 % interval", "corrected p", "outcome"]
+    caption = f"Against {REFERENCE} with as few samples as the agent draws"
+    return Table(head, rows, caption=caption).html() if rows else ""
 
 
 def _spread(figure: Mapping[str, Any], scale: float, decimals: int) -> str:
@@ -293,15 +326,30 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _cost(result: Mapping[str, Any], runs: Runs) -> str:
-    timed = any(runs.summaries.values())
     rows = []
     for name, row in result["agents"].items():
+        costs = row.get("costs") or {}
         seconds = [summary["seconds"] for summary in runs.summaries.get(name, ())]
-        cells = [name, f"{row['samples']:.0f}", f"{row['iterations']:.0f}", f"{row['training_runs']:.3g}"]
-        cells += [f"{row.get('diverged', 0)}"]
-        rows.append(cells + ([f"{_mean(seconds):.1f}" if seconds else "–"] if timed else []))
-    head = ["agent", "samples", "iterations", "training runs before", "runs that diverged"]
-    return Table(head + (["seconds"] if timed else []), rows, caption="What a run cost, mean over seeds").html()
+        found = {
+            "samples": f"{row['samples']:.0f}",
+            "iterations": f"{row['iterations']:.0f}",
+            "runs before": f"{row['training_runs']:.3g}",
+            "diverged": f"{row.get('diverged', 0)}",
+            "seconds": _known(costs.get("seconds", _mean(seconds) if seconds else None), ".1f"),
+            "agent’s share, %": _known(costs.get("agent_share"), ".1f", 100.0),
+            "peak memory, MiB": _known(costs.get("peak_memory_mib"), ".0f"),
+            "on the device, MiB": _known(costs.get("peak_device_memory_mib"), ".0f"),
+        }
+        rows.append((name, found))
+    known = [key for key in rows[0][1] if any(found[key] != "–" for _, found in rows)]
+    caption = "What one run cost: samples, iterations and training runs before it are means; seconds are medians"
+    return Table(
+        ["agent", *known], [[name, *(found[k] for k in known)] for name, found in rows], caption=caption
+    ).html()
+
+
+def _known(value: float | None, form: str, scale: float = 1.0) -> str:
+    return "–" if value is None else f"{scale * value:{form}}"
 
 
 def _configuration(result: Mapping[str, Any], runs: Runs) -> str:

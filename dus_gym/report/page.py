@@ -10,6 +10,9 @@ from importlib.resources import files
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """Browsers refuse the page everything but what is written in it."""
 
+LONG = 130
+"""Characters of a verdict that is set smaller."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -55,6 +58,7 @@ class Page:
         home = files("dus_gym.report")
         style, script = ((home / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
         warning = f'<p class="warning"><strong>{escape(self.warning)}</strong></p>' if self.warning else ""
+        size = ' class="long"' if len(self.verdict) > LONG else ""
         return (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -62,7 +66,7 @@ class Page:
             '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
             f"<title>{escape(self.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
             '<a class="skip" href="#main">Skip to the content</a>\n<header>\n'
-            f'<p class="kicker">{escape(self.kicker)}</p>\n{warning}<h1>{escape(self.verdict)}</h1>\n'
+            f'<p class="kicker">{escape(self.kicker)}</p>\n{warning}<h1{size}>{escape(self.verdict)}</h1>\n'
             + "".join(f"<p>{escape(remark)}</p>\n" for remark in self.remarks)
             + f'<dl class="facts">{facts}</dl>\n</header>\n<nav aria-label="Sections"><ul>{links}</ul></nav>\n'
             f'<main id="main" tabindex="-1">\n{"".join(one.html() for one in sections)}\n</main>\n'

@@ -14,7 +14,8 @@ from dus_gym.cli.options import parse
 from dus_gym.cli.runs import read_run
 from dus_gym.errors import RunFolderError
 from dus_gym.options import with_said
-from dus_gym.report.comparison import Runs, comparison_page
+from dus_gym.report.comparison import comparison_page
+from dus_gym.report.comparison_tables import Runs
 from dus_gym.report.page import Page
 from dus_gym.report.run import run_page
 from dus_gym.report.verdict import REFERENCE

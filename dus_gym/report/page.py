@@ -25,6 +25,8 @@ class Section:
     """HTML, one after another; empty ones are left out, and a section without any is too."""
     grid: bool = False
     """Sets the parts in two columns where there is room."""
+    link: str | None = None
+    """What the list of sections calls it; its title if not given, nothing at all if empty."""
 
     def html(self) -> str:
         """The section."""
@@ -53,7 +55,8 @@ class Page:
     def html(self) -> str:
         """The whole file."""
         sections = [section for section in self.sections if any(section.parts)]
-        links = "".join(f'<li><a href="#{one.key}">{escape(one.title)}</a></li>' for one in sections)
+        named = [(one.key, one.title if one.link is None else one.link) for one in sections]
+        links = "".join(f'<li><a href="#{key}">{escape(name)}</a></li>' for key, name in named if name)
         facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in self.facts)
         home = files("dus_gym.report")
         style, script = ((home / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))

@@ -43,6 +43,11 @@ def test_commands_run(command, tmp_path):
     shorter = {"train": ["--epochs", "2"], "compare": ["--epochs", "2", "--seeds", "1"], "meta-train": meta}
     short = shorter.get(words[0], [])
     with contextlib.chdir(tmp_path), contextlib.redirect_stdout(io.StringIO()) as printed:
+        if words[0] in ("runs", "report", "watch", "validate"):
+            # These act on what other commands of the page have written.
+            for seed in ("0", "1"):
+                main(["train", "DUS-Digits-v0", "--seed", seed, "--epochs", "2", "--quiet"])
+            main(["compare", "DUS-Digits-v0", "--agents", "score", "--epochs", "2", "--seeds", "2", "--quiet"])
         main([*words, *short])
     assert printed.getvalue()
     assert words[0] == "envs" or list(tmp_path.rglob("summary.json")) or list(tmp_path.rglob("*.safetensors"))

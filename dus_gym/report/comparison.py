@@ -43,12 +43,7 @@ def comparison_page(results: Sequence[tuple[Mapping[str, Any], Runs]]) -> Page:
         pair = f'<div class="grid">{_effects(result, runs, key)}{beside}</div>'
         tables = [result_table(result), equal_samples_table(result)]
         sections += [
-            Section(
-                f"{key}result",
-                f"{name}Result",
-                [*said, pair, result_table(result), equal_samples_table(result)],
-                link=label,
-            ),
+            Section(f"{key}result", f"{name}Result", [*said, pair, *tables], link=label),
             Section(f"{key}curves", f"{name}Over training", _curves(runs, key), grid=True, link=rest),
             Section(f"{key}sizes", f"{name}Batch size and score", others, grid=True, link=rest),
             Section(f"{key}cost", f"{name}Cost", [cost_table(result, runs)], link=rest),

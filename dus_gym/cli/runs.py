@@ -259,10 +259,13 @@ def _remove(words: list[str]) -> None:
                 folder.rmdir()
         if path.is_dir():
             left += [str(file) for file in sorted(path.rglob("*")) if not file.is_dir()]
+    deleted = sum(map(len, doomed.values()))
+    if not options.quiet:
+        print(f"deleted {deleted} run{'s' if deleted != 1 else ''}")
     if left and not options.quiet:
         print("left alone, not written by dus-gym: " + ", ".join(left))
     if options.json:
-        print(json.dumps({"deleted": sum(map(len, doomed.values())), "left": left}))
+        print(json.dumps({"deleted": deleted, "left": left}))
 
 
 def _doomed(path: Path) -> list[Path]:

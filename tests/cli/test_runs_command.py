@@ -17,7 +17,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     dus("train", "DUS-Digits-v0", "--agent", "score", *FAKE, "--out", "runs/a", cwd=root, check=0)
     dus("train", "DUS-Digits3-v0", "--agent", "uniform", *FAKE, "--seed", 1, "--out", "runs/b", cwd=root, check=0)
-    words = ["compare", "DUS-Digits-v0", "--agents", "heuristic", "--seeds", "2", *FAKE, "--out", "runs/c"]
+    words = ["compare", "DUS-Digits-v0", "--agents", "reversed", "--seeds", "2", *FAKE, "--out", "runs/c"]
     dus(*words, cwd=root, check=0)
     return root
 
@@ -37,7 +37,7 @@ def names(*words, cwd):
 
 
 def test_list_shows_every_run_and_filters(root):
-    of_c = [f"c/{agent}/seed{seed}" for agent in ("heuristic", "uniform") for seed in (0, 1)]
+    of_c = [f"c/{agent}/seed{seed}" for agent in ("reversed", "uniform") for seed in (0, 1)]
     assert names(cwd=root) == ["a", "b", *of_c]
     assert names("runs/c", cwd=root) == [name.removeprefix("c/") for name in of_c]
     assert names("--agent", "score", cwd=root) == ["a"]

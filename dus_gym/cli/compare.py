@@ -36,6 +36,8 @@ from dus_gym.runs import folder_of, latest, listing, unused
 
 DEFAULT_AGENTS = "heuristic,score,reinforce,reversed,random,best-fixed,lr-matched"
 """What users ask about, and every control of DESIGN.md, section 5.4; uniform is always there."""
+EQUAL_SAMPLES = "uniform-at-equal-samples"
+"""Beside an agent's runs: uniform's, at as many samples."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,9 @@ def run_cells(cells: Sequence[Cell], folders: Sequence[Path], place: Place, cons
     made = _make([run for of_cell in runs for run in of_cell.values()], label, place, console)
     summaries = [{key: made[run.folder] for key, run in of_cell.items()} for of_cell in runs]
     references = _equal_samples(cells, folders, summaries)
-    # Two agents may draw as many samples: they share their reference.
-    once = {run.folder: run for by_name in references for runs_of in by_name.values() for run in runs_of}
-    if once:
-        made = _make([*once.values()], f"{label}, uniform at equal samples", place, console)
+    extra = [run for by_name in references for runs_of in by_name.values() for run in runs_of]
+    if extra:
+        made = _make(extra, f"{label}, uniform at equal samples", place, console)
     results = []
     for cell, of_cell, by_name in zip(cells, summaries, references, strict=True):
         equal = {name: [made[run.folder] for run in runs_of] for name, runs_of in by_name.items()}
@@ -194,7 +195,7 @@ def _equal_samples(
             for seed in cell.seeds:
                 request = cell.requests[REFERENCE, seed]
                 run = dataclasses.replace(request.run, total_batch=total, iterations=iterations)
-                place = folder / f"{REFERENCE}-total_batch={total}" / f"seed{seed}"
+                place = folder / _file_name(name) / EQUAL_SAMPLES / f"seed{seed}"
                 by_name[name].append(Run(dataclasses.replace(request, run=run), place))
         found.append(by_name)
     return found

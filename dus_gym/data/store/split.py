@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dus_gym.data.store.decoder import Array
 from dus_gym.data.store.randomness import Keys, draw_keys, words_of
-from dus_gym.data.store.reader import Bytes, Store
+from dus_gym.data.store.reader import Bytes, Store, new_bytes
 from dus_gym.errors import ConfigError
 
 Indices = npt.NDArray[np.int64]
@@ -34,6 +34,24 @@ class Transform(Protocol):
                 (:func:`~dus_gym.data.store.randomness.uniforms`).
             train: whether to augment; if not, the keys mean nothing.
             device: where to.
+        """
+        ...
+
+
+@runtime_checkable
+class PartialTransform(Transform, Protocol):
+    """A transform that looks at parts of what is stored only, such as some frames of a clip; no others are read."""
+
+    def parts(self, lengths: Indices, keys: Keys, train: bool) -> Indices:
+        """Which places along the first axis are looked at.
+
+        Args:
+            lengths: of the first axis of each array, shape ``(k,)``.
+            keys: as of the call.
+            train: as of the call.
+
+        Returns:
+            Shape ``(k, t)``. The call is then given arrays of t, these, and must take all of such.
         """
         ...
 
@@ -130,11 +148,12 @@ class StoreSplit:
         train = self.augments and draws is not None
         counted = np.zeros(len(rows), np.int64) if draws is None else np.asarray(draws, np.int64)
         stream = SHARED_STREAM if self.shared else view.name
-        staged = _Staged(
-            arrays=view.store.gather(view.rows[rows], _pinned) if pinned else view.store.gather(view.rows[rows]),
-            keys=draw_keys(self.seed, stream, self._words[rows], counted),
-            train=train,
-        )
+        keys = draw_keys(self.seed, stream, self._words[rows], counted)
+        wanted, parts = view.rows[rows], None
+        if isinstance(view.transform, PartialTransform):
+            lengths = np.array([view.store.shape_of(row)[0] for row in wanted.tolist()], np.int64)
+            parts = view.transform.parts(lengths, keys, train)
+        staged = _Staged(view.store.gather(wanted, _pinned if pinned else new_bytes, parts), keys, train)
         return staged if pinned else self._transformed(modality, staged)
 
     def finish(self, modality: int, prepared: Any) -> Tensor:

@@ -195,7 +195,7 @@ def _equal_samples(
             for seed in cell.seeds:
                 request = cell.requests[REFERENCE, seed]
                 run = dataclasses.replace(request.run, total_batch=total, iterations=iterations)
-                place = folder / _file_name(name) / EQUAL_SAMPLES / f"seed{seed}"
+                place = folder / folder_of(name) / EQUAL_SAMPLES / f"seed{seed}"
                 by_name[name].append(Run(dataclasses.replace(request, run=run), place))
         found.append(by_name)
     return found

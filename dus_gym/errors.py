@@ -17,6 +17,10 @@ class ConfigError(DusError, ValueError):
     """A setting that can't be: its message names the argument, the value and what is allowed."""
 
 
+class UnfitAgentError(ConfigError):
+    """An agent that can't steer this task under this method, though others can."""
+
+
 class DatasetNotFoundError(DusError, FileNotFoundError):
     """The files of a data set are not where they were looked for."""
 

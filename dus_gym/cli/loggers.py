@@ -45,7 +45,7 @@ class TensorBoardLogger(Logger):
         super().__init__(path, config)
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(path / TENSORBOARD))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(path / TENSORBOARD))
 
     def __exit__(self, *failure: object) -> None:
         self._writer.close()

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dus_gym.agents.base import Agent
+from dus_gym.costs import Stopwatch
 from dus_gym.errors import ConfigError
 
 OnStep = Callable[[npt.NDArray[Any], float, dict[str, Any]], None]
@@ -54,6 +55,7 @@ def run_episode(
     deterministic: bool = False,
     resume: tuple[npt.NDArray[Any], dict[str, Any]] | None = None,
     on_step: OnStep | None = None,
+    watch: Stopwatch | None = None,
 ) -> Episode:
     """One run, the agent learning after every step (Algorithm 1).
 
@@ -67,9 +69,11 @@ def run_episode(
         deterministic: the policy's mean instead of draws.
         resume: observation and info of a restored environment; the run goes on from there, and so does the agent.
         on_step: called after each step with observation, reward and info.
+        watch: adds up the seconds the agent takes to decide and to learn.
     """
     check_fit(env, agent)
     episode = Episode()
+    watch = Stopwatch() if watch is None else watch
     agent.attach(env)
     if resume is None:
         agent.begin()
@@ -78,19 +82,22 @@ def run_episode(
         chosen = False
     else:
         observation, info = resume
-        action = agent.act(observation, info, deterministic=deterministic)
+        with watch:
+            action = agent.act(observation, info, deterministic=deterministic)
         chosen = True
     while True:
         observation, reward, terminated, truncated, info = env.step(action)
         if learn and chosen:
-            agent.learn(float(reward))
+            with watch:
+                agent.learn(float(reward))
         episode.rewards.append(float(reward))
         episode.observation, episode.info = observation, info
         if on_step is not None:
             on_step(observation, float(reward), info)
         if terminated or truncated:
             return episode
-        action = agent.act(observation, info, deterministic=deterministic)
+        with watch:
+            action = agent.act(observation, info, deterministic=deterministic)
         chosen = True
 
 

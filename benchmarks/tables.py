@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.cli import main as dus
-from dus_gym.cli.compare import RESULT
 from dus_gym.records import FUSED_PREDICTORS
+from dus_gym.runs import COMPARISON
 
 AGENTS = (
     "heuristic,half,score,score:rule=softmax,reinforce,reinforce:policy=literal,reinforce:preset=tuned,"
@@ -90,7 +90,7 @@ def main() -> None:
         out = arguments.out / f"{env}-{norm}-{method}"
         resume = ["--resume"] if out.exists() else []
         dus([*words, "--out", str(out), "--quiet", *resume])
-        result = json.loads((out / RESULT).read_text(encoding="utf-8"))
+        result = json.loads((out / COMPARISON).read_text(encoding="utf-8"))
         print(env, norm, method, flush=True)
         sections.append(f"## {env}, {method}, loss_norm {norm}\n\n`{shlex.join(['dus', *words])}`\n\n{table(result)}\n")
     if arguments.only:

@@ -64,6 +64,10 @@ class RunFolderError(DusError, FileExistsError):
     """An output folder that can't be used as asked."""
 
 
+class RunWriteError(DusError, OSError):
+    """A run's file that can't be written, such as on a full disk; what was there before is still there."""
+
+
 class UnknownArgumentError(ConfigError, TypeError):
     """An argument by a name that there is none of.
 

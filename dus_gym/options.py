@@ -92,6 +92,11 @@ def parse_pairs(pairs: Sequence[str], word: str) -> dict[str, Any]:
     return options
 
 
+def with_said(name: str, options: Mapping[str, Any]) -> str:
+    """A name with the options that were set."""
+    return ":".join([name, *(f"{key}={value}" for key, value in options.items())])
+
+
 def _checked(name: str, value: Any, hint: Any) -> Any:
     """The value as the field's type, or ConfigError."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):

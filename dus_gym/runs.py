@@ -6,22 +6,37 @@ checkpoint.safetensors  everything a continuation needs; replaced whole
 model.safetensors       the evaluated model's weights
 summary.json            written last: a folder with one is finished
 curves.png              scores and batch sizes over time
+report.html             written by ``dus report``
+tensorboard/, wandb/    written by ``--log``
+.lock                   there while a process writes the run
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import Any, Self
 
-from dus_gym.errors import CheckpointError, RunFolderError
+from dus_gym.errors import CheckpointError, RunFolderError, RunWriteError
+from dus_gym.lock import FileLock, LockHeldError
 from dus_gym.state import load_state, save_state, write_atomically
 
 CONFIG, STEPS, SUMMARY = "config.json", "steps.jsonl", "summary.json"
 CHECKPOINT, MODEL, PICTURE = "checkpoint.safetensors", "model.safetensors", "curves.png"
-_OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, MODEL, PICTURE}
+COMPARISON = "comparison.json"
+"""The result of a comparison, beside the config that names its runs; they lie beneath, AGENT/seedN."""
+REPORT, TENSORBOARD, WANDB, LOCK = "report.html", "tensorboard", "wandb", ".lock"
+_OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, MODEL, PICTURE, COMPARISON, REPORT, TENSORBOARD, WANDB}
+NOT_REPRODUCIBLE = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib")
+"""Of a summary: what a second run of the same settings may say otherwise. All else is the same to the bit."""
+FORMAT = 1
+"""Of config and summary; raised when an older version could misread them."""
 
 
 def as_json(value: Any) -> bytes:
@@ -29,10 +44,10 @@ def as_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
-MARK = {"written_by": "dus-gym"}
+MARK = {"written_by": "dus-gym", "format": FORMAT}
 """What tells our config.json from anybody else's: only a folder that has it is ever replaced."""
-MAY_DIFFER = frozenset({"data_root", "run.device"})
-"""Where a run finds its files and where it computes does not make it another run."""
+MAY_DIFFER = frozenset({"data_root", "run.device", "format"})
+"""Where a run finds its files and where it computes does not make it another run, and neither does an older format."""
 
 
 def listing(path: Path) -> list[str]:
@@ -43,15 +58,30 @@ def listing(path: Path) -> list[str]:
     """
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"out={path} is a file; give a folder.")
-    return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    return [name for name in names if not name.startswith((LOCK, f".{LOCK}."))]
 
 
 def read_object(file: Path) -> dict[str, Any]:
     """A JSON object that this tool wrote.
 
     Raises:
-        RunFolderError: if it is damaged.
+        RunFolderError: if it is damaged, or of a newer format.
     """
+    found = _object(file)
+    written = found.get("format", 1)
+    if found.get("written_by", MARK["written_by"]) == MARK["written_by"] and written != FORMAT:
+        if not isinstance(written, int) or isinstance(written, bool) or written < 1:
+            raise RunFolderError(f"{file} is damaged (format {written!r}); start again with --force.")
+        raise RunFolderError(
+            f"{file} has format {written}; this version reads up to {FORMAT}. Install a newer dus-gym, "
+            "or give another folder."
+        )
+    return found
+
+
+def _object(file: Path) -> dict[str, Any]:
+    """A JSON object of any format."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
@@ -67,7 +97,7 @@ def is_ours(path: Path, command: str | None = None) -> bool:
     A damaged config beside nothing but our own files counts: a kill may have left it.
     """
     try:
-        config = read_object(path / CONFIG)
+        config = _object(path / CONFIG)
     except OSError:
         # Missing, or damaged: RunFolderError is an OSError too.
         names = listing(path)
@@ -79,7 +109,43 @@ def clear(path: Path) -> None:
     """Deletes a run's files, its config last, so that a kill in between leaves a folder that is still ours."""
     for name in sorted(listing(path), key=lambda name: (name == CONFIG, name != SUMMARY)):
         if name in _OURS or any(name.startswith(f".{ours}.") for ours in _OURS):
-            (path / name).unlink()
+            if (path / name).is_dir() and not (path / name).is_symlink():
+                shutil.rmtree(path / name)
+            else:
+                (path / name).unlink()
+
+
+def lock(path: Path) -> FileLock:
+    """Holds a folder, so that no second process writes to it; release it when done.
+
+    Raises:
+        RunFolderError: if a living process holds it; the message names the process.
+    """
+    try:
+        return FileLock(path / LOCK).take()
+    except LockHeldError as error:
+        raise _held_by(path, str(error)) from error
+
+
+def _held_by(path: Path, who: str) -> RunFolderError:
+    return RunFolderError(f"out={path} is being written by {who}; wait until it ends, or give another folder.")
+
+
+def writer(path: Path) -> str | None:
+    """The living process that writes to a folder, in words; None if there is none."""
+    return FileLock(path / LOCK).holder()
+
+
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Says which file could not be written, and that nothing is lost."""
+    try:
+        yield
+    except OSError as error:
+        raise RunWriteError(
+            f"{file} can't be written ({error.strerror or error}); everything before it is still there: "
+            "make room, then go on with --resume."
+        ) from error
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -91,12 +157,24 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class RunFolder:
-    """An open run folder; use :meth:`create` or :meth:`resume`."""
+    """A run folder that this process alone writes; use :meth:`create` or :meth:`resume`, then :meth:`close`.
 
-    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+    ``with RunFolder.create(...) as folder:`` closes it.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any], held: FileLock) -> None:
         self.path = path
         self.config = dict(config)
-        self._steps: IO[str] | None = None
+        self._held = held
+        self._steps: io.FileIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @classmethod
     def create(cls, path: Path, config: Mapping[str, Any], *, force: bool = False) -> RunFolder:
@@ -108,24 +186,22 @@ class RunFolder:
             force: deletes a run that is there. Anything that is not a run is never deleted.
 
         Raises:
-            RunFolderError: if the folder holds something that may not be overwritten.
+            RunFolderError: if the folder holds something that may not be overwritten, or another process writes it.
         """
         try:
-            found = listing(path)
-            if found:
-                if not is_ours(path):
-                    raise RunFolderError(
-                        f"out={path} is not empty and holds no run ({', '.join(found[:3])}); give another folder."
-                    )
-                if not force:
-                    raise RunFolderError(
-                        f"out={path} holds another run; give another folder, --resume to continue it, "
-                        "or --force to replace it."
-                    )
-                clear(path)
-            path.mkdir(parents=True, exist_ok=True)
-            folder = cls(path, MARK | dict(config))
-            write_atomically(path / CONFIG, as_json(folder.config))
+            if path.is_dir() and (who := writer(path)):
+                raise _held_by(path, who)
+            _check_free(path, force)
+            held = lock(path)
+            try:
+                # Again: another process may have begun a run here since.
+                if _check_free(path, force):
+                    clear(path)
+                folder = cls(path, MARK | dict(config), held)
+                write_atomically(path / CONFIG, as_json(folder.config))
+            except BaseException:
+                held.release()
+                raise
         except (OSError, ValueError) as error:
             if isinstance(error, RunFolderError):
                 raise
@@ -137,7 +213,7 @@ class RunFolder:
         """The folder of a run that was begun with the same settings.
 
         Raises:
-            RunFolderError: if there is no run, or one of other settings (named).
+            RunFolderError: if there is no run, one of other settings (named), or one that another process writes.
         """
         if not (path / CONFIG).is_file():
             raise RunFolderError(f"out={path} holds no run to resume; leave out --resume to start one.")
@@ -148,29 +224,23 @@ class RunFolder:
         if differing:
             named = "; ".join(f"{key}: {found.get(key)!r} there, {mine.get(key)!r} asked" for key in differing)
             raise RunFolderError(f"out={path} holds a run of other settings ({named}); give another folder.")
-        return cls(path, MARK | dict(config))
+        return cls(path, MARK | dict(config), lock(path))
 
     # -- steps -------------------------------------------------------------------------------------
 
     def add_step(self, record: Mapping[str, Any]) -> None:
         """Appends one line to ``steps.jsonl``."""
-        if self._steps is None:
-            self._steps = (self.path / STEPS).open("a", encoding="utf-8")
-        self._steps.write(json.dumps(record, allow_nan=False) + "\n")
-        self._steps.flush()
+        line = memoryview((json.dumps(record, allow_nan=False) + "\n").encode())
+        with writing(self.path / STEPS):
+            if self._steps is None:
+                # Without a buffer: what a full disk refused must not be tried again when the file is closed.
+                self._steps = io.FileIO(self.path / STEPS, "a")
+            while line:
+                line = line[self._steps.write(line) :]
 
     def steps(self) -> Iterator[dict[str, Any]]:
         """The whole lines of ``steps.jsonl``; a last line cut off by a kill is left out."""
-        file = self.path / STEPS
-        if not file.is_file():
-            return
-        with file.open(encoding="utf-8") as lines:
-            for line in lines:
-                if line.endswith("\n"):
-                    try:
-                        yield json.loads(line)
-                    except ValueError as error:
-                        raise RunFolderError(f"{file} is damaged ({error}); start again with --force.") from error
+        return read_steps(self.path)
 
     def keep_steps(self, count: int) -> None:
         """Drops the lines after the first ``count``: what a killed run wrote after its last checkpoint."""
@@ -187,9 +257,10 @@ class RunFolder:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replaces the checkpoint; the steps it counts are on disk before it is."""
-        if self._steps is not None:
-            os.fsync(self._steps.fileno())
-        save_state(self.path / CHECKPOINT, "checkpoint", state)
+        with writing(self.path / CHECKPOINT):
+            if self._steps is not None:
+                os.fsync(self._steps.fileno())
+            save_state(self.path / CHECKPOINT, "checkpoint", state)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint, or None if the run was killed before its first.
@@ -202,8 +273,8 @@ class RunFolder:
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
         """Marks the run as finished."""
-        self.close()
-        write_atomically(self.path / SUMMARY, as_json(dict(summary)))
+        with writing(self.path / SUMMARY):
+            write_atomically(self.path / SUMMARY, as_json(dict(summary)))
 
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run, else None."""
@@ -211,19 +282,73 @@ class RunFolder:
         return read_object(file) if file.is_file() else None
 
     def close(self) -> None:
-        """Closes ``steps.jsonl``."""
+        """Closes ``steps.jsonl`` and lets other processes write here."""
         if self._steps is not None:
             self._steps.close()
             self._steps = None
+        self._held.release()
+
+
+def _check_free(path: Path, force: bool) -> bool:
+    """Whether there is a run that is to be cleared away.
+
+    Raises:
+        RunFolderError: if there is anything else, or a run without ``force``.
+    """
+    found = listing(path)
+    if not found:
+        return False
+    if not is_ours(path):
+        raise RunFolderError(f"out={path} is not empty and holds no run ({', '.join(found[:3])}); give another folder.")
+    if not force:
+        raise RunFolderError(
+            f"out={path} holds another run; give another folder, --resume to continue it, or --force to replace it."
+        )
+    return True
+
+
+def read_steps(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a run's ``steps.jsonl``; a last line cut off by a kill is left out.
+
+    Raises:
+        RunFolderError: for a line that is no JSON object.
+    """
+    file = path / STEPS
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.endswith("\n"):
+                try:
+                    record = json.loads(line)
+                    if not isinstance(record, dict):
+                        raise ValueError("it is no object")
+                except ValueError as error:
+                    raise RunFolderError(
+                        f"{file} is damaged (line {number}: {error}); start again with --force."
+                    ) from error
+                yield record
 
 
 def unused(path: Path) -> Path:
-    """``path``, or the first of ``path-2``, ``path-3``, … that does not exist."""
+    """Makes and returns ``path``, or the first of ``path-2``, ``path-3``, … that does not exist.
+
+    Two processes that ask at once get two folders.
+
+    Raises:
+        RunFolderError: if it can't be made.
+    """
     candidate, number = path, 1
-    while candidate.exists():
-        number += 1
-        candidate = path.with_name(f"{path.name}-{number}")
-    return candidate
+    while True:
+        try:
+            candidate.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            candidate = path.with_name(f"{path.name}-{number}")
+        except OSError as error:
+            raise RunFolderError(f"out={path} can't be used ({error}); give another folder.") from error
+        else:
+            return candidate
 
 
 def latest(path: Path) -> Path:

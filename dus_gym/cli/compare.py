@@ -16,14 +16,28 @@ from dus_gym.cli.options import CommonOptions, env_among, parse, parse_agent, pa
 from dus_gym.cli.tables import comparison_table, progress_over, show_log
 from dus_gym.cli.train import check, request_of
 from dus_gym.errors import RunFolderError
+from dus_gym.lock import FileLock
 from dus_gym.records import FUSED_PREDICTORS
-from dus_gym.runs import CONFIG, MARK, RunFolder, as_json, clear, is_ours, latest, listing, unused
+from dus_gym.runs import (
+    COMPARISON,
+    CONFIG,
+    FORMAT,
+    MARK,
+    RunFolder,
+    as_json,
+    clear,
+    is_ours,
+    latest,
+    listing,
+    lock,
+    unused,
+    writing,
+)
 from dus_gym.state import write_atomically
 from dus_gym.statistics import mean_std, paired
 
 REFERENCE = "uniform"
 DEFAULT_AGENTS = "uniform,heuristic,score,reinforce"
-RESULT = "comparison.json"
 METRICS = ("accuracy", "map", "macro_f1")
 CONTROLS = ("random", "best-fixed", "lr-matched")
 """What a gain must beat before it is one of choosing batch sizes: chance, a constant, learning rates."""
@@ -55,16 +69,21 @@ def main(words: list[str]) -> None:
     default = Path("runs") / first.env / f"compare-{first.method}"
     out = options.out or (latest(default) if options.resume else unused(default))
     settings = {"command": "compare", "agents": names, "seeds": seeds, "first": first.as_config()}
-    _prepare(out, settings, resume=options.resume, force=options.force)
     console = Console(quiet=options.quiet)
     show_log(console)
     summaries: dict[tuple[str, int], dict[str, Any]] = {}
-    with progress_over(console, first.env, len(requests)) as advance:
-        for (name, seed), request in requests.items():
-            summaries[name, seed] = _run(request, out / re.sub(r"[^\w.=-]+", "-", name) / f"seed{seed}", options.resume)
-            advance(f"{name}, seed {seed}")
-    result = compare(names, seeds, summaries)
-    write_atomically(out / RESULT, as_json(result))
+    held = _prepare(out, settings, resume=options.resume, force=options.force)
+    try:
+        with progress_over(console, first.env, len(requests)) as advance:
+            for (name, seed), request in requests.items():
+                path = out / re.sub(r"[^\w.=-]+", "-", name) / f"seed{seed}"
+                summaries[name, seed] = _run(request, path, options.resume)
+                advance(f"{name}, seed {seed}")
+        result = compare(names, seeds, summaries)
+        with writing(out / COMPARISON):
+            write_atomically(out / COMPARISON, as_json(result))
+    finally:
+        held.release()
     if not options.quiet:
         comparison_table(console, result)
         console.print(f"written to {out}", soft_wrap=True)
@@ -72,9 +91,10 @@ def main(words: list[str]) -> None:
         print(json.dumps(result, allow_nan=False))
 
 
-def _prepare(out: Path, settings: dict[str, Any], *, resume: bool, force: bool) -> None:
-    """Refuses a folder that holds something else; otherwise one without a result, ready for runs."""
-    if listing(out):
+def _prepare(out: Path, settings: dict[str, Any], *, resume: bool, force: bool) -> FileLock:
+    """Refuses a folder that holds something else; otherwise holds one without a result, ready for runs."""
+    found = listing(out)
+    if found:
         if not is_ours(out, "compare"):
             raise RunFolderError(f"out={out} is not empty and holds no comparison; give another folder.")
         if not (resume or force):
@@ -82,9 +102,18 @@ def _prepare(out: Path, settings: dict[str, Any], *, resume: bool, force: bool) 
                 f"out={out} holds another comparison; give another folder, --resume to continue it, "
                 "or --force to replace its runs."
             )
+    elif resume:
+        raise RunFolderError(f"out={out} holds no comparison to resume; leave out --resume to start one.")
+    try:
+        held = lock(out)
+    except OSError as error:
+        if isinstance(error, RunFolderError):
+            raise
+        raise RunFolderError(f"out={out} can't be used ({error}); give another folder.") from error
+    try:
         # From here on the old result does not belong to the runs beside it.
-        (out / RESULT).unlink(missing_ok=True)
-        if force:
+        (out / COMPARISON).unlink(missing_ok=True)
+        if found and force:
             for run in sorted(out.glob("*/seed*")):
                 if is_ours(run):
                     clear(run)
@@ -92,28 +121,19 @@ def _prepare(out: Path, settings: dict[str, Any], *, resume: bool, force: bool) 
                         run.rmdir()
                 if not listing(run.parent):
                     run.parent.rmdir()
-    elif resume:
-        raise RunFolderError(f"out={out} holds no comparison to resume; leave out --resume to start one.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / CONFIG, as_json(MARK | settings))
-    except OSError as error:
-        raise RunFolderError(f"out={out} can't be used ({error}); give another folder.") from error
+    except BaseException:
+        held.release()
+        raise
+    return held
 
 
 def _run(request: RunRequest, path: Path, resume: bool) -> dict[str, Any]:
     """One run of the comparison; a finished one of the same settings is not run again."""
     config = {"command": "compare"} | request.as_config()
-    if resume and (path / CONFIG).is_file():
-        folder = RunFolder.resume(path, config)
-        if (summary := folder.summary()) is not None:
-            return summary
-    else:
-        folder = RunFolder.create(path, config, force=True)
-    try:
-        return execute(request, folder)
-    finally:
-        folder.close()
+    resumed = resume and (path / CONFIG).is_file()
+    with RunFolder.resume(path, config) if resumed else RunFolder.create(path, config, force=True) as folder:
+        return folder.summary() or execute(request, folder)
 
 
 def compare(
@@ -150,6 +170,7 @@ def compare(
         }
     one = summaries[names[0], seeds[0]]
     return {
+        "format": FORMAT,
         "env": one["env"],
         "method": one["method"],
         "method_options": one["method_options"],

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -17,14 +18,17 @@ from dus_gym.agents import make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.agents.loop import run_episode
 from dus_gym.agents.transfer import agent_from_policy
-from dus_gym.cli.options import changed, check_env, jsonable, run_settings
+from dus_gym.cli.options import OWN_ID, changed, check_env, jsonable, run_settings
 from dus_gym.config import RunConfig
+from dus_gym.costs import Stopwatch, peak_device_memory, peak_memory, reset_peaks
+from dus_gym.data.own.digest import digest_of
 from dus_gym.data.tasks import Task
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError, ConfigError
+from dus_gym.options import with_said
 from dus_gym.records import Evaluation
 from dus_gym.report.picture import draw_run
-from dus_gym.runs import MODEL, PICTURE, RunFolder
+from dus_gym.runs import FORMAT, MODEL, PICTURE, RunFolder, writing
 from dus_gym.seeding import RunSeeds
 from dus_gym.state import save_state
 
@@ -87,12 +91,23 @@ class RunRequest:
     def as_config(self) -> dict[str, Any]:
         """JSON-able; two requests with the same value give the same result."""
         config: dict[str, Any] = jsonable(self)
+        if self.env == OWN_ID and self.data_root is not None:
+            # Where the data lies is no part of a run, but what it is.
+            config["data"] = digest_of(Path(self.data_root).expanduser())
         return config
 
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> RunRequest:
+        """The request that :meth:`as_config` was asked of; what else a run folder's config holds is left out.
 
-def with_said(name: str, options: dict[str, Any]) -> str:
-    """A name with the options that were set."""
-    return ":".join([name, *(f"{key}={value}" for key, value in options.items())])
+        Raises:
+            ConfigError: for a setting that there is none of, or a value that can't be.
+        """
+        names = {field.name for field in fields(cls)} - {"run"}
+        try:
+            return cls(run=RunConfig.of(config["run"]), **{key: config[key] for key in names if key in config})
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"the run's config is damaged ({error!r}).") from error
 
 
 OnStep = Callable[[DUSEnv, dict[str, Any]], None]
@@ -119,14 +134,17 @@ def execute(
     import torch
 
     torch.set_num_threads(request.threads)
+    device = request.run.device
+    reset_peaks(device)
     modalities = request.task().modalities
     agent = request.make_agent(len(modalities))
-    started, spent = time.perf_counter(), 0.0
+    started, spent, deciding = time.perf_counter(), 0.0, Stopwatch()
     records: list[dict[str, Any]] = []
     resume: tuple[Any, dict[str, Any]] | None = None
     checkpoint = folder.load_checkpoint() if folder is not None else None
     if checkpoint is None:
-        prepared = agent.prepare(partial(request.make_env, agent), request.seed)
+        with deciding:
+            prepared = agent.prepare(partial(request.make_env, agent), request.seed)
     else:
         prepared = checkpoint.get("prepared", {})
     env = request.make_env(agent, **prepared)
@@ -140,6 +158,7 @@ def execute(
             resume = core.restore(checkpoint["env"])
             agent.load_state_dict(checkpoint["agent"])
             spent, count = float(checkpoint["seconds"]), int(checkpoint["steps"])
+            deciding = Stopwatch(float(checkpoint["agent_seconds"]))
         except CheckpointError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
@@ -162,6 +181,7 @@ def execute(
                 "prepared": prepared,
                 "steps": len(records),
                 "seconds": spent + now - started,
+                "agent_seconds": deciding.seconds,
             }
             folder.save_checkpoint(state)
             last_saved = now
@@ -182,35 +202,52 @@ def execute(
 
     ended = resume is not None and bool(checkpoint and checkpoint["env"]["ended"])
     if not ended:
-        run_episode(env, agent, seed=request.seed, resume=resume, on_step=after_step)
+        run_episode(env, agent, seed=request.seed, resume=resume, on_step=after_step, watch=deciding)
     save(finished=True)
-    summary = summarise(request, core, core.evaluate(), spent + time.perf_counter() - started)
-    summary["training_runs"] = agent.training_runs
+    summary = summarise(request, core, core.evaluate(), records[-1])
+    summary |= {
+        "training_runs": agent.training_runs,
+        "seconds": spent + time.perf_counter() - started,
+        "agent_seconds": deciding.seconds,
+        "peak_memory_mib": peak_memory(),
+        "peak_device_memory_mib": peak_device_memory(device),
+    }
     if folder is not None:
         if keep_model and core.trainer == "real":
-            save_state(folder.path / MODEL, "model", {"model": core.run.snapshot()["weights"]["model"]})
+            with writing(folder.path / MODEL):
+                save_state(folder.path / MODEL, "model", {"model": core.run.snapshot()["weights"]["model"]})
         if keep_model:
             title = (
                 f"{request.env} · {with_said(request.method, request.method_options)} under "
                 f"{with_said(request.agent, request.agent_options)} · seed {request.seed} · "
                 f"trainer {summary['trainer']}, data {summary['data_kind']}"
             )
-            draw_run(folder.path / PICTURE, title, core.modalities, records)
+            with writing(folder.path / PICTURE):
+                draw_run(folder.path / PICTURE, title, core.modalities, records)
         folder.save_summary(summary)
     env.close()
     return summary
 
 
-def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, seconds: float) -> dict[str, Any]:
-    """The summary: settings, figures on the test split, costs. JSON-able; ``seconds`` alone is not reproducible."""
+def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, last: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary: settings, figures on the test split, what was drawn. JSON-able and reproducible to the bit.
+
+    Args:
+        request: what was run.
+        core: the environment at its end.
+        evaluation: the test split's figures.
+        last: the last step's record: it has the validation figures that agents saw.
+    """
     run = core.run
     progress = run.progress
     modalities = {
         name: asdict(scores)
         | {"samples": progress.samples[j], "score": progress.scores[j], "coverage": progress.coverage[j]}
+        | {key: last.get(f"{key}/{name}") for key in ("val_accuracy", "val_score")}
         for j, (name, scores) in enumerate(evaluation.modalities.items())
     }
     return {
+        "format": FORMAT,
         "env": request.env,
         "agent": request.agent,
         "agent_options": jsonable(request.agent_options),
@@ -231,6 +268,5 @@ def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, seconds
         "base_batch": core.allocation.base_batch,
         "iterations": progress.iterations,
         "samples": sum(progress.samples),
-        "seconds": seconds,
         "version": dus_gym.__version__,
     }

@@ -13,8 +13,9 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dus_gym.cli.experiment import OnStep, with_said
+from dus_gym.cli.experiment import OnStep
 from dus_gym.envs.dus_env import DUSEnv
+from dus_gym.options import with_said
 from dus_gym.records import FUSED_PREDICTORS
 
 
@@ -23,7 +24,7 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100.0 * value:.1f}"
 
 
-def _silent(*_: Any) -> None:
+def silent(*_: Any) -> None:
     """What a bar does where nobody watches."""
 
 
@@ -60,7 +61,7 @@ def live_run(console: Console, label: str) -> Iterator[OnStep]:
         return view
 
     if not console.is_terminal:
-        yield _silent
+        yield silent
         return
     with Live(bar, console=console, refresh_per_second=8, transient=True) as live:
 
@@ -164,7 +165,7 @@ def comparison_table(console: Console, result: dict[str, Any], baseline: str = "
 def progress_over(console: Console, label: str, total: int) -> Iterator[Any]:
     """A bar over many runs; yields a function to call after each with what comes next."""
     if not console.is_terminal:
-        yield _silent
+        yield silent
         return
     with _progress(console) as bar:
         task = bar.add_task(label, total=total)

@@ -13,9 +13,11 @@ from rich.console import Console
 from dus_gym.agents import agent_class
 from dus_gym.agents.transfer import read_policy
 from dus_gym.cli.experiment import RunRequest, execute
-from dus_gym.cli.options import CommonOptions, changed, env_among, parse, with_options, word_after
+from dus_gym.cli.loggers import check_logger, open_logger
+from dus_gym.cli.options import CommonOptions, changed, env_among, env_and_root, parse, with_options, word_after
 from dus_gym.cli.tables import live_run, run_table, show_log
 from dus_gym.config import RunConfig
+from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import ConfigError
 from dus_gym.methods import method_class, unpaired_methods
 from dus_gym.runs import RunFolder, latest, unused
@@ -32,6 +34,9 @@ class TrainOptions(CommonOptions):
     one that comes with the package (gain, gap)."""
     seed: int = 0
     """Seed of everything: data split, initialisation, order, agent."""
+    log: str | None = None
+    """Also writes every step to tensorboard (files in the run folder) or to wandb (Weights & Biases; offline unless
+    WANDB_MODE says otherwise)."""
 
 
 def main(words: list[str]) -> None:
@@ -52,6 +57,7 @@ def main(words: list[str]) -> None:
     request = request_of(options, agent, _changed(options, "agent_options"), options.seed)
     request = dataclasses.replace(request, policy=options.policy)
     check(request)
+    check_logger(options.log)
     default = Path("runs") / request.env / f"{request.agent}-{request.method}-seed{request.seed}"
     config = {"command": "train"} | request.as_config()
     if options.resume:
@@ -60,13 +66,18 @@ def main(words: list[str]) -> None:
         folder = RunFolder.create(options.out or unused(default), config, force=options.force)
     console = Console(quiet=options.quiet)
     show_log(console)
-    summary = folder.summary()
-    if summary is None:
-        try:
-            with live_run(console, request.env) as on_step:
+    with folder:
+        summary = folder.summary()
+        if summary is None:
+            logger = open_logger(options.log, folder)
+            with live_run(console, request.env) as show, logger:
+
+                def on_step(core: DUSEnv, record: dict[str, Any]) -> None:
+                    show(core, record)
+                    logger.step(record)
+
                 summary = execute(request, folder, on_step=on_step, keep_model=True)
-        finally:
-            folder.close()
+                logger.end(summary)
     if not options.quiet:
         run_table(console, summary)
         console.print(f"written to {folder.path}", soft_wrap=True)
@@ -88,17 +99,18 @@ def _agent_named(words: list[str]) -> str:
 def request_of(options: Any, agent: str, agent_options: dict[str, Any], seed: int) -> RunRequest:
     """The run that parsed options ask for, under one agent and seed."""
     run: RunConfig = options.run
+    env, root = env_and_root(options)
     if options.agent_runs is not None and learns_in_runs(agent):
         agent_options = {"runs": options.agent_runs} | agent_options
     return RunRequest(
-        env=options.env.removeprefix("dus_gym:"),
+        env=env,
         agent=agent,
         agent_options=agent_options,
         method=options.method,
         method_options=_changed(options, "method_options"),
         seed=seed,
         trainer=options.trainer,
-        data_root=None if options.data_root is None else str(options.data_root),
+        data_root=None if root is None else str(root),
         task_options=task_options(options),
         run=run,
         threads=options.threads,

@@ -35,9 +35,9 @@ class Task:
     """One line for ``dus envs``."""
     metric: str
     """The paper's second metric beside accuracy: ``map`` or ``macro_f1``."""
-    source: str | None = None
-    """``module:OBJECT``, a :class:`~dus_gym.data.source.DataSource`; None while a task runs on the fake trainer
-    only."""
+    source: str | DataSource | None = None
+    """``module:OBJECT``, a :class:`~dus_gym.data.source.DataSource`; the object itself of a task that
+    :func:`dus_gym.register_task` made; None while a task runs on the fake trainer only."""
     options: DataOptions | None = None
     """Set by :meth:`configured`."""
     optimizer: str = "sgd"
@@ -65,8 +65,8 @@ class Task:
 
     def data_source(self) -> DataSource | None:
         """Where the samples come from; imported when asked for."""
-        if self.source is None:
-            return None
+        if self.source is None or isinstance(self.source, DataSource):
+            return self.source
         module, _, name = self.source.partition(":")
         found: DataSource = getattr(import_module(module), name)
         return found
@@ -169,6 +169,7 @@ def _paper(
     wanted: tuple[str, ...],
     summary: str,
     *,
+    source: str | None = None,
     batch: int = 64,
     adam: bool = False,
     regime: str = "Digits",
@@ -183,6 +184,7 @@ def _paper(
         batch=batch,
         summary=summary,
         metric=metric,
+        source=source,
         optimizer="adam" if adam else "sgd",
         schedule="plateau",
         train_size=train_size,
@@ -190,6 +192,9 @@ def _paper(
         wanted=wanted,
     )
 
+
+OWN_TASK = "Own"
+"""The task of ``--data``; its modalities stand in the data."""
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -288,8 +293,9 @@ TASKS: dict[str, Task] = {
             ("resnet18", "resnet18"),
             6698,
             "map",
-            ("AudioWAV/*.wav", "VideoFlash/*.flv", "train.csv", "test.csv"),
+            (),
             "CREMA-D, 6 acted emotions, voice and face",
+            source="dus_gym.data.cremad:CREMAD",
         ),
         _paper(
             "KineticsSounds",
@@ -298,29 +304,32 @@ TASKS: dict[str, Task] = {
             ("resnet18", "resnet18"),
             14799,
             "map",
-            ("my_train.txt", "my_test.txt", "audio and video of each clip"),
+            (),
             "Kinetics-Sounds, 31 actions, sound and video",
+            source="dus_gym.data.kinetics_sounds:KINETICS_SOUNDS",
         ),
         _paper(
             "Twitter2015",
             ("text", "image"),
             3,
-            ("bert", "resnet50"),
+            ("bert", "resnet50:weights=imagenet"),
             3179,
             "macro_f1",
-            ("train.tsv", "dev.tsv", "test.tsv", "twitter2015_images/*.jpg"),
+            (),
             "Twitter2015, sentiment towards a target, text and image",
+            source="dus_gym.data.twitter2015:TWITTER2015",
             adam=True,
         ),
         _paper(
             "Sarcasm",
             ("text", "image"),
             2,
-            ("bert", "resnet50"),
+            ("bert", "resnet50:weights=imagenet"),
             19816,
             "macro_f1",
-            ("text/train.txt", "text/valid2.txt", "text/test2.txt", "dataset_image/*.jpg"),
+            (),
             "Sarcasm, sarcastic tweets, text and image",
+            source="dus_gym.data.sarcasm:SARCASM",
             adam=True,
         ),
         _paper(
@@ -330,10 +339,24 @@ TASKS: dict[str, Task] = {
             ("i3d", "i3d", "i3d"),
             1050,
             "macro_f1",
-            ("nvgesture_train_correct.lst", "nvgesture_test_correct.lst", "Video_data/"),
+            (),
             "NVGesture, 25 hand gestures, RGB, depth and optical flow",
+            source="dus_gym.data.nvgesture:NVGESTURE",
             batch=6,
             regime="Digits3",
+        ),
+        Task(
+            name=OWN_TASK,
+            modalities=("one", "other"),
+            num_classes=2,
+            encoders=("mlp", "mlp"),
+            lr=0.01,
+            epochs=30,
+            batch=64,
+            summary="data of yours: modalities and classes are read from it",
+            metric="map",
+            source="dus_gym.data.own.source:OWN",
+            train_size=1000,
         ),
     )
 }

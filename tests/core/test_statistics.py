@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from dus_gym.statistics import mean_std, paired
+from dus_gym.statistics import confidence_interval, holm, mean_std, paired
 
 properties = settings(deadline=None, derandomize=True, max_examples=100)
 figures = st.lists(st.integers(0, 1000).map(lambda k: k / 1000), min_size=2, max_size=12)
@@ -79,3 +79,43 @@ def test_figures_can_be_written_as_json():
 def test_different_numbers_of_seeds_are_refused():
     with pytest.raises(ValueError, match="argument 2"):
         paired([0.1, 0.2], [0.1])
+
+
+@properties
+@given(figures, st.integers(0, 2**32 - 1))
+def test_the_interval_is_scipys_and_holds_zero_exactly_when_p_is_not_below_five_per_cent(values, seed):
+    reference = (np.random.default_rng(seed).integers(0, 1001, len(values)) / 1000).tolist()
+    assume(np.ptp(np.subtract(values, reference)) > 1e-6)
+    low, high = confidence_interval(values, reference)
+    expected = ttest_rel(values, reference).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((100 * expected.low, 100 * expected.high), rel=1e-9, abs=1e-9)
+    p = paired(values, reference)["p"]
+    assume(abs(p - 0.05) > 1e-9)
+    assert (low <= 0 <= high) == (p > 0.05)
+
+
+def test_the_interval_by_hand():
+    # Mean 2 points, deviation 1, t(.975, 2) = 4.3027: 2 ± 4.3027 / sqrt(3).
+    assert confidence_interval([0.71, 0.72, 0.73], [0.7] * 3) == pytest.approx((-0.48414, 4.48414), abs=1e-5)
+
+
+def test_one_seed_has_no_interval_and_equal_differences_have_one_without_width():
+    assert confidence_interval([0.8], [0.7]) is None
+    assert confidence_interval([0.5, 0.5], [0.4, 0.4]) == pytest.approx((10.0, 10.0))
+
+
+def test_holm_by_hand():
+    # Sorted .005 .01 .03 .04, times 4 3 2 1: .02 .03 .06 .04, and none below the one before.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([0.03]) == [0.03]
+    assert holm([]) == []
+
+
+@properties
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_never_helps_keeps_the_order_and_is_no_harsher_than_bonferroni(values):
+    corrected = holm(values)
+    assert all(p <= c <= min(1.0, len(values) * p) + 1e-12 for p, c in zip(values, corrected, strict=True))
+    order = sorted(range(len(values)), key=values.__getitem__)
+    assert [corrected[i] for i in order] == sorted(corrected)

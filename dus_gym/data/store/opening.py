@@ -14,9 +14,9 @@ from dus_gym.data.store.decoder import Decoder, Row
 from dus_gym.data.store.earlier import Earlier
 from dus_gym.data.store.files import DONE, ERRORS, RESUME
 from dus_gym.data.store.key import Source, content_of, key_of, recipe_of, survey
-from dus_gym.data.store.lock import BuildLock, LockLostError
 from dus_gym.data.store.reader import BadFile, Store
 from dus_gym.errors import BadMediaError, ConfigError, StoreError, check_at_least, check_choice
+from dus_gym.lock import FileLock, LockLostError
 
 ON_ERROR = ("fail", "skip", "substitute")
 SHOWN = 20
@@ -109,7 +109,7 @@ def _built(plan: Plan, verify: bool) -> Store:
     home = plan.final.parent
     while True:
         try:
-            with BuildLock(home / f".{plan.final.name}.lock") as lock:
+            with FileLock(home / f".{plan.final.name}.lock") as lock:
                 store = _finished(plan, verify)
                 if store is None:
                     Builder(plan, Earlier(_finished_folders(plan), plan.recipe), lock.check).build()

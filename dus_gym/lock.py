@@ -1,4 +1,4 @@
-"""One builder at a time: a lock file that a dead builder can't hold for ever."""
+"""One process at a time: a lock file that a dead process can't hold for ever."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 
 
+def said(record: dict[str, Any]) -> str:
+    """A holder in words."""
+    host, pid = str(record.get("host", "")).partition("/")[0], record.get("pid")
+    return f"process {pid} on {host}" if host and pid else "a process that has just begun"
+
+
 class LockLostError(RuntimeError):
     """Somebody took the lock over, because this process seemed dead."""
 
@@ -29,7 +35,11 @@ def _host() -> str:
         return socket.gethostname()
 
 
-class BuildLock:
+class LockHeldError(RuntimeError):
+    """A living process holds the lock; the message names it."""
+
+
+class FileLock:
     """Waits until the lock is free or its holder is dead, then holds it.
 
     The file is made with ``O_EXCL`` and holds host and process id; a thread touches it every few seconds. A holder
@@ -37,7 +47,7 @@ class BuildLock:
     ``stale`` seconds by the waiter's own clock, so that clocks of two machines need not agree.
 
     Args:
-        path: the lock file.
+        path: the lock file; its folder is made.
         beat: seconds between touches.
         stale: seconds without a touch after which the holder counts as dead.
     """
@@ -66,13 +76,29 @@ class BuildLock:
                 self._remove(token)
                 continue
             time.sleep(min(0.1, self.beat))
-        self._thread = threading.Thread(target=self._touch, name=f"lock {self.path.name}", daemon=True)
-        self._thread.start()
+        self._start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def take(self) -> Self:
+        """Holds the lock at once or not at all.
+
+        Raises:
+            LockHeldError: if a living process holds it. Another machine's counts as living until its file is
+                ``stale`` seconds older than one made beside it now, by the clock of the file system.
+        """
+        while not self._create():
+            holder = self._holder()
+            if holder is None:
+                continue  # released in between
+            record, touched = holder
+            if not (self._dead(record) or self._now() - touched > self.stale * 1e9):
+                raise LockHeldError(said(record))
+            self._remove(str(record.get("token")))
+        self._start()
+        return self
+
+    def release(self) -> None:
+        """Lets go; does nothing where the lock is not held."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -82,6 +108,18 @@ class BuildLock:
         if self.held:
             with contextlib.suppress(OSError):
                 self.path.unlink()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def holder(self) -> str | None:
+        """The living process that holds the lock, in words; None if there is none. Changes nothing."""
+        found = self._holder()
+        if found is None or self._dead(found[0]) or time.time_ns() - found[1] > self.stale * 1e9:
+            return None
+        return said(found[0])
 
     @property
     def held(self) -> bool:
@@ -93,6 +131,19 @@ class BuildLock:
         """Raises LockLostError if somebody took the lock over."""
         if not self.held:
             raise LockLostError(f"{self.path} was taken over by another process.")
+
+    def _start(self) -> None:
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._touch, name=f"lock {self.path.name}", daemon=True)
+        self._thread.start()
+
+    def _now(self) -> int:
+        """The file system's time, ns."""
+        beside = self.path.with_name(f".{self.path.name}.now-{self._token}")
+        beside.touch()
+        now = beside.stat().st_mtime_ns
+        beside.unlink()
+        return now
 
     def _create(self) -> bool:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,13 +161,16 @@ class BuildLock:
         return True
 
     def _holder(self) -> tuple[dict[str, Any], int] | None:
+        """What the file says and when it was touched, ns; nothing in it while it is being written, or if damaged."""
         try:
-            record = json.loads(self.path.read_text(encoding="utf-8"))
-            return (record if isinstance(record, dict) else {}), self.path.stat().st_mtime_ns
+            text, touched = self.path.read_text(encoding="utf-8"), self.path.stat().st_mtime_ns
         except FileNotFoundError:
             return None
+        try:
+            record = json.loads(text)
         except ValueError:
-            return {}, 0  # not written yet, or damaged: nobody's once it is stale
+            record = None
+        return (record if isinstance(record, dict) else {}), touched
 
     @staticmethod
     def _dead(record: dict[str, Any]) -> bool:

@@ -1,0 +1,22 @@
+"""Table 4: what the score and the policy add (Kinetics-Sounds).
+
+    dus reproduce table4 --data-root DIR
+
+The rows that the paper calls Baseline have MLA's figures of Table 1: the ablation is of DUS/MLA.
+"""
+
+from dus_gym.benchmarks.paper.command import reproduce
+from dus_gym.benchmarks.paper.item import Item
+from dus_gym.benchmarks.paper.rows import MLA_AS_BASELINE, rows
+
+ITEM = Item(
+    word="table4",
+    title="Table 4: ablation",
+    datasets=("Kinetics-Sounds",),
+    rows=(MLA_AS_BASELINE, *rows("DUS w/o RL", "DUS")),
+    table="4",
+    modalities=True,
+)
+
+if __name__ == "__main__":
+    reproduce(ITEM.word)

@@ -1,0 +1,153 @@
+"""Many runs, each in its folder: made wherever there is room, taken up where they stopped, never made twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dus_gym.cli.experiment import RunRequest, execute
+from dus_gym.cli.places import Place
+from dus_gym.errors import ConfigError, DusError, RunFolderError
+from dus_gym.lock import STALE_SECONDS
+from dus_gym.options import with_said
+from dus_gym.runs import CONFIG, RunFolder, writer
+
+MOST_NAMED = 5
+"""Failed runs whose error is printed."""
+
+
+class RunsFailedError(DusError, RuntimeError):
+    """More than one run of a matrix failed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a matrix."""
+
+    request: RunRequest
+    """What to run."""
+    folder: Path
+    """Where it is kept."""
+    command: str = "compare"
+    """The command that wants it, which the folder's config names."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the folder's config says; decides whether what lies there is this run."""
+        return {"command": self.command} | self.request.as_config()
+
+    def __str__(self) -> str:
+        request = self.request
+        return (
+            f"{request.env}, {with_said(request.method, request.method_options)} under "
+            f"{with_said(request.agent, request.agent_options)}, seed {request.seed}"
+        )
+
+
+OnDone = Callable[[Run], None]
+
+
+def run_all(runs: Sequence[Run], place: Place, on_done: OnDone | None = None) -> list[dict[str, Any]]:
+    """Makes every run that is not finished; a run that fails does not stop the others.
+
+    Args:
+        runs: each with a folder of its own.
+        place: where they are made.
+        on_done: called after each run, in the order in which they end.
+
+    Returns:
+        Their summaries, in the order of ``runs``.
+
+    Raises:
+        ConfigError: if two runs have the same folder.
+        RunFolderError: before anything is run, if a folder holds a run of other settings or can't be made.
+        DusError: after the others are done: the error of a run, or RunsFailedError for several.
+    """
+    by_folder: dict[Path, Run] = {}
+    for run in runs:
+        if (other := by_folder.setdefault(run.folder, run)) is not run:
+            raise ConfigError(f"{other} and {run} would lie in one folder, {run.folder}; leave one out.")
+    summaries = [finished(run) for run in runs]
+    left = [index for index, summary in enumerate(summaries) if summary is None]
+    for index in {*range(len(runs))} - {*left}:
+        if on_done is not None:
+            on_done(runs[index])
+    for index in left:
+        make_folder(runs[index].folder)
+    errors: list[DusError | OSError] = []
+    outcomes = place.do(perform, [absolute(runs[index]) for index in left])
+    with closing(outcomes):  # type: ignore[type-var]
+        for position, outcome in outcomes:
+            if isinstance(outcome, Exception):
+                errors.append(outcome)  # type: ignore[arg-type]
+            else:
+                summaries[left[position]] = outcome
+            if on_done is not None:
+                on_done(runs[left[position]])
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        more = f"\n  and {len(errors) - MOST_NAMED} more" if len(errors) > MOST_NAMED else ""
+        raise RunsFailedError(
+            f"{len(errors)} of {len(runs)} runs failed; the others are kept, --resume goes on:\n  "
+            + "\n  ".join(dict.fromkeys(str(error) for error in errors[:MOST_NAMED]))
+            + more
+        )
+    return [summary for summary in summaries if summary is not None]
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder; raises RunFolderError if it can't be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"out={path} can't be used ({error}); give another folder.") from error
+
+
+def absolute(run: Run) -> Run:
+    """The same run by paths that mean the same in any process."""
+    root = run.request.data_root
+    request = run.request if root is None else dataclasses.replace(run.request, data_root=str(Path(root).absolute()))
+    return dataclasses.replace(run, request=request, folder=run.folder.absolute())
+
+
+def finished(run: Run) -> dict[str, Any] | None:
+    """The summary of a run that is done; None if it is not, or not begun.
+
+    Raises:
+        RunFolderError: if the folder holds a run of other settings, or one that another process writes.
+    """
+    if not (run.folder / CONFIG).is_file():
+        return None
+    with RunFolder.resume(run.folder, run.config) as folder:
+        return folder.summary()
+
+
+def perform(run: Run, again: bool) -> dict[str, Any]:
+    """Makes one run, from its checkpoint if it has one.
+
+    Args:
+        run: its folder must be there, if only empty: a machine that does not share it shows by that.
+        again: its worker was lost. That one's lock lasts until its death is known, on another machine
+            :data:`dus_gym.lock.STALE_SECONDS`.
+
+    Raises:
+        ConfigError: if the folder is not there.
+        DusError: see :func:`dus_gym.cli.experiment.execute`.
+    """
+    if not run.folder.is_dir():
+        raise ConfigError(
+            f"out={run.folder} is not there where the run is to be made; give an --out that all machines share."
+        )
+    deadline = time.monotonic() + 2.0 * STALE_SECONDS
+    while again and writer(run.folder) is not None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    begun = (run.folder / CONFIG).is_file()
+    held = RunFolder.resume(run.folder, run.config) if begun else RunFolder.create(run.folder, run.config, force=True)
+    with held as folder:
+        return folder.summary() or execute(run.request, folder)

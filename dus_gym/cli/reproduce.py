@@ -1,0 +1,132 @@
+"""``dus reproduce``: the paper's tables and figures, re-run beside the printed numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from dus_gym.benchmarks.paper import ITEMS
+from dus_gym.benchmarks.paper.item import Item
+from dus_gym.benchmarks.paper.plan import PAPER_SEEDS, Plan
+from dus_gym.benchmarks.paper.reproduction import Wanted, mock, prepare, runs_of, write
+from dus_gym.benchmarks.paper.rows import Row
+from dus_gym.benchmarks.paper.settings import chosen, settings
+from dus_gym.cli.matrix import run_all
+from dus_gym.cli.options import parse, parse_seeds
+from dus_gym.cli.places import ScaleOptions, open_place
+from dus_gym.cli.tables import progress_over, show_log
+from dus_gym.errors import ConfigError, unknown_name
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """Options of ``dus reproduce``."""
+
+    item: tyro.conf.Positional[str]
+    """table1 to table4, tableA1 to tableA4, fig1, fig3, fig4, fig5, or all."""
+    datasets: str | None = None
+    """Data sets, separated by commas, as printed or as in `dus data`; the item's own if not given."""
+    methods: str | None = None
+    """Rows, separated by commas, by the paper's names (MLA,DUS/MLA); all if not given."""
+    seeds: str = str(PAPER_SEEDS)
+    """A number of seeds (3 is the paper's protocol), or the seeds themselves: 3,5,8 or 0-9."""
+    encoder: str | None = None
+    """Another set of encoders: clip, for the data sets of text and image."""
+    data_root: Path | None = None
+    """A folder with one folder a data set, named as in `dus data`; or the folder of the one data set asked for."""
+    smoke: bool = False
+    """Rehearse the whole matrix on made-up media with tiny networks; no data is needed."""
+    standin: bool = False
+    """Small real data sets in place of the paper's: cremad-ratings for CREMA-D, avdigits for Kinetics-Sounds, mfeat for
+    NVGesture, sarcasm-tags for Sarcasm; Twitter2015 has none."""
+    epochs: int | None = None
+    """Epochs of every run; the data set's own if not given."""
+    trainer: str | None = None
+    """fake: fitted curves instead of training, to look at a table's form."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:N."""
+    out: Path | None = None
+    """Output folder. The same command goes on where a killed one stopped; a finished run is never run again."""
+    threads: int = 1
+    """CPU threads of each run."""
+    scale: Annotated[ScaleOptions, tyro.conf.arg(prefix_name=False, name="")] = field(default_factory=ScaleOptions)
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+    quiet: bool = False
+    """Print nothing but errors and the --json line."""
+
+
+def main(words: list[str]) -> None:
+    """Runs what is missing and writes the tables and figures."""
+    options: Any = parse(ReproduceOptions, words, "reproduce", "Re-run the paper's tables and figures.")
+    plan = _plan(options)
+    wanted = [
+        Wanted(item, _datasets(item, options.datasets), _rows(item, options.methods)) for item in _items(options.item)
+    ]
+    console = Console(quiet=options.quiet)
+    show_log(console)
+    held = prepare(plan)
+    try:
+        if plan.mode == "smoke":
+            mock(plan, sorted({name for want in wanted for name in want.datasets}))
+        runs, notes = runs_of(plan, wanted)
+        with (
+            open_place(options.scale, threads=plan.threads, device=plan.device) as place,
+            progress_over(console, f"dus reproduce {options.item}", len(runs)) as advance,
+        ):
+            run_all(runs, place, lambda run: advance(str(run)))
+        written = [write(want, plan, notes) for want in wanted]
+    finally:
+        held.release()
+    for _, text in written:
+        console.print(text, markup=False, soft_wrap=True)
+    console.print(f"written to {plan.out}", soft_wrap=True)
+    if options.json:
+        print(json.dumps({"items": [result for result, _ in written]}, allow_nan=False))
+
+
+def _items(word: str) -> list[Item]:
+    if word != ALL and word not in ITEMS:
+        raise unknown_name("table or figure", word, (*ITEMS, ALL))
+    return [import_module(f"dus_gym.benchmarks.paper.{w.lower()}").ITEM for w in (ITEMS if word == ALL else (word,))]
+
+
+def _plan(options: Any) -> Plan:
+    if options.smoke and options.standin:
+        raise ConfigError("--smoke and --standin can't go together; leave one out.")
+    mode = "smoke" if options.smoke else "standin" if options.standin else "real"
+    if mode == "smoke" and options.data_root is not None:
+        raise ConfigError(f"data_root={options.data_root} is not allowed with --smoke, which makes its own media.")
+    return Plan(
+        mode=mode,
+        out=options.out or Path("runs") / f"reproduce-{mode}",
+        seeds=tuple(parse_seeds(options.seeds)),
+        data_root=options.data_root,
+        encoder=options.encoder,
+        trainer=options.trainer,
+        epochs=options.epochs,
+        device=options.device,
+        threads=options.threads,
+    )
+
+
+def _datasets(item: Item, words: str | None) -> tuple[str, ...]:
+    return chosen(words, item.datasets if words is None or item.table is not None else tuple(settings()))
+
+
+def _rows(item: Item, words: str | None) -> tuple[Row, ...]:
+    if words is None:
+        return item.rows
+    known = {row.label.lower(): row for row in item.rows}
+    for word in filter(None, words.split(",")):
+        if word.lower() not in known:
+            raise unknown_name(f"row of {item.word}", word, [row.label for row in item.rows])
+    return tuple(row for row in item.rows if row.label.lower() in words.lower().split(","))

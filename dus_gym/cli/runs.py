@@ -1,0 +1,272 @@
+"""``dus runs``: the runs below a folder, as a list, one by one, side by side; and their end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from dus_gym.cli.options import parse
+from dus_gym.cli.tables import percent, run_table, show_log
+from dus_gym.errors import ConfigError, RunFolderError, check_choice, unknown_name
+from dus_gym.run_export import check_parquet, write_csv, write_parquet
+from dus_gym.run_index import STATUSES, find_runs, last_step, list_runs
+from dus_gym.runs import CONFIG, SUMMARY, clear, flat, is_ours, lock, read_object, read_steps
+
+USAGE = """usage: dus runs COMMAND [options]
+
+  list    every run below a folder; --csv and --parquet export the list
+  show    one run: settings and result; --csv and --parquet export its steps
+  diff    two runs: the settings and figures that differ
+  rm      delete runs, or a comparison with its runs
+
+dus runs COMMAND --help shows a command's options.
+"""
+
+
+@dataclass(frozen=True)
+class _Printing:
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+    quiet: bool = False
+    """Print nothing but errors and the --json line."""
+
+
+@dataclass(frozen=True)
+class _Exporting(_Printing):
+    csv: Path | None = None
+    """Also write a CSV file."""
+    parquet: Path | None = None
+    """Also write a Parquet file; needs pip install "dus-gym[parquet]"."""
+
+
+@dataclass(frozen=True)
+class ListOptions(_Exporting):
+    """Options of ``dus runs list``."""
+
+    root: tyro.conf.Positional[Path] = Path("runs")
+    """The folder that holds the runs, at any depth."""
+    env: str | None = None
+    """Only runs of this id."""
+    agent: str | None = None
+    """Only runs under this agent, whatever its options."""
+    method: str | None = None
+    """Only runs of this method, whatever its options."""
+    status: str | None = None
+    """Only runs that are finished, running, stopped or damaged."""
+    rebuild: bool = False
+    """Read every folder again, whatever the index says."""
+
+
+@dataclass(frozen=True)
+class ShowOptions(_Exporting):
+    """Options of ``dus runs show``."""
+
+    run: tyro.conf.Positional[Path] = tyro.MISSING
+    """A run folder."""
+
+
+@dataclass(frozen=True)
+class DiffOptions(_Printing):
+    """Options of ``dus runs diff``."""
+
+    one: tyro.conf.Positional[Path] = tyro.MISSING
+    """A run folder."""
+    other: tyro.conf.Positional[Path] = tyro.MISSING
+    """Another."""
+
+
+@dataclass(frozen=True)
+class RemoveOptions(_Printing):
+    """Options of ``dus runs rm``."""
+
+    paths: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Folders of runs or comparisons."""
+    yes: bool = False
+    """Delete; without it, the command says what it would delete."""
+
+
+def main(words: list[str]) -> None:
+    """One of the four commands."""
+    commands: dict[str, Callable[[list[str]], None]] = {
+        "list": _list,
+        "show": _show,
+        "diff": _diff,
+        "rm": _remove,
+    }
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        if not words:
+            raise ConfigError(f"runs needs a command: {', '.join(commands)}.")
+        return
+    if words[0] not in commands:
+        raise unknown_name("command of runs", words[0], commands)
+    commands[words[0]](words[1:])
+
+
+def _list(words: list[str]) -> None:
+    options = parse(ListOptions, words, "runs list", "List the runs below a folder.")
+    if options.status is not None:
+        check_choice("status", options.status, STATUSES)
+    if options.parquet is not None:
+        check_parquet()
+    console = Console(quiet=options.quiet)
+    show_log(Console(stderr=True))
+    rows = [row for row in list_runs(options.root, rebuild=options.rebuild) if _wanted(row, options)]
+    _export(options, rows)
+    if not options.quiet:
+        _print_rows(console, rows, options.root)
+    if options.json:
+        print(json.dumps({"root": str(options.root), "runs": rows}))
+
+
+def _wanted(row: dict[str, Any], options: ListOptions) -> bool:
+    for name in ("env", "agent", "method"):
+        asked = getattr(options, name)
+        if asked is not None and asked not in (row[name], str(row[name]).partition(":")[0]):
+            return False
+    return options.status in (None, row["status"])
+
+
+def _print_rows(console: Console, rows: Sequence[dict[str, Any]], root: Path) -> None:
+    if not rows:
+        console.print(f"no run below {root} is one of these", soft_wrap=True)
+        return
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("run", overflow="fold")
+    for column in ("status", "env", "agent", "method"):
+        table.add_column(column, overflow="fold")
+    for column in ("seed", "accuracy, %", "gap"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        status = row["status"] if row["status"] == "finished" else f"{row['status']} {_progress(row)}"
+        accuracy = row["accuracy_method"] if row["accuracy_method"] is not None else row["accuracy_sum"]
+        gap = "–" if row["gap"] is None else f"{row['gap']:.3f}"
+        said = [str(row[name]) if row[name] is not None else "?" for name in ("env", "agent", "method", "seed")]
+        fake = " (fake)" if row["trainer"] == "fake" else ""
+        table.add_row(row["run"], status + fake, *said, percent(accuracy), gap)
+    console.print(table)
+    for row in rows:
+        if row["problem"] is not None:
+            console.print(f"{row['run']}: {row['problem']}", soft_wrap=True, markup=False)
+
+
+def _progress(row: dict[str, Any]) -> str:
+    return "" if row["epoch"] is None else f"{row['epoch']}/{row['epochs']}"
+
+
+def _export(options: _Exporting, rows: Sequence[dict[str, Any]]) -> None:
+    if options.csv is not None:
+        write_csv(options.csv, rows)
+    if options.parquet is not None:
+        write_parquet(options.parquet, rows)
+
+
+def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Config and, if it is finished, summary of a run folder.
+
+    Raises:
+        RunFolderError: if it is none.
+    """
+    if not (path / CONFIG).is_file():
+        raise RunFolderError(f"{path} holds no run; give a folder that `dus train` wrote, or see `dus runs list`.")
+    config = read_object(path / CONFIG)
+    if not is_ours(path):
+        raise RunFolderError(f"{path} holds no run of dus-gym; its {CONFIG} is somebody else's.")
+    if "agents" in config:
+        raise RunFolderError(f"{path} holds a comparison; give one of its runs, such as {path}/uniform/seed0.")
+    return config, read_object(path / SUMMARY) if (path / SUMMARY).is_file() else None
+
+
+def _show(words: list[str]) -> None:
+    options = parse(ShowOptions, words, "runs show", "Show one run.")
+    config, summary = read_run(options.run)
+    _export(options, list(read_steps(options.run)))
+    if not options.quiet:
+        console = Console()
+        if summary is None:
+            last = last_step(options.run)
+            at = "before its first step" if last is None else f"at epoch {last['epoch']} of {last['epochs']}"
+            console.print(f"{options.run} is not finished: {at}.", soft_wrap=True)
+        else:
+            run_table(console, summary)
+        table = Table(box=None, show_header=False)
+        for key, value in flat(config).items():
+            table.add_row(key, json.dumps(value))
+        console.print(table)
+    if options.json:
+        print(json.dumps({"run": str(options.run), "config": config, "summary": summary}))
+
+
+def _diff(words: list[str]) -> None:
+    options = parse(DiffOptions, words, "runs diff", "Show where two runs differ.")
+    pairs = list(zip(read_run(options.one), read_run(options.other), strict=True))
+    settings, figures = ({} if None in pair else differences(*pair) for pair in pairs)
+    shared = figures.keys() & flat(pairs[0][0]).keys()
+    figures = {key: pair for key, pair in figures.items() if key not in shared and not key.startswith("settings.")}
+    if not options.quiet:
+        console = Console()
+        if not (settings or figures):
+            console.print("nothing differs")
+        for title, found in (("settings", settings), ("figures", figures)):
+            if found:
+                table = Table(box=None, header_style="bold")
+                for column in (title, str(options.one), str(options.other)):
+                    table.add_column(column, overflow="fold")
+                for key, pair in found.items():
+                    table.add_row(key, *(json.dumps(value) for value in pair))
+                console.print(table)
+        for path, (_, summary) in ((options.one, read_run(options.one)), (options.other, read_run(options.other))):
+            if summary is None:
+                console.print(f"{path} is not finished: it has no figures yet.", soft_wrap=True)
+    if options.json:
+        print(json.dumps({"settings": settings, "figures": figures}))
+
+
+def differences(one: Any, other: Any) -> dict[str, list[Any]]:
+    """By dotted name, what two nested objects have there; None where one has nothing."""
+    ours, theirs = flat(one), flat(other)
+    keys = [*ours, *(key for key in theirs if key not in ours)]
+    return {key: [ours.get(key), theirs.get(key)] for key in keys if ours.get(key) != theirs.get(key)}
+
+
+def _remove(words: list[str]) -> None:
+    options = parse(RemoveOptions, words, "runs rm", "Delete runs.")
+    if not options.paths:
+        raise ConfigError("runs rm needs at least one folder.")
+    doomed = {path: _doomed(path) for path in options.paths}
+    if not options.yes:
+        said = "\n".join(f"  {path}: {len(runs)} run{'s' if len(runs) > 1 else ''}" for path, runs in doomed.items())
+        raise ConfigError(f"this would delete\n{said}\nSay so with --yes.")
+    left: list[str] = []
+    for path, runs in doomed.items():
+        folders = list(dict.fromkeys([*runs, path]))
+        with ExitStack() as held:
+            for folder in folders:
+                held.callback(lock(folder).release)
+            for folder in folders:
+                clear(folder)
+        for folder in sorted({*folders, *(run.parent for run in runs)}, key=lambda folder: -len(folder.parts)):
+            if folder.is_relative_to(path) and not any(folder.iterdir()):
+                folder.rmdir()
+        if path.is_dir():
+            left += [str(file) for file in sorted(path.rglob("*")) if not file.is_dir()]
+    if left and not options.quiet:
+        print("left alone, not written by dus-gym: " + ", ".join(left))
+    if options.json:
+        print(json.dumps({"deleted": sum(map(len, doomed.values())), "left": left}))
+
+
+def _doomed(path: Path) -> list[Path]:
+    """The runs of a folder that is one, or is a comparison."""
+    if not is_ours(path):
+        raise RunFolderError(f"{path} holds no run and no comparison of dus-gym; nothing was deleted.")
+    runs = list(find_runs(path))
+    return [path] if path in runs else runs

@@ -1,0 +1,120 @@
+"""``dus validate``: runs a run again and says whether every bit is the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from dus_gym import __version__
+from dus_gym.cli.experiment import RunRequest, execute
+from dus_gym.cli.options import parse
+from dus_gym.cli.runs import differences, read_run
+from dus_gym.cli.tables import live_run
+from dus_gym.errors import RunFolderError
+from dus_gym.run_index import find_runs
+from dus_gym.runs import CONFIG, MARK, MODEL, NOT_REPRODUCIBLE, STEPS, SUMMARY, RunFolder, read_object
+
+NOT_RESULTS = (*NOT_REPRODUCIBLE, "version", "format")
+"""Of a summary: what a second run may say otherwise although it came to the same."""
+
+
+@dataclass(frozen=True)
+class ValidateOptions:
+    """Options of ``dus validate``."""
+
+    run: tyro.conf.Positional[Path]
+    """The folder of a finished run, or of a comparison: then all its runs."""
+    data_root: Path | None = None
+    """Where the data set's files lie now, if not where they lay."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+    quiet: bool = False
+    """Print nothing but errors and the --json line."""
+
+
+def main(words: list[str]) -> None:
+    """Exits with 0 if all is identical, else with 1."""
+    options = parse(ValidateOptions, words, "validate", "Run a run again and say whether every bit is the same.")
+    console = Console(quiet=options.quiet)
+    results = []
+    for path in _runs(options.run):
+        difference = validate(path, options.data_root, console)
+        results.append({"run": str(path), "identical": difference is None, "difference": difference})
+        said = "[green]identical[/]" if difference is None else f"[red]different[/]: {difference}"
+        console.print(f"{path}: {said}", soft_wrap=True)
+    if options.json:
+        print(json.dumps({"identical": all(row["identical"] for row in results), "runs": results}))
+    if not all(row["identical"] for row in results):
+        sys.exit(1)
+
+
+def _runs(path: Path) -> list[Path]:
+    """The runs to validate, all of them finished."""
+    is_comparison = (path / CONFIG).is_file() and "agents" in read_object(path / CONFIG)
+    runs = list(find_runs(path)) if is_comparison else [path]
+    for run in runs:
+        if read_run(run)[1] is None:
+            raise RunFolderError(f"{run} is not finished; go on with --resume, then validate it.")
+    return runs
+
+
+def validate(path: Path, data_root: Path | None, console: Console) -> str | None:
+    """Runs again what a folder's config asks for, elsewhere, and compares.
+
+    Args:
+        path: a finished run; nothing in it is changed.
+        data_root: replaces the config's, where it is given.
+        console: shows the run while it goes on.
+
+    Returns:
+        The first difference, with both values; None if steps, summary (all but what the run cost, and the
+        version) and model weights are the same to the bit.
+    """
+    config, before = read_run(path)
+    assert before is not None
+    request = RunRequest.of(config)
+    if data_root is not None:
+        request = dataclasses.replace(request, data_root=str(data_root))
+    with tempfile.TemporaryDirectory(prefix="dus-validate-") as place:
+        folder = RunFolder.create(Path(place) / "run", MARK | request.as_config())
+        with folder, live_run(console, f"{request.env} again") as on_step:
+            after = execute(request, folder, on_step=on_step, keep_model=(path / MODEL).is_file())
+        found = next(_differences(path, folder.path, before, after), None)
+    if found is not None and before["version"] != __version__:
+        found += f" (it was written by version {before['version']}; this is {__version__})"
+    return found
+
+
+def _differences(old: Path, new: Path, before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+    """Every difference in words, earliest first."""
+    with (old / STEPS).open("rb") as ours, (new / STEPS).open("rb") as theirs:
+        for number, (one, other) in enumerate(zip_longest(ours, theirs), 1):
+            if one != other:
+                yield f"{STEPS}, line {number}: {_lines(one, other)}"
+    # The command that wrote the run asked for the same; a round through JSON makes tuples lists.
+    compared = ({k: v for k, v in summary.items() if k not in NOT_RESULTS} for summary in (before, after))
+    for key, (one, other) in differences(*(json.loads(json.dumps(summary)) for summary in compared)).items():
+        yield f"{SUMMARY}, {key}: {one!r} then, {other!r} now"
+    if (old / MODEL).is_file() and (old / MODEL).read_bytes() != (new / MODEL).read_bytes():
+        yield f"{MODEL}: other weights"
+
+
+def _lines(one: bytes | None, other: bytes | None) -> str:
+    """Where two lines differ."""
+    if one is None or other is None:
+        return f"the run {'then' if other is None else 'now'} has more steps"
+    try:
+        found = differences(json.loads(one), json.loads(other))
+    except ValueError:
+        return "the line then is damaged"
+    return "; ".join(f"{key}: {a!r} then, {b!r} now" for key, (a, b) in [*found.items()][:1]) or "the text differs"

@@ -1,0 +1,169 @@
+"""Every run below a folder as one row each, and the index that saves reading finished ones again.
+
+The folders are the truth. The index, a file of JSON lines in the root, remembers the rows of finished runs with the
+size and time of the files they came from; a row whose files have changed is read again. So it may be stale, damaged,
+of another version or gone: that costs time and nothing else. It is replaced whole, so many processes may list at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dus_gym.errors import RunFolderError
+from dus_gym.options import with_said
+from dus_gym.runs import CONFIG, STEPS, SUMMARY, is_ours, read_object, writer
+from dus_gym.state import write_atomically
+
+INDEX = ".dus-index.jsonl"
+INDEX_FORMAT = 1
+STATUSES = ("finished", "running", "stopped", "damaged")
+"""finished: has a summary; running: a process holds it; stopped: neither; damaged: can't be read, or of a newer
+version."""
+_log = logging.getLogger(__name__)
+
+
+def find_runs(root: Path) -> Iterator[Path]:
+    """The run folders at and below a folder, in order; a comparison's own folder is none, its runs are.
+
+    Raises:
+        RunFolderError: if the root is not there.
+    """
+    if not root.is_dir():
+        raise RunFolderError(f"root={root} is no folder; give the folder that holds the runs.")
+    for place, folders, files in os.walk(root):
+        folders.sort()
+        if CONFIG in files and _is_run(Path(place)):
+            yield Path(place)
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder with a config is a run of ours; one with a damaged config counts, so that it is shown."""
+    try:
+        return "agents" not in read_object(path / CONFIG) and is_ours(path)
+    except OSError:
+        return is_ours(path)
+
+
+def read_row(path: Path, root: Path) -> dict[str, Any]:
+    """One run as a flat row of text and numbers; what is not known yet is None.
+
+    Args:
+        path: a run folder.
+        root: what ``run`` is relative to.
+    """
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    row["run"] = path.relative_to(root).as_posix()
+    try:
+        config = read_object(path / CONFIG)
+        summary = read_object(path / SUMMARY) if (path / SUMMARY).is_file() else None
+        row |= {key: config[key] for key in ("env", "method", "seed")}
+        row["agent"] = with_said(config["agent"], config["agent_options"])
+        row["method"] = with_said(config["method"], config["method_options"])
+        row["trainer"] = config["trainer"]
+        if summary is None:
+            last = last_step(path) or {}
+            row["status"] = "running" if writer(path) else "stopped"
+            row |= {key: last.get(key) for key in ("epoch", "epochs", "iterations", "gap")}
+        else:
+            row["status"] = "finished"
+            row |= {key: summary[key] for key in COPIED}
+            row["epoch"] = summary["epochs"]
+            for name, scores in summary["fused"].items():
+                row[f"accuracy_{name}"] = None if scores is None else scores["accuracy"]
+        changed = path / (CONFIG if summary is None else SUMMARY)
+        row["changed"] = datetime.fromtimestamp(changed.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    except (OSError, KeyError, TypeError, AttributeError) as error:
+        row["status"] = "damaged"
+        row["problem"] = str(error) if isinstance(error, OSError) else f"{error!r} in {path}"
+    return row
+
+
+COPIED = ("trainer", "data_kind", "gap", "diverged", "epochs", "iterations", "samples", "training_runs", "seconds")
+COLUMNS = (
+    "run", "status", "env", "agent", "method", "seed", "trainer", "data_kind", "accuracy_method", "accuracy_concat",
+    "accuracy_sum", "accuracy_entropy", "gap", "diverged", "epoch", "epochs", "iterations", "samples",
+    "training_runs", "seconds", "changed", "problem",
+)  # fmt: skip
+
+
+def last_step(path: Path) -> dict[str, Any] | None:
+    """The last whole line of a run's ``steps.jsonl``, without reading the others; None before the first."""
+    file = path / STEPS
+    if not file.is_file():
+        return None
+    with file.open("rb") as lines:
+        end = lines.seek(0, os.SEEK_END)
+        lines.seek(max(0, end - 65536))
+        whole = lines.read().rpartition(b"\n")[0].rpartition(b"\n")[2]
+    try:
+        found = json.loads(whole) if whole else None
+    except ValueError as error:
+        raise RunFolderError(f"{file} is damaged ({error}).") from error
+    return found if isinstance(found, dict) else None
+
+
+def list_runs(root: Path, *, rebuild: bool = False) -> list[dict[str, Any]]:
+    """A row for every run below ``root``, from the index where it is still right; brings the index up to date.
+
+    Args:
+        root: a folder.
+        rebuild: reads every folder again.
+
+    Raises:
+        RunFolderError: if the root is not there. Trouble with the index is logged, never raised.
+    """
+    found = {} if rebuild else _read_index(root)
+    known = found or {}
+    rows, kept = [], {}
+    for path in find_runs(root):
+        name, stamp = path.relative_to(root).as_posix(), _stamp(path)
+        entry = known.get(name)
+        row = entry["row"] if entry is not None and entry["stamp"] == stamp else read_row(path, root)
+        rows.append(row)
+        if row["status"] == "finished":
+            kept[name] = {"stamp": stamp, "row": row}
+    if found is not None and (rebuild or kept != known):
+        _write_index(root, kept)
+    return rows
+
+
+def _stamp(path: Path) -> list[int]:
+    """Size and time of the files that a finished run's row is made of."""
+    found = [file.stat() for name in (CONFIG, SUMMARY) if (file := path / name).is_file()]
+    return [number for stat in found for number in (stat.st_size, stat.st_mtime_ns)]
+
+
+def _read_index(root: Path) -> dict[str, Any] | None:
+    """Stamps and rows by run; nothing where there is no index that can be used, None where it is not ours to touch."""
+    file = root / INDEX
+    try:
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        head, *entries = lines
+        if head["format"] > INDEX_FORMAT:
+            _log.warning(
+                "%s is of a newer dus-gym (format %s) and is left alone; the folders are read.", file, head["format"]
+            )
+            return None
+        if len(entries) != head["runs"]:
+            raise ValueError(f"{len(entries)} runs of {head['runs']}")
+        return {e["row"]["run"]: {"stamp": e["stamp"], "row": {key: e["row"][key] for key in COLUMNS}} for e in entries}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _log.warning("%s is damaged (%s); it is made anew from the folders.", file, error)
+        return {}
+
+
+def _write_index(root: Path, entries: Mapping[str, Any]) -> None:
+    head = {"written_by": "dus-gym", "format": INDEX_FORMAT, "runs": len(entries)}
+    text = "".join(json.dumps(line) + "\n" for line in (head, *entries.values()))
+    try:
+        write_atomically(root / INDEX, text.encode())
+    except OSError as error:
+        _log.warning("%s can't be written (%s); the list is right, and the next one will be slower.", root, error)

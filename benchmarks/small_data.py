@@ -1,7 +1,7 @@
 """The small real data sets: what a uniform split reaches, and what agents change; writes docs/small-data.md.
 
     dus data fetch avdigits --root DATA/avdigits      # and cremad-ratings, mfeat, sarcasm-tags
-    python -m dus_gym.benchmarks.small_data DATA      # about half an hour on one core
+    python -m dus_gym.benchmarks.small_data DATA      # half an hour on one core
 
 ``DATA`` holds a folder for each data set. Finished runs are kept in ``--out`` and not run again.
 """

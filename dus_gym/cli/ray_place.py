@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from dus_gym.errors import ConfigError
 log = logging.getLogger(__name__)
 ANSWER_SECONDS = 20.0
 """How long a cluster has to answer. Ray itself tries for two minutes, then ends the process."""
-LOCAL = "local"
+LOCAL, AUTO, CLIENT = "local", "auto", "ray://"
 
 
 def _ray() -> Any:
@@ -29,7 +30,12 @@ def _ray() -> Any:
 
 
 def _check_answers(address: str) -> None:
-    """Raises ConfigError if no cluster answers at ``HOST:PORT``."""
+    """Raises ConfigError if the address has no known form, or no cluster answers at ``HOST:PORT``."""
+    if address == AUTO or address.startswith(CLIENT):
+        # Ray itself answers at once here.
+        return
+    if not re.fullmatch(r"[^/\s]+:\d+", address):
+        raise ConfigError(f"ray={address!r} is not allowed; give local, auto or HOST:PORT.")
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         healthy = subprocess.run(command, capture_output=True, timeout=ANSWER_SECONDS, check=False).returncode == 0
@@ -75,8 +81,7 @@ class RayCluster:
             if self.address == LOCAL:
                 self._ray.init(include_dashboard=False, **quiet)
             else:
-                if "://" not in self.address and self.address != "auto":
-                    _check_answers(self.address)
+                _check_answers(self.address)
                 self._ray.init(address=self.address, **quiet)
         except (ConnectionError, ValueError, SystemExit) as error:
             if isinstance(error, ConfigError):

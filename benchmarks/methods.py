@@ -11,7 +11,6 @@ import argparse
 import json
 import shlex
 from pathlib import Path
-from typing import Any
 
 from dus_gym.cli import main as dus
 from dus_gym.cli.experiment import RunRequest
@@ -52,11 +51,25 @@ def accuracies(out: Path, method: str, agent: str) -> list[float] | None:
 def cell(values: list[float], against: list[float] | None) -> str:
     """Mean ± deviation, and the paired difference."""
     of = mean_std(values)
-    text = f"{100 * of['mean']:.1f} ± {100 * (of['std'] or 0.0):.1f}"
-    if against is None:
-        return text
+    mean, deviation = of["mean"], of["std"]
+    assert mean is not None
+    assert deviation is not None, "a deviation needs two seeds, and SEEDS is more"
+    text = f"{100 * mean:.1f} ± {100 * deviation:.1f}"
+    return text if against is None else f"{text}<br>{difference(*change(values, against))}"
+
+
+def change(values: list[float], against: list[float]) -> tuple[float, float]:
+    """Paired difference in points, and its p-value."""
     test = paired(values, against)
-    return f"{text}<br>{test['points']:+.1f} ({test['p']:.3f})"
+    points, p = test["points"], test["p"]
+    assert points is not None
+    assert p is not None, "a test needs two seeds, and SEEDS is more"
+    return points, p
+
+
+def difference(points: float, p: float) -> str:
+    """As a table has it."""
+    return f"{points:+.1f} ({p:.3f})"
 
 
 def section(env: str, out: Path, commands: list[str]) -> str:
@@ -64,7 +77,9 @@ def section(env: str, out: Path, commands: list[str]) -> str:
     reference = accuracies(out, REFERENCE, "uniform")
     assert reference is not None
     lines = ["| method | uniform | vs baseline | " + " | ".join(AGENTS[1:]) + " |", "|---" * (len(AGENTS) + 2) + "|"]
-    lost, gained, steered = [], [], []
+    lost: list[str] = []
+    gained: list[str] = []
+    steered: list[str] = []
     for method in METHODS:
         uniform = accuracies(out, method, "uniform")
         if uniform is None:
@@ -73,17 +88,18 @@ def section(env: str, out: Path, commands: list[str]) -> str:
         if method == REFERENCE:
             row.append("")
         else:
-            test = paired(uniform, reference)
-            row.append(f"{test['points']:+.1f} ({test['p']:.3f})")
-            if test["p"] is not None and test["p"] < CLEAR:
-                (lost if test["points"] < 0 else gained).append(f"`{method}` {test['points']:+.1f}")
+            points, p = change(uniform, reference)
+            row.append(difference(points, p))
+            if p < CLEAR:
+                (lost if points < 0 else gained).append(f"`{method}` {points:+.1f}")
         for agent in AGENTS[1:]:
             found = accuracies(out, method, agent)
             row.append("–" if found is None else cell(found, uniform))
-            if found is not None:
-                change: dict[str, Any] = paired(found, uniform)
-                if change["p"] is not None and change["p"] < CLEAR:
-                    steered.append(f"`{method}` under `{agent}` {change['points']:+.1f}")
+            if found is None:
+                continue
+            points, p = change(found, uniform)
+            if p < CLEAR:
+                steered.append(f"`{method}` under `{agent}` {points:+.1f}")
         lines.append("| " + " | ".join(row) + " |")
     said = [
         f"Below the baseline (p < {CLEAR}): {', '.join(lost) or 'none'}.",

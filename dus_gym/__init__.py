@@ -25,6 +25,7 @@ _PUBLIC = {
     "make_agent": "dus_gym.agents",
     "load_agent": "dus_gym.agents",
     "make_method": "dus_gym.methods",
+    "register_task": "dus_gym.envs.register_task",
     "run_episode": "dus_gym.agents.loop",
     "run_episodes": "dus_gym.agents.loop",
     "true_class_probability": "dus_gym.discrepancy",

@@ -18,6 +18,7 @@ from dus_gym.records import Figures
 
 if TYPE_CHECKING:
     from dus_gym.data.dataset import Split
+    from dus_gym.methods.base import Phase
 
 
 class Context:
@@ -35,6 +36,7 @@ class Context:
         base_batch: B, the ordinary batch of one modality.
         update: ``"joint"`` or ``"alternating"``.
         epoch, iteration: finished epochs and iterations.
+        phase: the one under way, as ``Method.phases`` made it; in ``on_epoch_end`` that of the epoch that ended.
         epochs: of the whole run.
         iterations_per_epoch: iterations of one epoch.
         rng: a private generator for methods that draw.
@@ -79,6 +81,7 @@ class Context:
         self.epoch = 0
         self.iteration = 0
         self.batch: Batch
+        self.phase: Phase
         self.logged: dict[str, float | Tensor] = dict.fromkeys(logs, 0.0)
         self._fixed_norm = loss_norm == "fixed"
         self._features: dict[int, Tensor] = {}

@@ -56,6 +56,10 @@ class StoreError(DusError, OSError):
     """A decode-once store that is damaged or can't be written."""
 
 
+class FetchError(DusError, OSError):
+    """A data set that can't be fetched as asked: the server, an archive or a checksum says no."""
+
+
 class CheckpointError(DusError, ValueError):
     """A checkpoint that is damaged, belongs to something else, or could run code when loaded."""
 

@@ -99,12 +99,18 @@ class MultimodalModel(nn.Module):
         logits: Tensor = self.shared_head(projected)
         return logits
 
+    def learner(self, modality: int, features: Tensor) -> Tensor:
+        """Logits of one learner of the ensemble by itself, H(h_j), ``(n, c)``."""
+        if self.ensemble_head is None:
+            raise ConfigError("this model has no ensemble head; its method must list 'ensemble' in heads.")
+        logits: Tensor = self.ensemble_head(self.project(modality, features))
+        return logits
+
     def ensemble(self, modality: int, features: Tensor) -> Tensor:
         """One modality's share of the ensemble's logits, ρ H(h_j), ``(n, c)``; the ensemble is their sum."""
-        if self.ensemble_head is None or self.ensemble_scale is None:
-            raise ConfigError("this model has no ensemble head; its method must list 'ensemble' in heads.")
-        logits: Tensor = self.ensemble_scale * self.ensemble_head(self.project(modality, features))
-        return logits
+        logits = self.learner(modality, features)
+        assert self.ensemble_scale is not None, "it is built with the ensemble head"
+        return self.ensemble_scale * logits
 
     def fused(self, features: Sequence[Tensor]) -> Tensor:
         """Logits of the concat head on complete samples: m tensors ``(n, d_j)`` to ``(n, c)``."""

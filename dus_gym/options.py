@@ -106,7 +106,7 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         return _checked(name, value, kinds[0])
     if typing.get_origin(hint) is tuple:
         if isinstance(value, str) or not isinstance(value, Sequence):
-            raise ConfigError(f"{name}={value!r} is not allowed; give a sequence of numbers.")
+            raise ConfigError(f"{name}={value!r} is not allowed; give a sequence, such as a list.")
         return tuple(_checked(name, entry, typing.get_args(hint)[0]) for entry in value)
     if hint is bool and not isinstance(value, bool):
         raise ConfigError(f"{name}={value!r} is not allowed; it must be True or False.")

@@ -196,10 +196,11 @@ class Trainer:
             raise ConfigError("this run has ended: all its epochs are trained; start a new one.")
         with isolated_torch_rng(self._torch_rng):
             while left > 0:
+                phase = self._ctx.phase = self._phase()
                 if self.progress.iterations % per_epoch == 0:
                     self._start_epoch()
                 count = min(left, per_epoch - self.progress.iterations % per_epoch)
-                used = list(sizes) if self._phase().sampling else [self.base_batch] * m
+                used = list(sizes) if phase.sampling else [self.base_batch] * m
                 recorded = self._iterate(used, count, self.method.substeps, self.method.after_backward)
                 self._epoch_tally.add(recorded)
                 tally.add(recorded)
@@ -327,7 +328,7 @@ class Trainer:
         self._epoch_tally = _Tally.empty(len(self.modalities))
         starts = [0, *(end for end, _ in self._phases[:-1])]
         if epoch in starts:
-            phase = self._phase()
+            phase = self._ctx.phase
             wanted, owners = phase.trainable, self.optimizer.names
             self._ctx.set_trainable(
                 None if wanted is None else [o for o in owners if o in wanted or o.partition("/")[0] in wanted]

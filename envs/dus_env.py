@@ -111,7 +111,8 @@ class DUSEnv(gym.Env[Array, Array]):
         check_choice("trainer", trainer, TRAINERS)
         if render_mode is not None:
             check_choice("render_mode", render_mode, self.metadata["render_modes"])
-        make_method(method, method_options)
+        # What only the data can tell, such as whether there is a validation split, is checked at reset.
+        make_method(method, method_options).check(len(self.task.modalities), has_validation=True)
         self.config = RunConfig.of(settings)
         self.method = method
         self.method_options = dict(method_options or {})

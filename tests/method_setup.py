@@ -18,13 +18,22 @@ class Setup:
     """A method, a model and one batch, without a run around them."""
 
     def __init__(
-        self, method="baseline", sizes=(3, 5), paired=True, c=6, loss_norm="mean", update="joint", base=4, **options
+        self,
+        method="baseline",
+        sizes=(3, 5),
+        paired=True,
+        c=6,
+        loss_norm="mean",
+        update="joint",
+        base=4,
+        width=(8, 8, 8),
+        **options,
     ):
         m = len(sizes)
         self.method = make_method(method, options)
         self.model = initialised(
             lambda: MultimodalModel(
-                [MLP((4 + j,), hidden=8) for j in range(m)], c, self.method.heads, self.method.fused_hidden
+                [MLP((4 + j,), hidden=width[j]) for j in range(m)], c, self.method.heads, self.method.fused_hidden
             ),
             0,
         )

@@ -11,12 +11,16 @@ import pytest
 from dus_gym.cli import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]
+STORIES = [ROOT / "docs/own-data.md", ROOT / "docs/data.md"]
+"""Pages whose blocks build on one another."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(language):
     found = []
     for page in PAGES:
+        if page in STORIES:
+            continue
         text = page.read_text(encoding="utf-8")
         for i, match in enumerate(re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)):
             found.append(pytest.param(match[1], id=f"{page.name}-{i}"))
@@ -34,18 +38,44 @@ def test_python_blocks_run(code, tmp_path):
         exec(compile(code, "documentation", "exec"), {"__name__": "documentation"})
 
 
+def shorter(command):
+    """The same command on one short seed: whether it runs is the promise here, not its figures."""
+    meta = ["--epochs", "2", "--runs", "2", "--seeds", "100,", "--eval-seeds", "120,"]
+    found = {"train": ["--epochs", "2"], "compare": ["--epochs", "2", "--seeds", "1"], "meta-train": meta}
+    return found.get(command, [])
+
+
 @pytest.mark.parametrize("command", commands())
 def test_commands_run(command, tmp_path):
     words = shlex.split(command)[1:]
     assert words[0] in COMMANDS
-    # The same command on one short seed: whether it runs is the promise here, not its figures.
-    meta = ["--epochs", "2", "--runs", "2", "--seeds", "100,", "--eval-seeds", "120,"]
-    shorter = {"train": ["--epochs", "2"], "compare": ["--epochs", "2", "--seeds", "1"], "meta-train": meta}
-    short = shorter.get(words[0], [])
     with contextlib.chdir(tmp_path), contextlib.redirect_stdout(io.StringIO()) as printed:
-        main([*words, *short])
+        main([*words, *shorter(words[0])])
     assert printed.getvalue()
-    assert words[0] == "envs" or list(tmp_path.rglob("summary.json")) or list(tmp_path.rglob("*.safetensors"))
+    assert (
+        words[0] in ("envs", "methods") or list(tmp_path.rglob("summary.json")) or list(tmp_path.rglob("*.safetensors"))
+    )
+
+
+@pytest.mark.parametrize("page", STORIES, ids=lambda page: page.name)
+def test_a_page_that_tells_a_story_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "documentation"}
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"^```(python|sh)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert {language for language, _ in found} >= {"sh"}
+    for language, code in found:
+        if language == "python":
+            if file := re.match(r"# (\w+\.py)\n", code):
+                Path(file[1]).write_text(code, encoding="utf-8")
+            exec(compile(code, page.name, "exec"), names)
+            continue
+        for line in code.splitlines():
+            program, *words = shlex.split(line)
+            assert program == "dus"
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                main([*words, *shorter(words[0])])
+            assert printed.getvalue()
 
 
 def test_every_relative_link_leads_somewhere():

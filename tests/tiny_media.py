@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dus_gym.data.store import Row, open_store
+from dus_gym.data.store.randomness import draw_keys, words_of
 from dus_gym.errors import MediaError
 
 
@@ -39,6 +40,11 @@ class NpyDecoder:
         except (ValueError, EOFError) as error:
             raise MediaError("truncated", f"{path}: {error}") from error
         return array.astype(self.dtype)
+
+
+def keys_of(count, seed=0):
+    """Keys of the first draw of so many samples."""
+    return draw_keys(seed, "image", words_of(map(str, range(count))), np.zeros(count, np.int64))
 
 
 def value_of(number, shape=(4, 3), dtype="uint8"):

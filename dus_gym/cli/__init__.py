@@ -19,10 +19,45 @@ COMMANDS = {
     "report": "write a run or a comparison as one HTML page",
     "runs": "list, show, compare, export and delete runs",
     "validate": "run a run again and say whether every bit is the same",
+    "data": "list, scan, build, fetch and mock data sets",
 }
 """Command to what it does; each is a module here of the same name, imported when it is called."""
 
-USAGE = "usage: dus COMMAND [options]\n\n" + "".join(f"  {name:<12}{text}\n" for name, text in COMMANDS.items())
+USAGE = (
+    "usage: dus COMMAND [options]\n\n"
+    + "".join(f"  {name:<12}{text}\n" for name, text in COMMANDS.items())
+    + "\n--import MODULE behind any command first imports a module of yours, which may call dus_gym.register_task.\n"
+)
+
+
+IMPORTED: list[str] = []
+"""Modules that ``--import`` named; worker processes import them too."""
+
+
+def import_modules(words: Sequence[str]) -> list[str]:
+    """Imports the modules that ``--import`` names, from the current folder too, and returns the other words.
+
+    Raises:
+        ConfigError: for one that is not there.
+    """
+    left: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        flag, equals, value = word.partition("=")
+        if flag != "--import":
+            left.append(word)
+            continue
+        name = value if equals else next(remaining, "")
+        if not name:
+            raise ConfigError("--import needs the name of a module, as in import NAME.")
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"import={name!r} failed: no module {error.name!r} here or installed.") from error
+        IMPORTED.append(name)
+    return left
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,8 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"dus-gym {__version__}")
         sys.exit(0)
     try:
-        if words[0] not in COMMANDS:
-            raise unknown_name("command", words[0], COMMANDS)
+        words = import_modules(words)
+        if not words or words[0] not in COMMANDS:
+            raise unknown_name("command", words[0] if words else "", COMMANDS)
         import_module(f"dus_gym.cli.{words[0].replace('-', '_')}").main(words[1:])
     except (ConfigError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
         # Asked for something that can't be: a name, a value, a folder, files that are not there.

@@ -6,7 +6,8 @@ import json as json_module
 from dataclasses import dataclass
 
 from dus_gym.cli.options import parse
-from dus_gym.data.tasks import get_task
+from dus_gym.data.catalogue import DATA_SETS
+from dus_gym.data.tasks import OWN_TASK, Task, get_task
 from dus_gym.envs.registration import FAKE_ID, ids
 
 
@@ -18,6 +19,21 @@ class EnvsOptions:
     """Print one JSON object on the last line."""
     quiet: bool = False
     """Print nothing but the --json line."""
+
+
+def data_of(task: Task) -> str:
+    """Where a task's data comes from, in a few words."""
+    source = task.data_source()
+    if source is None:
+        return "no loader yet: --trainer fake"
+    if task.name == OWN_TASK:
+        return "yours: --data FILE"
+    if task.source is source:
+        return "registered"
+    name = getattr(source, "dataset", None)
+    if name is None:
+        return "embedded"
+    return f"dus data {'fetch' if DATA_SETS[name].can_be_fetched else 'scan'} {name}"
 
 
 def main(words: list[str]) -> None:
@@ -35,7 +51,7 @@ def main(words: list[str]) -> None:
                 "epochs": task.epochs,
                 "total_batch": task.batch * len(task.modalities),
                 "trainer": "fake" if fake else "real",
-                "data": "none" if fake else "embedded" if task.source else "no loader yet: --trainer fake",
+                "data": "none" if fake else data_of(task),
                 "summary": "fitted learning curves of DUS-Digits-v0" if fake else task.summary,
             }
         )
@@ -46,6 +62,6 @@ def main(words: list[str]) -> None:
     for row in rows:
         modalities = ", ".join(get_task(ids()[str(row["env"])]).modalities)
         print(
-            f"{row['env']:<23}{modalities:<24}{row['epochs']} epochs, N_B = {row['total_batch']}, data: {row['data']}"
+            f"{row['env']:<25}{modalities:<24}{row['epochs']} epochs, N_B = {row['total_batch']}, data: {row['data']}"
         )
         print(f"    {row['summary']}")

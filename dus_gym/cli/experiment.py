@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -17,9 +18,10 @@ from dus_gym.agents import make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.agents.loop import run_episode
 from dus_gym.agents.transfer import agent_from_policy
-from dus_gym.cli.options import changed, check_env, jsonable, run_settings
+from dus_gym.cli.options import OWN_ID, changed, check_env, jsonable, run_settings
 from dus_gym.config import RunConfig
 from dus_gym.costs import Stopwatch, peak_device_memory, peak_memory, reset_peaks
+from dus_gym.data.own.digest import digest_of
 from dus_gym.data.tasks import Task
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError, ConfigError
@@ -89,6 +91,9 @@ class RunRequest:
     def as_config(self) -> dict[str, Any]:
         """JSON-able; two requests with the same value give the same result."""
         config: dict[str, Any] = jsonable(self)
+        if self.env == OWN_ID and self.data_root is not None:
+            # Where the data lies is no part of a run, but what it is.
+            config["data"] = digest_of(Path(self.data_root).expanduser())
         return config
 
     @classmethod

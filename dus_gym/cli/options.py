@@ -13,21 +13,25 @@ import tyro
 from dus_gym.agents import agent_class, make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.config import RunConfig
-from dus_gym.data.tasks import Task, get_task
+from dus_gym.data.tasks import OWN_TASK, Task, get_task
 from dus_gym.envs.registration import ids
 from dus_gym.errors import ConfigError, unknown_name
 from dus_gym.methods import make_method, method_class
 from dus_gym.options import parse_pairs
 
 T = TypeVar("T")
+OWN_ID = f"DUS-{OWN_TASK}-v0"
 
 
 @dataclass(frozen=True)
 class CommonOptions:
     """What every command that trains takes."""
 
-    env: tyro.conf.Positional[str]
-    """A registered id, such as DUS-Digits-v0; `dus envs` lists them."""
+    env: tyro.conf.Positional[str] = ""
+    """A registered id, such as DUS-Digits-v0; `dus envs` lists them. Not with --data."""
+    data: Path | None = None
+    """Data of your own instead of a registered id: a .npz file with an array a modality and labels, a folder of such
+    .npy files, or a folder with labels.csv and a sub-folder of media a modality."""
     method: str = "baseline"
     """What is minimised."""
     trainer: str | None = None
@@ -68,6 +72,23 @@ def check_env(env: str) -> Task:
     return get_task(known[env])
 
 
+def env_and_root(options: Any) -> tuple[str, Path | None]:
+    """The id and the data root that ``ENV``, ``--data`` and ``--data-root`` come to.
+
+    Raises:
+        ConfigError: for both of them, or neither.
+    """
+    if options.data is None:
+        if not options.env:
+            raise ConfigError("no environment was given; name a registered id (`dus envs` lists them) or --data FILE.")
+        return options.env.removeprefix("dus_gym:"), options.data_root
+    if options.env or options.data_root is not None:
+        raise ConfigError(f"data={options.data} is an environment of its own; leave ENV and --data-root out.")
+    if not options.data.expanduser().exists():
+        raise ConfigError(f"data={options.data} is not there; give a .npz file or a folder.")
+    return OWN_ID, options.data
+
+
 def word_after(words: Sequence[str], flag: str, default: str) -> str:
     """The value of ``--flag value`` or ``--flag=value`` among unparsed words.
 
@@ -106,7 +127,9 @@ def with_options(base: type[T], method: str | None, agent: str | None = None, en
 
 
 def env_among(words: Sequence[str]) -> str | None:
-    """The first registered id among unparsed words; its task's options are offered."""
+    """The first registered id among unparsed words, or that of own data; its task's options are offered."""
+    if word_after(words, "--data", ""):
+        return OWN_ID
     return next((word for word in words if word.removeprefix("dus_gym:") in ids()), None)
 
 

@@ -25,7 +25,7 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100.0 * value:.1f}"
 
 
-def _silent(*_: Any) -> None:
+def silent(*_: Any) -> None:
     """What a bar does where nobody watches."""
 
 
@@ -62,7 +62,7 @@ def live_run(console: Console, label: str) -> Iterator[OnStep]:
         return view
 
     if not console.is_terminal:
-        yield _silent
+        yield silent
         return
     with Live(bar, console=console, refresh_per_second=8, transient=True) as live:
 
@@ -202,7 +202,7 @@ def _mebibytes(cost: dict[str, Any]) -> str:
 def progress_over(console: Console, label: str, total: int) -> Iterator[Any]:
     """A bar over many runs; yields a function to call after each with what comes next."""
     if not console.is_terminal:
-        yield _silent
+        yield silent
         return
     with _progress(console) as bar:
         task = bar.add_task(label, total=total)

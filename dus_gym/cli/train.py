@@ -14,7 +14,7 @@ from dus_gym.agents import agent_class
 from dus_gym.agents.transfer import read_policy
 from dus_gym.cli.experiment import RunRequest, execute
 from dus_gym.cli.loggers import check_logger, open_logger
-from dus_gym.cli.options import CommonOptions, changed, env_among, parse, with_options, word_after
+from dus_gym.cli.options import CommonOptions, changed, env_among, env_and_root, parse, with_options, word_after
 from dus_gym.cli.tables import live_run, run_table, show_log
 from dus_gym.config import RunConfig
 from dus_gym.envs.dus_env import DUSEnv
@@ -99,17 +99,18 @@ def _agent_named(words: list[str]) -> str:
 def request_of(options: Any, agent: str, agent_options: dict[str, Any], seed: int) -> RunRequest:
     """The run that parsed options ask for, under one agent and seed."""
     run: RunConfig = options.run
+    env, root = env_and_root(options)
     if options.agent_runs is not None and learns_in_runs(agent):
         agent_options = {"runs": options.agent_runs} | agent_options
     return RunRequest(
-        env=options.env.removeprefix("dus_gym:"),
+        env=env,
         agent=agent,
         agent_options=agent_options,
         method=options.method,
         method_options=_changed(options, "method_options"),
         seed=seed,
         trainer=options.trainer,
-        data_root=None if options.data_root is None else str(options.data_root),
+        data_root=None if root is None else str(root),
         task_options=task_options(options),
         run=run,
         threads=options.threads,

@@ -138,8 +138,15 @@ class MediaSource(DataSource):
     def streams(self, task: Task, options: Any, root: Path, records: Sequence[Record]) -> list[Stream]:
         """One stream a modality of the task, in order. Touches no media file: a row of one that is missing names
         the path where it was expected.
+
+        Raises:
+            DatasetNotFoundError: if there are no media of a modality at all, in any known layout.
         """
         raise NotImplementedError
+
+    def names(self, options: Any) -> tuple[str, ...]:
+        """Class names in the order of the class ids that these options give."""
+        return self.class_names
 
     def carve(self, records: Sequence[Record], options: Any, rng: np.random.Generator) -> list[Record]:
         """The records with a validation split; by default a stratified tenth of train where there is none."""
@@ -202,9 +209,9 @@ class MediaSource(DataSource):
         root = self.root_of(task, root)
         try:
             records = self.records(options, root)
+            streams = self.streams(task, options, root, records)
         except DatasetNotFoundError as error:
             raise DatasetNotFoundError(f"{error} {self._help(task)}") from error
-        streams = self.streams(task, options, root, records)
         stores = [self.store(stream, options, root) for stream in streams]
         records = self.carve(records, options, seeds.generator("data/split"))
         dropped: dict[str, int] = {}

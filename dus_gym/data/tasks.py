@@ -35,9 +35,9 @@ class Task:
     """One line for ``dus envs``."""
     metric: str
     """The paper's second metric beside accuracy: ``map`` or ``macro_f1``."""
-    source: str | None = None
-    """``module:OBJECT``, a :class:`~dus_gym.data.source.DataSource`; None while a task runs on the fake trainer
-    only."""
+    source: str | DataSource | None = None
+    """``module:OBJECT``, a :class:`~dus_gym.data.source.DataSource`; the object itself of a task that
+    :func:`dus_gym.register_task` made; None while a task runs on the fake trainer only."""
     options: DataOptions | None = None
     """Set by :meth:`configured`."""
     optimizer: str = "sgd"
@@ -65,8 +65,8 @@ class Task:
 
     def data_source(self) -> DataSource | None:
         """Where the samples come from; imported when asked for."""
-        if self.source is None:
-            return None
+        if self.source is None or isinstance(self.source, DataSource):
+            return self.source
         module, _, name = self.source.partition(":")
         found: DataSource = getattr(import_module(module), name)
         return found
@@ -128,6 +128,37 @@ def _digits(name: str, modalities: tuple[str, ...], epochs: int, train_size: int
     )
 
 
+def _small(
+    name: str,
+    modalities: tuple[str, ...],
+    num_classes: int,
+    encoder: str,
+    epochs: int,
+    train_size: int,
+    source: str,
+    regime: str,
+    summary: str,
+    metric: str = "map",
+    *,
+    adam: bool = False,
+) -> Task:
+    return Task(
+        name=name,
+        modalities=modalities,
+        num_classes=num_classes,
+        encoders=(encoder,) * len(modalities),
+        lr=1e-3 if adam else 1e-2,
+        optimizer="adam" if adam else "sgd",
+        epochs=epochs,
+        batch=64,
+        summary=summary,
+        metric=metric,
+        source=source,
+        train_size=train_size,
+        regime=regime,
+    )
+
+
 def _paper(
     name: str,
     modalities: tuple[str, ...],
@@ -138,6 +169,7 @@ def _paper(
     wanted: tuple[str, ...],
     summary: str,
     *,
+    source: str | None = None,
     batch: int = 64,
     adam: bool = False,
     regime: str = "Digits",
@@ -152,6 +184,7 @@ def _paper(
         batch=batch,
         summary=summary,
         metric=metric,
+        source=source,
         optimizer="adam" if adam else "sgd",
         schedule="plateau",
         train_size=train_size,
@@ -159,6 +192,9 @@ def _paper(
         wanted=wanted,
     )
 
+
+OWN_TASK = "Own"
+"""The task of ``--data``; its modalities stand in the data."""
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -193,6 +229,63 @@ TASKS: dict[str, Task] = {
         _digits(
             "DigitsHalves", ("left", "right"), 33, 1020, "DigitsControl", "two halves alike: balancing changes nothing"
         ),
+        _small(
+            "AVDigits",
+            ("audio", "image"),
+            10,
+            "cnn",
+            20,
+            2000,
+            "dus_gym.data.avdigits:SPEAKER_SPLIT",
+            "Digits",
+            "spoken digits by unknown speakers, noisy pictures: audio is memorised",
+        ),
+        _small(
+            "AVDigitsOfficial",
+            ("audio", "image"),
+            10,
+            "cnn",
+            20,
+            2295,
+            "dus_gym.data.avdigits:OFFICIAL_SPLIT",
+            "DigitsControl",
+            "the same with known speakers: audio is simply better",
+        ),
+        _small(
+            "CREMADRatings",
+            ("voice", "face"),
+            6,
+            "mlp",
+            30,
+            6028,
+            "dus_gym.data.cremad_ratings:SOURCE",
+            "DigitsControl",
+            "emotions from how people rated voice and face of CREMA-D's clips",
+        ),
+        _small(
+            "MFeat",
+            ("fou", "zer", "mor"),
+            10,
+            "mlp",
+            30,
+            900,
+            "dus_gym.data.mfeat:SOURCE",
+            "Digits3",
+            "three of six views of handwritten numerals; others by --task.modalities",
+        ),
+        _small(
+            "SarcasmTags",
+            ("text", "words"),
+            2,
+            "bag",
+            5,
+            19816,
+            "dus_gym.data.sarcasm_tags:SOURCE",
+            "DigitsControl",
+            "sarcastic tweets, their words and five words for the picture",
+            "macro_f1",
+            adam=True,
+        ),
         _paper(
             "CREMAD",
             ("audio", "video"),
@@ -200,8 +293,9 @@ TASKS: dict[str, Task] = {
             ("resnet18", "resnet18"),
             6698,
             "map",
-            ("AudioWAV/*.wav", "VideoFlash/*.flv", "train.csv", "test.csv"),
+            (),
             "CREMA-D, 6 acted emotions, voice and face",
+            source="dus_gym.data.cremad:CREMAD",
         ),
         _paper(
             "KineticsSounds",
@@ -210,29 +304,32 @@ TASKS: dict[str, Task] = {
             ("resnet18", "resnet18"),
             14799,
             "map",
-            ("my_train.txt", "my_test.txt", "audio and video of each clip"),
+            (),
             "Kinetics-Sounds, 31 actions, sound and video",
+            source="dus_gym.data.kinetics_sounds:KINETICS_SOUNDS",
         ),
         _paper(
             "Twitter2015",
             ("text", "image"),
             3,
-            ("bert", "resnet50"),
+            ("bert", "resnet50:weights=imagenet"),
             3179,
             "macro_f1",
-            ("train.tsv", "dev.tsv", "test.tsv", "twitter2015_images/*.jpg"),
+            (),
             "Twitter2015, sentiment towards a target, text and image",
+            source="dus_gym.data.twitter2015:TWITTER2015",
             adam=True,
         ),
         _paper(
             "Sarcasm",
             ("text", "image"),
             2,
-            ("bert", "resnet50"),
+            ("bert", "resnet50:weights=imagenet"),
             19816,
             "macro_f1",
-            ("text/train.txt", "text/valid2.txt", "text/test2.txt", "dataset_image/*.jpg"),
+            (),
             "Sarcasm, sarcastic tweets, text and image",
+            source="dus_gym.data.sarcasm:SARCASM",
             adam=True,
         ),
         _paper(
@@ -242,10 +339,24 @@ TASKS: dict[str, Task] = {
             ("i3d", "i3d", "i3d"),
             1050,
             "macro_f1",
-            ("nvgesture_train_correct.lst", "nvgesture_test_correct.lst", "Video_data/"),
+            (),
             "NVGesture, 25 hand gestures, RGB, depth and optical flow",
+            source="dus_gym.data.nvgesture:NVGESTURE",
             batch=6,
             regime="Digits3",
+        ),
+        Task(
+            name=OWN_TASK,
+            modalities=("one", "other"),
+            num_classes=2,
+            encoders=("mlp", "mlp"),
+            lr=0.01,
+            epochs=30,
+            batch=64,
+            summary="data of yours: modalities and classes are read from it",
+            metric="map",
+            source="dus_gym.data.own.source:OWN",
+            train_size=1000,
         ),
     )
 }

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
+from dus_gym.encoders.bag import Bag, BagOptions
 from dus_gym.encoders.bert import Bert, BertOptions
 from dus_gym.encoders.clip import ClipImage, ClipImageOptions, ClipText, ClipTextOptions
 from dus_gym.encoders.cnn import CNN, CNNOptions
@@ -48,6 +49,7 @@ ENCODERS: dict[str, Entry] = {
     "cnn": Entry(CNNOptions, CNN),
     "resnet18": Entry(ResNet18Options, ResNet18),
     "resnet50": Entry(ResNet50Options, ResNet50),
+    "bag": Entry(BagOptions, Bag),
     "bert": Entry(BertOptions, Bert),
     "clip-text": Entry(ClipTextOptions, ClipText),
     "clip-image": Entry(ClipImageOptions, ClipImage),

@@ -10,7 +10,7 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     Model = TypeVar("Model", bound=PreTrainedModel)
+
+Found = TypeVar("Found")
 
 NONE = "none"
 """The word for random weights."""
@@ -59,7 +61,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # Damaged files raise anything, from EOFError to UnicodeDecodeError.
         raise ConfigError(
-            f"weights={str(path)!r} can't be loaded ({_first_line(error)}). Only tensors by name are read, as "
+            f"weights={str(path)!r} can't be loaded ({first_line(error)}). Only tensors by name are read, as "
             "torch.save(model.state_dict(), file) writes them; a damaged file, or one that could run code, is refused."
         ) from error
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
@@ -144,7 +146,7 @@ def torchvision_state(weights: Any) -> dict[str, Tensor]:
                 progress=sys.stderr.isatty(), check_hash=True, weights_only=True
             )
     except (OSError, RuntimeError) as error:
-        raise DatasetNotFoundError(f"{weights} could not be downloaded ({_first_line(error)}). {how}") from error
+        raise DatasetNotFoundError(f"{weights} could not be downloaded ({first_line(error)}). {how}") from error
     return found
 
 
@@ -172,39 +174,62 @@ def transformers_model(kind: type[Model], weights: str, model_types: tuple[str, 
             return _load(kind, str(folder), model_types, weights, arguments, local=True)
         except OSError as error:
             raise ConfigError(
-                f"weights={weights!r}: the folder {folder.absolute()} is incomplete ({_first_line(error)}). It needs "
+                f"weights={weights!r}: the folder {folder.absolute()} is incomplete ({first_line(error)}). It needs "
                 "config.json and model.safetensors, as save_pretrained(FOLDER) writes them."
             ) from error
     if folder.exists():
         raise ConfigError(f"weights={weights!r} is a file; give the folder that holds config.json and the weights.")
-    if not weights or weights.startswith((".", "/", "~")) or weights.count("/") > 1 or "\\" in weights:
+    return cached_or_downloaded(
+        "weights",
+        weights,
+        lambda local: _load(kind, weights, model_types, weights, arguments, local=local),
+        f"Give a folder that save_pretrained(FOLDER) wrote, a name on the hub, or weights={NONE} for random weights.",
+        f"weights={NONE} starts from random weights.",
+    )
+
+
+def cached_or_downloaded(
+    argument: str, name: str, load: Callable[[bool], Found], allowed: str, otherwise: str = ""
+) -> Found:
+    """What the hub has by a name, from its local cache or, where that lacks it, from the network.
+
+    Args:
+        argument: what the user set to the name, such as ``weights``; one of that name takes a folder instead.
+        name: ``model`` or ``owner/model``.
+        load: called with True (OSError: not in the cache, or not all of it) and, if need be, with False.
+        allowed: what the argument may be, a sentence for the error of a name that can't be one of the hub.
+        otherwise: what does without, a sentence for the error of a hub that can't be reached.
+
+    Raises:
+        DatasetNotFoundError: for a path that is not there, or a name that is neither cached nor downloadable.
+    """
+    if not name or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
         raise DatasetNotFoundError(
-            f"weights={weights!r}: there is no folder {folder.absolute()}. Give a folder that save_pretrained(FOLDER) "
-            f"wrote, a name on the hub, or weights={NONE} for random weights."
+            f"{argument}={name!r}: there is no folder {Path(name).expanduser().absolute()}. {allowed}"
         )
     try:
-        return _load(kind, weights, model_types, weights, arguments, local=True)
+        return load(True)
     except OSError:
         pass  # Not in the cache, or not all of it.
     from huggingface_hub import constants
 
     how = (
-        f"Get it once where there is network (hf download {weights}) or copy its folder and name that: weights=FOLDER. "
-        f"weights={NONE} starts from random weights."
+        f"Get it once where there is network (hf download {name}) or copy its folder and name that: {argument}=FOLDER."
     )
-    where = f"weights={weights!r} is not in the local cache ({constants.HF_HUB_CACHE})"
+    how = f"{how} {otherwise}".rstrip()
+    where = f"{argument}={name!r} is not in the local cache ({constants.HF_HUB_CACHE})"
     if reason := _offline() or _unreachable(constants.ENDPOINT):
         raise DatasetNotFoundError(f"{where} and {reason}. {how}")
     try:
-        return _load(kind, weights, model_types, weights, arguments, local=False)
+        return load(False)
     except ConfigError:
         raise
     except Exception as error:  # The network libraries have errors of their own.
         try:
             # All there after all: then the file itself is at fault, and this names it.
-            return _load(kind, weights, model_types, weights, arguments, local=True)
+            return load(True)
         except OSError:
-            raise DatasetNotFoundError(f"{where} and the hub did not give it ({_first_line(error)}). {how}") from error
+            raise DatasetNotFoundError(f"{where} and the hub did not give it ({first_line(error)}). {how}") from error
 
 
 def _load(
@@ -230,7 +255,7 @@ def _load(
             if isinstance(error, OSError) or not local:
                 raise
             raise ConfigError(
-                f"weights={weights!r} can't be loaded ({_first_line(error)}). A damaged file, one that could run code, "
+                f"weights={weights!r} can't be loaded ({first_line(error)}). A damaged file, one that could run code, "
                 "or weights of other sizes than config.json says are refused."
             ) from error
     model: Model = loaded[0]
@@ -315,7 +340,7 @@ def _unreachable(url: str) -> str:
         # The loaders may trust other certificates than urllib does.
         return "" if isinstance(error.reason, ssl.SSLError) else f"{_host(url)} can't be reached ({error.reason})"
     except OSError as error:
-        return f"{_host(url)} can't be reached ({_first_line(error)})"
+        return f"{_host(url)} can't be reached ({first_line(error)})"
     return ""
 
 
@@ -323,7 +348,8 @@ def _host(url: str) -> str:
     return url.partition("://")[2].partition("/")[0] or url
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Kind and first line of an error, for a message of our own."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 

@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from dus_gym.errors import check_at_least, check_choice
 from dus_gym.methods.base import Method, MethodOptions
-from dus_gym.methods.scaling import SCALE_VIA, resolve
+from dus_gym.methods.scaling import SCALE_VIA, ScaleGradient, resolve, scale_encoders
 from dus_gym.methods.shapley import additive_responses, shapley_responses, shapley_weights
 
 if TYPE_CHECKING:
@@ -55,22 +55,6 @@ class AGMOptions(MethodOptions):
         if self.end_epoch is not None:
             check_at_least("end_epoch", self.end_epoch, self.start_epoch)
         check_choice("scale_via", self.scale_via, SCALE_VIA)
-
-
-class ScaleGradient(torch.autograd.Function):
-    """The identity, whose gradient is multiplied by ``factors``."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, factors: Tensor) -> Tensor:
-        """``values`` unchanged."""
-        ctx.save_for_backward(factors)
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """The gradient times ``factors``."""
-        (factors,) = ctx.saved_tensors
-        return gradient * factors, None
 
 
 def response_scores(responses: Tensor, labels: Tensor) -> Tensor:
@@ -152,9 +136,7 @@ class AGM(Method):
         paired = ctx.batch.paired
         kappa = self._coefficients(ctx, response_scores(responses.detach()[:, :paired], ctx.paired_labels))
         if resolve(self.options.scale_via, ctx) == "lr":
-            # The only wait for the device: learning rates are numbers on the host.
-            factors = zip(ctx.modalities, kappa.tolist(), strict=True)
-            ctx.optimizer.scale_step({f"encoder/{name}": factor for name, factor in factors})
+            scale_encoders(ctx, kappa)
         else:
             responses = ScaleGradient.apply(responses, kappa[:, None, None])
         logits = responses.sum(dim=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -35,6 +35,9 @@ class MSESOptions(MethodOptions):
             raise ConfigError(f"patience={self.patience!r} is not allowed; it must lie in (0, 1].")
 
 
+Verdict = Literal["best", "no better", "stop"]
+
+
 @dataclass
 class EarlyStop:
     """What is known of one head's validation losses; epochs count from 1."""
@@ -47,16 +50,17 @@ class EarlyStop:
     stopped_at: int = 0
     """The epoch after which the head was stopped; 0: it trains."""
 
-    def see(self, epoch: int, loss: float, patience: int, smoothing: str) -> bool:
-        """Whether ``epoch`` is the best so far; more than ``patience`` epochs after the best, the head is stopped."""
+    def see(self, epoch: int, loss: float, patience: int, smoothing: str) -> Verdict:
+        """What ``epoch`` is; more than ``patience`` epochs after the best one the head is stopped."""
         previous, self.previous = self.previous, loss
         value = loss if smoothing == "none" or previous is None else 0.6 * previous + 0.4 * loss
         if self.best is None or value < self.best:
             self.best, self.best_epoch = value, epoch
-            return True
-        if epoch - self.best_epoch > patience:
-            self.stopped_at = epoch
-        return False
+            return "best"
+        if epoch - self.best_epoch <= patience:
+            return "no better"
+        self.stopped_at = epoch
+        return "stop"
 
 
 class MSES(Method):
@@ -108,15 +112,17 @@ class MSES(Method):
         patience = max(1, round(self.options.patience * ctx.epochs))
         put_back = False
         for k, (stop, loss) in enumerate(zip(self._stops, losses, strict=True)):
-            part = _part(ctx.model, k)
             if stop.stopped_at:
                 continue
             if k == ctx.num_modalities and put_back:
                 # The fused head's losses and copy are of features that are gone.
                 self._stops[k] = EarlyStop()
-            elif stop.see(ctx.epoch, loss, patience, self.options.smoothing):
+                continue
+            part = _part(ctx.model, k)
+            verdict = stop.see(ctx.epoch, loss, patience, self.options.smoothing)
+            if verdict == "best":
                 self._copies[k] = _clones(part.state_dict())
-            elif stop.stopped_at:
+            elif verdict == "stop":
                 part.load_state_dict(self._copies[k])
                 self._copies[k] = {}
                 put_back = True

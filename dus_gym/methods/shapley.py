@@ -1,4 +1,4 @@
-"""Every modality's share of fused logits in which absent modalities are zero inputs (AGM's responses ψ_j)."""
+"""Every modality's share of the fused logits (AGM's responses ψ_j), or of their being right (SMV's contributions)."""
 
 from __future__ import annotations
 
@@ -60,3 +60,34 @@ def shapley_responses(
     logits = fused(columns)
     # No matrix product, which mixed precision would round.
     return (weights[:, :, None, None] * logits.view(-1, rows, logits.shape[1])).sum(dim=1)
+
+
+def subset_logits(present: Sequence[Tensor], absent: Sequence[Tensor]) -> Tensor:
+    """Fused logits from every set of modalities, ``(2^m - 1, n, c)``; the members of set k are the bits of k + 1.
+
+    Args:
+        present: additive parts of the samples, m tensors ``(n, c)``.
+        absent: additive parts of a masked modality, m tensors ``(1, c)``.
+    """
+    m = len(present)
+    both = torch.stack([torch.stack([zero.expand_as(part), part]) for part, zero in zip(present, absent, strict=True)])
+    sets = [[members >> j & 1 for j in range(m)] for members in range(1, 2**m)]
+    return torch.stack([sum((both[j, k] for j, k in enumerate(chosen)), start=both.new_zeros(())) for chosen in sets])
+
+
+def value_shares(right: Tensor) -> Tensor:
+    """Shapley values of v(S) = |S| where the prediction from S is right, else 0, as whole numbers times 1 / m!.
+
+    Args:
+        right: whether the prediction from each set of modalities is right, shape ``(2^m - 1, n)``; the members of set
+            k are the bits of k + 1.
+
+    Returns:
+        Shape ``(m, n)``, integers: φ times m!. Over modalities they sum to v(all) m!.
+    """
+    sets = len(right)
+    m = (sets + 1).bit_length() - 1
+    members = torch.tensor([(k + 1).bit_count() for k in range(sets)], device=right.device)
+    weights = (shapley_weights(m) * factorial(m)).round().long().to(right.device)
+    # Not a matrix product, which accelerators lack for integers.
+    return (weights[:, :, None] * (right * members[:, None])).sum(dim=1)

@@ -177,3 +177,12 @@ def test_workers_come_to_the_same_bits(tmp_path):
     compare(*words, "--out", "here", cwd=tmp_path)
     compare(*words, "--out", "beside", "--workers", 2, cwd=tmp_path)
     assert results(tmp_path / "beside") == results(tmp_path / "here")
+
+
+def test_workers_import_what_the_command_imported(tmp_path, monkeypatch):
+    monkeypatch.setattr("dus_gym.cli.IMPORTED", [])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "module_of_mine.py").write_text("import os\nopen(f'{os.getpid()}.imported', 'w').close()\n")
+    words = ("DUS-Fake-v0", "--agents", "uniform", "--seeds", 1, "--workers", 2, "--import", "module_of_mine")
+    dus("compare", *words, "--quiet", cwd=tmp_path, check=0)
+    assert len([*tmp_path.glob("*.imported")]) == 2

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from command import dus
@@ -30,6 +31,16 @@ def test_methods_lists_what_each_is(tmp_path):
     text = dus("methods", cwd=tmp_path, check=0).stdout
     for name in METHODS:
         assert name in text
+
+
+def test_the_documentation_has_the_same_table(tmp_path):
+    page = Path(__file__).resolve().parents[2] / "docs/methods.md"
+    found = [line for line in page.read_text(encoding="utf-8").splitlines() if line.endswith(("| yes |", "| no |"))]
+    columns = ("paper", "changes", "modalities")
+    assert found == [
+        " | ".join([f"| `{name}`", *(row[c] for c in columns), "yes |" if row["under_dus"] else "no |"])
+        for name, row in listed(tmp_path).items()
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

@@ -124,6 +124,30 @@ def test_what_was_frozen_starts_again_without_its_old_momentum(toy_run, weights_
     torch.testing.assert_close(after, before - 0.01 * run.method.gradient, rtol=0.0, atol=1e-7)
 
 
+def test_a_method_knows_the_phase_it_is_in(toy_run):
+    class Asks(Staged):
+        def on_epoch_start(self, ctx):
+            self.calls.append(("start", ctx.epoch, ctx.phase.name))
+
+        def on_epoch_end(self, ctx, validation):
+            self.calls.append(("end", ctx.epoch, ctx.phase.name))
+
+        def terms(self, ctx):
+            assert ctx.phase is self.stages[ctx.epoch // 2]
+            yield from super().terms(ctx)
+
+    run, other = toy_run(method=Asks()), toy_run(method=Asks())
+    run.train([8, 8], 13)
+    # A phase made by the method itself, so that it may carry what its losses need; also right after a restore.
+    other.restore(run.snapshot())
+    for each in (run, other):
+        each.train([8, 8], 7)
+    names = ["encoders", "encoders", "all", "all"]
+    expected = [x for e, name in enumerate(names) for x in (("start", e, name), ("end", e + 1, name))]
+    assert run.method.calls == ["fit", *expected]
+    assert other.method.calls == ["fit", *expected[5:]]
+
+
 @pytest.mark.parametrize(
     ("fractions", "epochs", "ends"),
     [

@@ -117,6 +117,7 @@ def test_only_the_heads_asked_for_are_built(heads):
         (lambda model, h: model.additive_parts(h), "fused"),
         (lambda model, h: model.shared(0, h[0]), "shared"),
         (lambda model, h: model.ensemble(0, h[0]), "ensemble"),
+        (lambda model, h: model.learner(0, h[0]), "ensemble"),
         (lambda model, h: model.shared_logits(h[0]), "shared"),
     ],
 )

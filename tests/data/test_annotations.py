@@ -56,14 +56,30 @@ def test_an_actor_independent_split_shares_nobody():
 def test_cremad_reads_crlf_a_byte_order_mark_and_the_list_of_mla(tmp_path):
     (tmp_path / "train.csv").write_bytes("\ufeff1099_IEO_ANG_HI,ANG\r\n1001_DFA_NEU_XX,NEU\r\n".encode())
     (tmp_path / "my_test_cre.txt").write_text("1002_DFA_HAP_XX.flv Happy\n")
-    found = cremad.read(tmp_path)
-    assert [(r.sample, r.split, r.label, r.group) for r in found] == [
+
+    def found(labels):
+        train = cremad.parse_list(tmp_path / "train.csv", "train", labels)
+        return train + cremad.parse_list(tmp_path / "my_test_cre.txt", "test", labels)
+
+    assert [(r.sample, r.split, r.label, r.group) for r in found("ogm")] == [
         ("1099_IEO_ANG_HI", "train", 5, "1099"),
         ("1001_DFA_NEU_XX", "train", 0, "1001"),
         ("1002_DFA_HAP_XX", "test", 1, "1002"),
     ]
     # MLA numbers the classes by their full names in alphabetical order: Anger 0 … Sad 5.
-    assert [r.label for r in cremad.read(tmp_path, labels="mla")] == [0, 4, 3]
+    assert [r.label for r in found("mla")] == [0, 4, 3]
+
+
+def test_cremads_lists_of_two_repositories_are_never_mixed(tmp_path):
+    (tmp_path / "train.csv").write_text("1001_DFA_NEU_XX,NEU\n")
+    (tmp_path / "my_test_cre.txt").write_text("1002_DFA_HAP_XX.flv Happy\n")
+    with pytest.raises(DatasetNotFoundError, match=r"of no use: train\.csv, my_test_cre\.txt; .*two repositories"):
+        cremad.read(tmp_path)
+    (tmp_path / "my_train_cre.txt").write_text("1003_DFA_SAD_XX.flv Sad\n")
+    assert [r.sample for r in cremad.read(tmp_path)] == ["1003_DFA_SAD_XX", "1002_DFA_HAP_XX"]
+    (tmp_path / "test.csv").write_text("1001_DFA_NEU_XX,NEU\n")
+    with pytest.raises(AnnotationError, match="'1001_DFA_NEU_XX' more than once"):
+        cremad.read(tmp_path)
 
 
 @pytest.mark.parametrize("line", ["1099_IEO_ANG_HI,HAP", "1099_IEO_ANG_HI", "clip,ANG", "1099_IEO_JOY_HI,JOY"])

@@ -354,16 +354,18 @@ def test_substitute_delivers_zeros(tmp_path, root, shape):
     # The policy is the reader's: the very same folder is refused or has a hole.
     with pytest.raises(BadMediaError):
         open_store(root, "toy", NpyDecoder(fixed_shape=shape), rows)
-    assert not open_store(root, "toy", NpyDecoder(), rows, on_error="skip", max_bad=0.2).usable([0]).any()
+    skipping = open_store(root, "toy", NpyDecoder(fixed_shape=shape), rows, on_error="skip", max_bad=0.2)
+    assert skipping.path == store.path
+    assert not skipping.usable([0]).any()
 
 
 @pytest.mark.parametrize("on_error", ["skip", "substitute"])
 def test_more_bad_files_than_max_bad_end_the_build_at_once(tmp_path, root, on_error):
     rows = write_media(tmp_path / "data" / "media", 30)
     for row in rows[:3]:
-        row.paths[0].write_bytes(b"no array")
+        row.paths[0].write_bytes(f"no array of {row.sample}".encode())
     decoder = NpyDecoder()
-    with pytest.raises(BadMediaError, match=r"max_bad=0\.05") as raised:
+    with pytest.raises(BadMediaError, match=r"2 of the 2 rows looked at .*(?s:.)*max_bad=0\.05") as raised:
         open_store(root, "toy", decoder, rows, on_error=on_error, max_bad=0.05)
     assert len(decoder.seen) == 2, "it stopped at the second"
     assert "s001" in str(raised.value)
@@ -521,3 +523,17 @@ def test_a_store_in_another_process_or_copy_reads_the_same(root, rows):
     assert copy.deepcopy(store) is store
     again = pickle.loads(pickle.dumps(store))
     np.testing.assert_array_equal(again.gather(range(30)), store.gather(range(30)))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), None])
+def test_parts_of_rows_are_read_alone(tmp_path, root, shape):
+    rows = write_media(tmp_path / "data" / "media", 12, shape)
+    rows[3].paths[0].unlink()
+    store = open_store(root, "toy", NpyDecoder(fixed_shape=shape), rows, on_error="substitute", max_bad=0.2)
+    order = np.array([7, 2, 7, 3, 11])
+    parts = np.stack([np.zeros(5, np.int64), [len(store.gather([i])[0]) - 1 for i in order], np.zeros(5, np.int64)], 1)
+    found = store.gather(order, parts=parts)
+    assert isinstance(found, list) == (shape is None)
+    assert len(found) == 5
+    for array, i, part in zip(found, order, parts, strict=True):
+        np.testing.assert_array_equal(array, store.gather([i])[0][part])

@@ -17,6 +17,7 @@ TINY = {
     "bert-cls": ("bert:weights=none:hidden=16:layers=2:heads=2:vocab=120:out=0:output=cls", (9,)),
     "clip-text": ("clip-text:weights=none:hidden=16:layers=2:heads=2:vocab=120:out=8", (9,)),
     "clip-image": ("clip-image:weights=none:hidden=16:layers=2:heads=2:patch=8:out=8", (3, 24, 24)),
+    "bag": ("bag:vocab=120:hidden=8", (9,)),
     "i3d": ("i3d:width=0.1", (2, 9, 33, 40)),
 }
 

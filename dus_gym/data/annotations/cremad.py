@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dus_gym.data.annotations.record import Record, bad_line, first_of, lines_of, unique
+from dus_gym.data.annotations.record import Record, bad_line, lines_of, unique
 from dus_gym.errors import DatasetNotFoundError, check_choice
 
 EMOTIONS = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")
@@ -17,16 +17,14 @@ WORDS = {"Anger": "ANG", "Disgust": "DIS", "Fear": "FEA", "Happy": "HAP", "Neutr
 
 _CLIP = re.compile(r"(10[0-9]{2})_([A-Z]{3})_(NEU|HAP|SAD|FEA|DIS|ANG)_(LO|MD|HI|XX|X)")
 
-_LISTS = {
-    "train": (
-        "train.csv",
-        "annotations/train.csv",
-        "data/CREMAD/train.csv",
-        "my_train_cre.txt",
-        "data/my_train_cre.txt",
-    ),
-    "test": ("test.csv", "annotations/test.csv", "data/CREMAD/test.csv", "my_test_cre.txt", "data/my_test_cre.txt"),
-}
+_LISTS = (
+    ("train.csv", "test.csv"),
+    ("annotations/train.csv", "annotations/test.csv"),
+    ("data/CREMAD/train.csv", "data/CREMAD/test.csv"),
+    ("my_train_cre.txt", "my_test_cre.txt"),
+    ("data/my_train_cre.txt", "data/my_test_cre.txt"),
+)
+"""Both lists of one repository; OGM-GE's and MLA's are other draws and are never mixed."""
 
 
 def parse_list(path: Path, split: str, labels: str = "ogm") -> list[Record]:
@@ -56,19 +54,26 @@ def parse_list(path: Path, split: str, labels: str = "ogm") -> list[Record]:
 
 
 def find_lists(root: Path) -> dict[str, Path]:
-    """The split files below ``root``, whatever the repository they came from.
+    """Both split files of one repository below ``root``.
 
     Raises:
         DatasetNotFoundError: naming what was looked for.
     """
-    found = {split: first_of(root, names) for split, names in _LISTS.items()}
-    missing = [split for split, path in found.items() if path is None]
-    if missing:
-        looked = ", ".join(name for split in missing for name in _LISTS[split])
-        raise DatasetNotFoundError(f"no list of the {' and '.join(missing)} clips under {root}; looked for {looked}.")
-    return {split: path for split, path in found.items() if path is not None}
+    for train, test in _LISTS:
+        found = {"train": root / train, "test": root / test}
+        if all(path.is_file() for path in found.values()):
+            return found
+    there = [name for names in _LISTS for name in names if (root / name).is_file()]
+    looked = ", ".join(" with ".join(names) for names in _LISTS)
+    only = f" Alone and of no use: {', '.join(there)}; lists of two repositories don't fit together." if there else ""
+    raise DatasetNotFoundError(f"no lists of train and test clips under {root}; looked for {looked}.{only}")
 
 
 def read(root: Path, labels: str = "ogm") -> list[Record]:
-    """Both official splits: 6698 clips to train and 744 to test, all 91 actors in both."""
-    return [record for split, path in find_lists(root).items() for record in parse_list(path, split, labels)]
+    """Both official splits: 6698 clips to train and 744 to test, all 91 actors in both.
+
+    Raises:
+        AnnotationError: for a clip in both.
+    """
+    records = [record for split, path in find_lists(root).items() for record in parse_list(path, split, labels)]
+    return unique(records, root)

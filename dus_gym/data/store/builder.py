@@ -28,8 +28,8 @@ from dus_gym.errors import ConfigError, MediaError, StoreError
 SHARD_ROWS = 1024
 SHARD_BYTES = 512 << 20
 """A shard ends at whichever comes first."""
-SPARE_DISK = 1.1
-"""Free disk needed, as a multiple of what the store is estimated to take."""
+SPARE_DISK = 10
+"""Free disk needed beyond what the store is estimated to take: one part in so many."""
 PROBES = 8
 FEW_ROWS = 64
 
@@ -219,15 +219,15 @@ class Builder:
         self._shard = _Shard(len(self.rows))
 
     def _check_bad(self) -> None:
-        bad = [*self.bad, *self._shard.bad]
-        if len(bad) > self.plan.most_bad:
-            raise TooManyBadError(bad, len(self.rows) + len(self._shard.rows))
+        if len(self.bad) + len(self._shard.bad) > self.plan.most_bad:
+            raise TooManyBadError([*self.bad, *self._shard.bad], len(self.rows) + len(self._shard.rows))
 
     def _check_disk(self) -> None:
         left = self.plan.sources[len(self.rows) :]
         if self.plan.decoder.fixed_shape is None and len(left) < FEW_ROWS:
             return  # looking first would mean decoding most of them twice
-        needed = math.ceil(estimate_bytes(self.plan.decoder, [s.row for s in left if s.problem is None]) * SPARE_DISK)
+        needed = estimate_bytes(self.plan.decoder, [s.row for s in left if s.problem is None])
+        needed += needed // SPARE_DISK
         free = shutil.disk_usage(self.plan.folder).free
         if needed > free:
             raise StoreError(
@@ -298,8 +298,8 @@ class Builder:
                     "message": message,
                 }
             )
-            self._check_bad()
         shard.rows.append(-1 if content is None else self.numbers.get(content, -1))
+        self._check_bad()
         done = len(self.rows) + len(shard.rows)
         if len(shard.rows) >= SHARD_ROWS or (self._file is not None and self._file.length >= SHARD_BYTES):
             self._commit()

@@ -30,7 +30,7 @@ class Earlier:
         for folder in folders:
             try:
                 contents = read_contents(folder)
-            except (StoreError, OSError, ValueError, KeyError):
+            except (StoreError, OSError):
                 continue
             if contents.manifest["recipe"] == recipe:
                 for number, content in enumerate(contents.media["content"]):

@@ -156,7 +156,8 @@ def read_contents(path: Path) -> Contents:
     """Everything but the shards.
 
     Raises:
-        StoreError: unless ``DONE`` and the manifest agree and every small file has the checksum it had.
+        StoreError: unless ``DONE`` and the manifest agree, every small file has the checksum it had, and each is what
+            this version writes. Tables of Python objects, which could run code, are refused.
     """
     try:
         done = (path / DONE).read_text(encoding="utf-8").strip()
@@ -171,10 +172,12 @@ def read_contents(path: Path) -> Contents:
             small[name] = (path / name).read_bytes()
             if hashlib.sha256(small[name]).hexdigest() != digest:
                 raise StoreError(f"{path / name} is damaged (its SHA-256 differs); delete {path}.")
+        rows, media = (np.load(BytesIO(small[name]), allow_pickle=False) for name in (ROWS, MEDIA))
+        bad = [json.loads(line) for line in small[ERRORS].decode().splitlines()]
     except FileNotFoundError as error:
         raise StoreError(f"{path} is no finished store: {Path(str(error.filename)).name} is missing.") from error
-    rows, media = (np.load(BytesIO(small[name]), allow_pickle=False) for name in (ROWS, MEDIA))
-    bad = [json.loads(line) for line in small[ERRORS].decode().splitlines()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged, or no store of this version ({error}); delete it.") from error
     return Contents(path, manifest, rows, media, bad)
 
 

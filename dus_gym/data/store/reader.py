@@ -36,7 +36,16 @@ class BadFile:
     message: str
 
 
-def _new(size: int) -> Bytes:
+class Ragged(list[Array]):
+    """Arrays of differing shapes that lie one after another in one memory, so that one copy takes all to a device."""
+
+    def __init__(self, arrays: Iterable[Array], memory: Bytes) -> None:
+        super().__init__(arrays)
+        self.memory = memory
+
+
+def new_bytes(size: int) -> Bytes:
+    """Memory for so many bytes."""
     return np.empty(size, np.uint8)
 
 
@@ -128,15 +137,22 @@ class Store:
             raise StoreError(f"sample {self.samples[row]!r} has no usable media in {self.path}; see its errors.jsonl.")
         return shape
 
-    def gather(self, which: Sequence[str] | npt.ArrayLike, allocate: Allocate = _new) -> Array | list[Array]:
+    def gather(
+        self,
+        which: Sequence[str] | npt.ArrayLike,
+        allocate: Allocate = new_bytes,
+        parts: npt.NDArray[np.int64] | None = None,
+    ) -> Array | Ragged:
         """Copies of rows, in the order asked for.
 
         Args:
             which: samples' ids or row numbers, shape ``(k,)``.
             allocate: gives memory for that many bytes; pinned memory speeds up the way to an accelerator.
+            parts: shape ``(k, t)``; of row i only these along its first axis are read, such as some frames of a clip.
 
         Returns:
-            An array ``(k, *fixed_shape)``, or for a ragged store a list of k arrays.
+            An array ``(k, *fixed_shape)``, or for a ragged store a :class:`Ragged` list of k arrays. With ``parts``
+            the first axis of each has length t.
 
         Raises:
             StoreError: for a row whose media is bad, unless the store substitutes.
@@ -144,15 +160,25 @@ class Store:
         named = isinstance(which, list | tuple) and len(which) > 0 and isinstance(which[0], str)
         rows = self.rows_of(which) if named else np.asarray(which, np.int64)  # type: ignore[arg-type]
         shapes = [self.shape_of(row) for row in rows.tolist()]
+        if parts is not None:
+            shapes = [(parts.shape[1], *shape[1:]) for shape in shapes]
         sizes = [math.prod(shape) * self.dtype.itemsize for shape in shapes]
         ends = list(accumulate(sizes, initial=0))
         memory = allocate(ends[-1])
-        self._copy(self._media_of[rows], ends, memory)
+        media = self._media_of[rows]
+        if parts is None:
+            self._copy(media, np.zeros_like(media), ends, memory)
+        else:
+            each = [size // parts.shape[1] for size in sizes]
+            starts = [first + i * step for first, step in zip(ends, each, strict=False) for i in range(parts.shape[1])]
+            offsets = (parts * np.asarray(each)[:, None]).reshape(-1)
+            self._copy(np.repeat(media, parts.shape[1]), offsets, [*starts, ends[-1]], memory)
         if self.fixed_shape is not None:
-            whole: Array = memory.view(self.dtype).reshape(len(rows), *self.fixed_shape)
+            tail = self.fixed_shape if parts is None else (parts.shape[1], *self.fixed_shape[1:])
+            whole: Array = memory.view(self.dtype).reshape(len(rows), *tail)
             return whole
         places = zip(pairwise(ends), shapes, strict=True)
-        return [memory[first:end].view(self.dtype).reshape(shape) for (first, end), shape in places]
+        return Ragged((memory[first:end].view(self.dtype).reshape(shape) for (first, end), shape in places), memory)
 
     def verify(self) -> None:
         """Reads every shard.
@@ -178,15 +204,20 @@ class Store:
         number = int(self._media_of[self._number_of[sample]])
         return None if number < 0 else self._content[number].tobytes()
 
-    def _copy(self, media: npt.NDArray[np.int64], ends: Sequence[int], memory: Bytes) -> None:
-        """Copies array ``media[i]`` to ``memory[ends[i]:ends[i + 1]]``; zeros where there is none."""
+    def _copy(
+        self, media: npt.NDArray[np.int64], skip: npt.NDArray[np.int64], ends: Sequence[int], memory: Bytes
+    ) -> None:
+        """Fills ``memory[ends[i]:ends[i + 1]]`` from array ``media[i]``, ``skip[i]`` bytes in; zeros where there is
+        none.
+        """
         todo: list[tuple[int, int, int, int]] = []  # shard, offset in it, from and to in memory
         for i in np.argsort(media, kind="stable").tolist():  # as they lie on the disk
             if media[i] < 0:
                 memory[ends[i] : ends[i + 1]] = 0
             else:
                 number = media[i]
-                todo.append((int(self._shard_of[number]), int(self._offset_of[number]), ends[i], ends[i + 1]))
+                offset = int(self._offset_of[number] + skip[i])
+                todo.append((int(self._shard_of[number]), offset, ends[i], ends[i + 1]))
         if len(memory) >= _READ_AHEAD and hasattr(mmap, "MADV_WILLNEED"):
             for shard, offset, first, end in todo:
                 page = offset // mmap.PAGESIZE * mmap.PAGESIZE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dus_gym.data.store.decoder import Array
 from dus_gym.data.store.randomness import Keys, draw_keys, words_of
-from dus_gym.data.store.reader import Bytes, Store
+from dus_gym.data.store.reader import Bytes, Store, new_bytes
 from dus_gym.errors import ConfigError
 
 Indices = npt.NDArray[np.int64]
@@ -38,6 +38,24 @@ class Transform(Protocol):
         ...
 
 
+@runtime_checkable
+class PartialTransform(Transform, Protocol):
+    """A transform that looks at parts of what is stored only, such as some frames of a clip; no others are read."""
+
+    def parts(self, lengths: Indices, keys: Keys, train: bool) -> Indices:
+        """Which places along the first axis are looked at.
+
+        Args:
+            lengths: of the first axis of each array, shape ``(k,)``.
+            keys: as of the call.
+            train: as of the call.
+
+        Returns:
+            Shape ``(k, t)``. The call is then given arrays of t, these, and must take all of such.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class View:
     """One modality of a split."""
@@ -55,7 +73,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class _Staged:
+class Staged:
     """A batch on the host, on its way to the transform."""
 
     arrays: Array | list[Array]
@@ -125,21 +143,26 @@ class StoreSplit:
 
     def prepare(self, modality: int, rows: Indices, draws: Indices | None = None) -> Any:
         """The part of :meth:`fetch` that another thread may do: reading, and on the CPU transforming too."""
+        staged = self.read(modality, rows, draws)
+        return staged if self.device.type == "cuda" else self._transformed(modality, staged)
+
+    def read(self, modality: int, rows: Indices, draws: Indices | None = None) -> Staged:
+        """What the host does where a device transforms: copies what will be looked at."""
         view = self.views[modality]
-        pinned = self.device.type == "cuda"
         train = self.augments and draws is not None
         counted = np.zeros(len(rows), np.int64) if draws is None else np.asarray(draws, np.int64)
         stream = SHARED_STREAM if self.shared else view.name
-        staged = _Staged(
-            arrays=view.store.gather(view.rows[rows], _pinned) if pinned else view.store.gather(view.rows[rows]),
-            keys=draw_keys(self.seed, stream, self._words[rows], counted),
-            train=train,
-        )
-        return staged if pinned else self._transformed(modality, staged)
+        keys = draw_keys(self.seed, stream, self._words[rows], counted)
+        wanted, parts = view.rows[rows], None
+        if isinstance(view.transform, PartialTransform):
+            lengths = np.array([view.store.shape_of(row)[0] for row in wanted.tolist()], np.int64)
+            parts = view.transform.parts(lengths, keys, train)
+        allocate = _pinned if self.device.type == "cuda" else new_bytes
+        return Staged(view.store.gather(wanted, allocate, parts), keys, train)
 
     def finish(self, modality: int, prepared: Any) -> Tensor:
         """The rest of :meth:`fetch`, in the thread that trains."""
-        return self._transformed(modality, prepared) if isinstance(prepared, _Staged) else prepared
+        return self._transformed(modality, prepared) if isinstance(prepared, Staged) else prepared
 
     def to(self, device: torch.device) -> StoreSplit:
         """The same split with batches and labels on ``device``."""
@@ -149,7 +172,7 @@ class StoreSplit:
             self.views, self.labels, seed=self.seed, augments=self.augments, shared=self.shared, device=device
         )
 
-    def _transformed(self, modality: int, staged: _Staged) -> Tensor:
+    def _transformed(self, modality: int, staged: Staged) -> Tensor:
         # Evaluation fetches inside its mixed precision, training outside: media are the same in both.
         with torch.autocast(self.device.type, enabled=False):
             return self.views[modality].transform(staged.arrays, staged.keys, staged.train, self.device)

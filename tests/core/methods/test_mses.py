@@ -59,9 +59,10 @@ A, B, FUSED = ("encoders.0", "unimodal_heads.0"), ("encoders.1", "unimodal_heads
 
 def test_patience_by_hand():
     stop = EarlyStop()
-    assert [stop.see(epoch, loss, 2, "none") for epoch, loss in enumerate(SERIES[:5], 1)] == [True] * 3 + [False] * 2
+    verdicts = [stop.see(epoch, loss, 2, "none") for epoch, loss in enumerate(SERIES[:5], 1)]
+    assert verdicts == ["best"] * 3 + ["no better"] * 2
     assert (stop.best, stop.best_epoch, stop.stopped_at) == (0.7, 3, 0)
-    assert not stop.see(6, SERIES[5], 2, "none")
+    assert stop.see(6, SERIES[5], 2, "none") == "stop"
     assert (stop.best, stop.best_epoch, stop.stopped_at) == (0.7, 3, 6)
 
 
@@ -80,7 +81,7 @@ def test_smoothing_as_released_by_hand():
 
 def test_a_tie_is_no_improvement():
     stop = EarlyStop()
-    assert [stop.see(epoch, 0.5, 1, "none") for epoch in (1, 2, 3)] == [True, False, False]
+    assert [stop.see(epoch, 0.5, 1, "none") for epoch in (1, 2, 3)] == ["best", "no better", "stop"]
     assert (stop.best_epoch, stop.stopped_at) == (1, 3)
 
 

@@ -1,0 +1,145 @@
+"""What the data sets of clips with sound have in common: presets of sound, frames, and the streams made of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
+
+from dus_gym.data.annotations.record import Record
+from dus_gym.data.media.audio import WaveformDecoder
+from dus_gym.data.media.fbank import GEWU_MEAN, GEWU_STD, FbankDecoder
+from dus_gym.data.media.frames import ALL, EVEN, FIRST, SEGMENT, FrameChoice, FramesDecoder
+from dus_gym.data.media.layout import Place, locate
+from dus_gym.data.media.spectrogram import STFT, SpectrogramDecoder
+from dus_gym.data.media_source import MediaOptions, MediaSource, Stream
+from dus_gym.data.store import Row
+from dus_gym.data.transforms import ClipTransform, ImageTransform, SpectrogramTransform, WaveformTransform
+from dus_gym.errors import ConfigError, check_at_least, check_choice
+
+if TYPE_CHECKING:
+    from dus_gym.data.tasks import Task
+
+FBANK = "fbank"
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A log spectrogram of a sound that is repeated to a length."""
+
+    rate: int
+    """Samples a second."""
+    seconds: int
+    waveform: bool = False
+    """Whether waveforms are stored and turned into spectrograms on the device: where the sound is repeated many times
+    that takes far less disk."""
+
+
+@dataclass(frozen=True)
+class AudioVideoOptions(MediaOptions):
+    """What the data sets of clips with sound take."""
+
+    audio: str = FBANK
+    """Preset of the sound."""
+    standardise: bool = False
+    """With fbank: (x + 4.503877) / (2 · 5.141276), as BalanceBenchmark; MLA leaves it as it is."""
+    frames: str = SEGMENT
+    """Which frames of a clip are seen. segment: a random one of each of T equal segments in training, their middle
+    ones in evaluation; even: the middle ones always, and no others are stored; peer_first: the first T by number, as
+    OGM-GE, BSS, AMSS and ReconBoost end up with."""
+    frames_per_clip: int = 1
+    """T."""
+    fps: int = 1
+    """Frames a second: names the folder Image-01-FPS, and is what is taken of video files."""
+    shared_crop: bool = False
+    """Whether the frames of a clip are cropped and mirrored alike."""
+    short_side: int = 256
+    """Longest short side of a stored frame; 0 stores frames in full, so that crops equal the peers'."""
+    validation: str = "auto"
+    """auto: the published validation split, or a tenth of every class of train where nobody published one; none: no
+    validation, as the published runs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("frames", self.frames, (SEGMENT, EVEN, FIRST))
+        check_at_least("frames_per_clip", self.frames_per_clip, 1)
+        check_at_least("fps", self.fps, 1)
+        check_at_least("short_side", self.short_side, 0)
+        check_choice("validation", self.validation, ("auto", "none"))
+        if self.standardise and self.audio != FBANK:
+            raise ConfigError(f"standardise=True is not allowed with audio={self.audio!r}; it is of {FBANK!r} alone.")
+
+
+class AudioVideoSource(MediaSource):
+    """Base of the data sets of clips with sound; the task's modalities are audio and video, in this order."""
+
+    loops: ClassVar[Mapping[str, Loop]]
+    """Presets of the sound beside ``fbank``."""
+    sounds: ClassVar[Sequence[Place]]
+    """Where sound files may lie."""
+    banks: ClassVar[Sequence[Place]]
+    """Where filter banks of the peers may lie, as ``.npy``."""
+    closed: ClassVar[Sequence[str]]
+    """Folders of pickles."""
+
+    def pictures(self, fps: int) -> Sequence[Place]:
+        """Where frames or videos may lie."""
+        raise NotImplementedError
+
+    def streams(self, task: Task, options: Any, root: Path, records: Sequence[Record]) -> list[Stream]:
+        """Sound and frames.
+
+        Raises:
+            DatasetNotFoundError: if there is no sound or no picture at all, in any known layout.
+        """
+        return [self._sound(options, root, records), self._video(options, root, records)]
+
+    def carve(self, records: Sequence[Record], options: Any, rng: np.random.Generator) -> list[Record]:
+        """As of every data set, or none at all."""
+        if options.validation == "none":
+            return [record for record in records if record.split != "validation"]
+        return super().carve(records, options, rng)
+
+    def _sound(self, options: AudioVideoOptions, root: Path, records: Sequence[Record]) -> Stream:
+        places = (*self.sounds, *self.banks) if options.audio == FBANK else self.sounds
+        rows = _rows("sound", root, records, places, self.closed)
+        if options.audio == FBANK:
+            bank = FbankDecoder()
+            factor = 1 / (2 * GEWU_STD) if options.standardise else 1.0
+            offset = -GEWU_MEAN * factor if options.standardise else 0.0
+            return Stream(bank, SpectrogramTransform(factor, offset), rows, (1, *bank.fixed_shape))
+        loop = self.loops[options.audio]
+        samples = loop.rate * loop.seconds
+        if loop.waveform:
+            transform = WaveformTransform(STFT(), samples)
+            return Stream(WaveformDecoder(rate=loop.rate, least=transform.stft.n_fft), transform, rows, transform.shape)
+        decoder = SpectrogramDecoder(rate=loop.rate, samples=samples)
+        return Stream(decoder, SpectrogramTransform(), rows, (1, *decoder.fixed_shape))
+
+    def _video(self, options: AudioVideoOptions, root: Path, records: Sequence[Record]) -> Stream:
+        choice = cast(FrameChoice, options.frames)
+        decoder = FramesDecoder(
+            keep=ALL if choice == SEGMENT else choice,
+            frames=options.frames_per_clip,
+            per_second=options.fps,
+            short_side=options.short_side or None,
+        )
+        transform = ClipTransform(options.frames_per_clip, choice, ImageTransform(), options.shared_crop)
+        return Stream(
+            decoder, transform, _rows("frames", root, records, self.pictures(options.fps), self.closed), transform.shape
+        )
+
+
+def _rows(
+    what: str, root: Path, records: Sequence[Record], places: Sequence[Place], closed: Sequence[str]
+) -> tuple[Row, ...]:
+    paths = locate(what, root, records, places, closed)
+    return tuple(Row(record.sample, (path,)) for record, path in zip(records, paths, strict=True))
+
+
+def without_validation(records: Sequence[Record]) -> list[Record]:
+    """The records with those of validation back in train."""
+    return [replace(record, split="train") if record.split == "validation" else record for record in records]

@@ -1,0 +1,190 @@
+"""Optical flow: from .npy files as the field keeps them, or computed from a video; stored as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from dus_gym.data.media import video
+from dus_gym.data.store import Row
+from dus_gym.errors import ConfigError, MediaError, check_choice
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+LIMIT = 20.0
+"""Pixels a frame; motion beyond it is cut, so that a byte can hold it."""
+ZERO, STEPS = 128, 127
+"""No motion is the byte 128, exactly; ``LIMIT`` is 127 steps from it, 0.16 pixels each."""
+METHODS = ("dis", "farneback")
+_OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
+
+
+def to_bytes(flow: Floats) -> Bytes:
+    """Flow in pixels a frame as bytes, same shape; at most 0.08 pixels off, and cut at ±20."""
+    return np.asarray(np.rint(np.clip(flow, -LIMIT, LIMIT) * (STEPS / LIMIT)) + ZERO, np.uint8)
+
+
+def resized(flow: Floats, size: int) -> Floats:
+    """Flow ``(T, H, W, 2)`` on a grid of ``size`` × ``size``: resampled (bilinear, antialiased) and its motion scaled
+    with the picture.
+    """
+    height, width = flow.shape[1:3]
+    if (height, width) == (size, size):
+        return flow
+    stacked = torch.from_numpy(np.ascontiguousarray(flow)).permute(0, 3, 1, 2)
+    small = F.interpolate(stacked, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    found: Floats = small.permute(0, 2, 3, 1).numpy()
+    return found * np.array([size / width, size / height], np.float32)
+
+
+def of_all_frames(flow: Bytes, frames: int, path: Path) -> Bytes:
+    """Flow of every frame: the last one, which has no frame after it, moves as the one before.
+
+    Args:
+        flow: ``(T, H, W, 2)`` with T = ``frames`` or one less.
+        frames: of the video.
+        path: for the message.
+
+    Raises:
+        MediaError: for another T.
+    """
+    if len(flow) == frames:
+        return flow
+    if len(flow) == frames - 1:
+        return np.concatenate([flow, flow[-1:]])
+    raise MediaError("wrong-shape", f"{path} has the flow of {len(flow)} frames; {frames} or {frames - 1} are wanted")
+
+
+@dataclass(frozen=True)
+class FlowFileDecoder:
+    """Flow ``(H, W, 2, T)`` in an .npy file, in pixels a frame, to ``(frames, size, size, 2)`` uint8: x, then y."""
+
+    frames: int
+    size: int
+    naming: Mapping[str, Any]
+    """What ties a file to its sample, such as the digest of the list whose rows it is numbered by."""
+    name: str = "flow"
+    libraries: tuple[str, ...] = ("torch",)
+    """It resizes."""
+    dtype: str = "uint8"
+
+    @property
+    def fixed_shape(self) -> tuple[int, ...]:
+        """``(frames, size, size, 2)``."""
+        return (self.frames, self.size, self.size, 2)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What changes the result."""
+        return {"flow": "files", "size": self.size, "limit": LIMIT, "naming": dict(self.naming)}
+
+    def __call__(self, row: Row) -> Bytes:
+        """The row's flow.
+
+        Raises:
+            MediaError: for a file that is missing, damaged, of another shape or not finite. Loading runs no code.
+        """
+        path = row.paths[0]
+        try:
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError as error:
+            raise MediaError("missing", f"{path} is not there") from error
+        except (ValueError, EOFError, OSError) as error:
+            raise MediaError("undecodable", f"{path} is no array that can be loaded ({error})") from error
+        if not isinstance(found, np.ndarray) or found.ndim != 4 or found.shape[2] != 2 or found.dtype.kind != "f":
+            shape = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "no array"
+            raise MediaError("wrong-shape", f"{path} holds {shape}; floats (height, width, 2, frames) are wanted")
+        flow = np.asarray(found, np.float32).transpose(3, 0, 1, 2)
+        if not np.isfinite(flow).all():
+            raise MediaError("not-finite", f"{path} has motion that is NaN or infinite")
+        return of_all_frames(to_bytes(resized(flow, self.size)), self.frames, path)
+
+
+def opencv() -> ModuleType:
+    """OpenCV, which computes flow.
+
+    Raises:
+        ConfigError: if it is not installed; says how to get it.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise ConfigError(
+            'computing optical flow needs OpenCV, which is not installed: pip install "dus-gym[flow]" (or '
+            "opencv-python-headless)."
+        ) from error
+    module: ModuleType = cv2
+    return module
+
+
+@dataclass(frozen=True)
+class FlowDecoder:
+    """Flow computed from the grey frames of a video's window, ``(frames, size, size, 2)`` uint8: x, then y.
+
+    ``dis``: Kroeger et al. 2016, OpenCV's medium preset; ``farneback``: Farnebäck 2003 with OpenCV's usual settings.
+    TV-L1, which I3D's published weights saw, is not in plain OpenCV. A row's payload is ``start:end``.
+    """
+
+    method: str
+    frames: int
+    size: int
+    name: str = "flow"
+    dtype: str = "uint8"
+
+    def __post_init__(self) -> None:
+        check_choice("method", self.method, METHODS)
+        opencv()
+
+    @property
+    def fixed_shape(self) -> tuple[int, ...]:
+        """``(frames, size, size, 2)``."""
+        return (self.frames, self.size, self.size, 2)
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """OpenCV under whichever name it was installed, and what decodes the video."""
+        return (*(name for name in _OPENCV if _installed(name)), "av", "Pillow")
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What changes the result."""
+        return {"flow": self.method, "size": self.size, "limit": LIMIT, **video.PARAMETERS}
+
+    def __call__(self, row: Row) -> Bytes:
+        """The row's flow.
+
+        Raises:
+            MediaError: as :func:`~dus_gym.data.media.video.read_window`.
+        """
+        start, end = (int(part) for part in row.payload.split(":"))
+        grey = video.read_window(row.paths[0], start, end, (self.size, self.size), "grey")[..., 0]
+        flow = np.stack([self._between(first, second) for first, second in pairwise(grey)])
+        return of_all_frames(to_bytes(flow), self.frames, row.paths[0])
+
+    def _between(self, first: Bytes, second: Bytes) -> Floats:
+        cv2 = opencv()
+        if self.method == "dis":
+            found: Floats = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
+        else:
+            found = cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+        return found
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""Where the media of a data set lie: the same clips are found under the folder names of every known repository."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dus_gym.data.annotations.record import Record
+from dus_gym.errors import DatasetNotFoundError
+
+FOLDER = "/"
+"""The ending of clips that are folders of frames."""
+SPLIT_NAMES = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
+CLOSED = (".pkl", ".pickle", ".pt", ".pth")
+"""Python pickles: they can run code when they are read."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Folders that may hold all clips of one kind."""
+
+    folder: str
+    """Below the data root; ``{split}`` stands for train, val and test."""
+    ending: str
+    """Of the files, or :data:`FOLDER`."""
+
+    def folders(self, split: str | None = None) -> Iterator[str]:
+        """Names of the folders, of one split or of all."""
+        if "{split}" not in self.folder:
+            yield self.folder
+            return
+        for names in SPLIT_NAMES.values() if split is None else (SPLIT_NAMES[split],):
+            for name in names:
+                yield self.folder.format(split=name)
+
+    def __str__(self) -> str:
+        return f"{self.folder}/*{self.ending}"
+
+
+def locate(
+    what: str, root: Path, records: Sequence[Record], places: Sequence[Place], closed: Sequence[str] = ()
+) -> list[Path]:
+    """The media of every record: in the place that has most of them, the first of equals.
+
+    All come from one place, so that no data set is half of one preparation and half of another.
+
+    Args:
+        what: kind of media, for messages.
+        root: the data root.
+        records: what is looked for; a clip is called as ``record.media``.
+        places: where to look, those to be preferred first.
+        closed: folders where repositories leave pickles of what they made from the media.
+
+    Returns:
+        One path a record. A clip that is not there has the path where it was expected.
+
+    Raises:
+        DatasetNotFoundError: if no place has any of them; says what was looked for.
+    """
+    wanted = {record.media for record in records}
+    best: dict[str, Path] = {}
+    chosen: Place | None = None
+    for place in places:
+        found = {stem: path for stem, path in _listed(root, place).items() if stem in wanted}
+        if len(found) > len(best):
+            best, chosen = found, place
+    if chosen is None:
+        looked = ", ".join(str(place) for place in places)
+        raise DatasetNotFoundError(
+            f"no {what} of any listed clip under {root}; looked for {looked}.{_closed(root, places, closed)}"
+        )
+    return [best.get(record.media) or _expected(root, chosen, record) for record in records]
+
+
+def _listed(root: Path, place: Place) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in place.folders():
+        try:
+            with os.scandir(root / folder) as entries:
+                for entry in entries:
+                    if place.ending == FOLDER:
+                        if entry.is_dir():
+                            found.setdefault(entry.name, Path(entry.path))
+                    elif entry.name.lower().endswith(place.ending):
+                        found.setdefault(entry.name[: -len(place.ending)], Path(entry.path))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return found
+
+
+def _expected(root: Path, place: Place, record: Record) -> Path:
+    names = [*place.folders(record.split), *place.folders()]
+    folder = next((name for name in names if (root / name).is_dir()), names[0])
+    return root / folder / (record.media if place.ending == FOLDER else record.media + place.ending)
+
+
+def _closed(root: Path, places: Sequence[Place], closed: Sequence[str]) -> str:
+    """What is said where there are pickles in their stead."""
+    for place in (*places, *(Place(folder, "") for folder in closed)):
+        for folder in place.folders():
+            if (root / folder).is_dir():
+                with os.scandir(root / folder) as entries:
+                    name = next((entry.name for entry in entries if entry.name.lower().endswith(CLOSED)), None)
+                if name is not None:
+                    return (
+                        f" {folder}/{name} and files like it are pickles, which can run code when they are read, and "
+                        "are never opened here; the sound files and frames that they were made from are needed."
+                    )
+    return ""

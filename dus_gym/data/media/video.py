@@ -1,0 +1,130 @@
+"""Videos: frames by number, as bytes, decoded by PyAV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from dus_gym.data.media.image import fitted
+from dus_gym.errors import MediaError
+
+Pixels = npt.NDArray[np.uint8]
+Colour = Literal["rgb", "grey"]
+PARAMETERS = {"video": "pyav, counted from the first frame", "resize": "pillow-bilinear"}
+"""What of this file changes pixels, for the parameters of a decoder; beside the versions of av and Pillow."""
+_FORMATS: dict[Colour, str] = {"rgb": "rgb24", "grey": "gray"}
+
+
+def read_window(
+    path: Path, start: int, end: int, size: tuple[int, int] | None = None, colour: Colour = "rgb"
+) -> Pixels:
+    """Frames ``start`` to ``end - 1`` of a video, counted from 0 in the order they are shown.
+
+    Frames are counted by decoding from the first on: seeking lands on another frame in files whose index is wrong.
+
+    Args:
+        path: the video file.
+        start: the first frame wanted.
+        end: the frame after the last.
+        size: height and width that every frame is resized to (bilinear, antialiased, aspect ignored); None: as it is.
+        colour: ``"rgb"`` (in this order) or ``"grey"``.
+
+    Returns:
+        Shape ``(end - start, height, width, 3)``, or ``(…, 1)`` for grey.
+
+    Raises:
+        MediaError: ``too-short`` if the video ends before ``end``; ``missing``, ``empty`` or ``undecodable``.
+        ValueError: for a window that is none.
+    """
+    if not 0 <= start < end:
+        raise ValueError(f"start={start}, end={end} is no window of frames; 0 <= start < end is needed.")
+    found: list[Pixels] = []
+    count = 0
+    with _frames(path) as (frames, _):
+        for count, frame in enumerate(frames, start=1):
+            if count > start:
+                found.append(_array(frame, colour, lambda image: _resized(image, size)))
+            if count == end:
+                break
+    if count < end:
+        raise MediaError("too-short", f"{path} has {count} frames; frames {start} to {end - 1} are wanted")
+    return _stacked(found, path)
+
+
+def read_every(path: Path, per_second: int, short_side: int | None = None) -> Pixels:
+    """``per_second`` evenly spaced frames of every second of a video.
+
+    Chooses as the script that OGM-GE publishes: the frame rate is cut to an integer r, and of the frames of each
+    second (numbers kr to kr + r - 1) every ``r // per_second``-th is kept, ``per_second`` at most.
+
+    Args:
+        path: the video file.
+        per_second: frames kept a second; all of them where the video has fewer.
+        short_side: as of :func:`~dus_gym.data.media.image.read_image`.
+
+    Returns:
+        Shape ``(k, height, width, 3)``, k >= 1.
+
+    Raises:
+        MediaError: as :func:`read_window`.
+    """
+    with _frames(path) as (frames, rate):
+        second = max(1, int(rate))
+        step = max(1, second // per_second)
+        kept = [
+            _array(frame, "rgb", lambda image: fitted(image, short_side))
+            for number, frame in enumerate(frames)
+            if number % second % step == 0 and number % second // step < per_second
+        ]
+    if not kept:
+        raise MediaError("too-short", f"{path} has no frame")
+    return _stacked(kept, path)
+
+
+@contextmanager
+def _frames(path: Path) -> Iterator[tuple[Iterator[av.VideoFrame], float]]:
+    """The frames of the first video stream, and their number a second."""
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise MediaError("undecodable", f"{path} has no video stream")
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1  # files are decoded side by side, by the store's workers
+            yield _whole(container.decode(stream), path), float(stream.average_rate or stream.guessed_rate or 1)
+    except FileNotFoundError as error:
+        raise MediaError("missing", f"{path} is not there") from error
+    except (av.FFmpegError, OSError) as error:
+        if path.exists() and path.stat().st_size == 0:
+            raise MediaError("empty", f"{path} has no bytes") from error
+        raise MediaError("undecodable", f"{path} can't be decoded ({error})") from error
+
+
+def _whole(frames: Iterator[av.VideoFrame], path: Path) -> Iterator[av.VideoFrame]:
+    for number, frame in enumerate(frames):
+        if frame.is_corrupt:
+            raise MediaError("undecodable", f"{path}: frame {number} is damaged")
+        yield frame
+
+
+def _array(frame: av.VideoFrame, colour: Colour, change: Callable[[Image.Image], Image.Image]) -> Pixels:
+    image = change(Image.fromarray(frame.to_ndarray(format=_FORMATS[colour])))
+    array: Pixels = np.asarray(image)
+    return array if array.ndim == 3 else array[..., None]
+
+
+def _resized(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+    return image if size is None else image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+
+
+def _stacked(frames: list[Pixels], path: Path) -> Pixels:
+    if len({frame.shape for frame in frames}) > 1:
+        raise MediaError("wrong-shape", f"{path} changes its size from frame to frame")
+    stacked: Pixels = np.stack(frames)
+    return stacked

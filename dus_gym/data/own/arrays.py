@@ -1,0 +1,151 @@
+"""Own data in arrays: a .npz file, or a folder with one .npy file an array. Never a pickle."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from dus_gym.data.own.table import SPLIT_WORDS, Array, Table, check_names, check_samples, class_ids, split_names
+from dus_gym.errors import ConfigError
+
+LABELS = ("labels", "y")
+SPLIT = "split"
+
+
+def is_arrays(path: Path) -> bool:
+    """Whether a path is a file of arrays, or a folder of them."""
+    return path.is_file() or any(path.glob("*.npy"))
+
+
+def read_arrays(path: Path) -> Table:
+    """The table of a .npz file or a folder of .npy files; kept until another is read or the files change.
+
+    One array a modality, ``labels`` (or ``y``), and if there are splits either ``split`` or one set of arrays for
+    each, named ``train_…``, ``test_…`` and perhaps ``validation_…``.
+
+    Raises:
+        ConfigError: naming the array that can't be used, and what to do.
+    """
+    files = sorted(path.glob("*.npy")) if path.is_dir() else [path]
+    return _read(path, tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, files: tuple[tuple[Path, int, int], ...]) -> Table:
+    arrays = {file.stem: _load(file) for file, _, _ in files} if path.is_dir() else _load_npz(path)
+    return _by_split(arrays, path) if _has_prefixes(arrays) else _whole(arrays, path)
+
+
+def _load_npz(path: Path) -> dict[str, Array]:
+    if path.suffix != ".npz":
+        raise ConfigError(f"data={path} is not allowed; give a .npz file (numpy.savez), or a folder.")
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return {name: _array(found, name, path) for name in found.files}
+    except (ValueError, EOFError, OSError, TypeError, zipfile.BadZipFile) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path} is no .npz file ({error}); write it with numpy.savez.") from error
+
+
+def _array(found: Mapping[str, Array], name: str, path: Path) -> Array:
+    try:
+        return found[name]
+    except ValueError as error:
+        raise _not_plain(name, path, error) from error
+
+
+def _load(file: Path) -> Array:
+    try:
+        array: Array = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise _not_plain(file.stem, file, error) from error
+    return array
+
+
+def _not_plain(name: str, path: Path, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"array {name!r} in {path} can't be read without running code of its own, or is damaged ({error}). Object "
+        "arrays are refused: save numbers or text of one shape, such as numpy.asarray(x, numpy.float32)."
+    )
+
+
+def _has_prefixes(arrays: Mapping[str, Array]) -> bool:
+    return any(f"train_{name}" in arrays for name in LABELS)
+
+
+def _labels_of(arrays: Mapping[str, Array], path: Path, prefix: str = "") -> tuple[str, Array]:
+    names = [prefix + name for name in LABELS if prefix + name in arrays]
+    if len(names) != 1:
+        raise ConfigError(
+            f"{path} has {'both ' + ' and '.join(names) if names else 'no labels'}; one array must be called "
+            f"{prefix + LABELS[0]!r}{'' if prefix else ' (or one set for each split: train_labels, test_labels)'}. "
+            f"It holds {', '.join(sorted(arrays)) or 'nothing'}."
+        )
+    labels = _text(arrays[names[0]])
+    if labels.ndim != 1:
+        raise ConfigError(
+            f"array {names[0]!r} in {path} has shape {labels.shape}; labels are one class a sample, shape (n,). "
+            "For one-hot rows, save labels.argmax(1)."
+        )
+    return names[0], labels
+
+
+def _whole(arrays: Mapping[str, Array], path: Path) -> Table:
+    """All samples in one set of arrays."""
+    name, labels = _labels_of(arrays, path)
+    ids, classes = class_ids(labels, f"array {name!r} in {path}")
+    samples = {key: array for key, array in arrays.items() if key not in (name, SPLIT)}
+    check_names(list(samples), str(path))
+    for key, array in samples.items():
+        check_samples(key, array, len(ids), str(path))
+    splits = None
+    if SPLIT in arrays:
+        words = _text(arrays[SPLIT])
+        if words.shape != ids.shape:
+            raise ConfigError(f"array 'split' in {path} has shape {words.shape} and the labels {ids.shape}; one each.")
+        splits = split_names(words.tolist(), f"array 'split' in {path}")
+    return Table(samples, ids, classes, splits)
+
+
+def _by_split(arrays: Mapping[str, Array], path: Path) -> Table:
+    """One set of arrays a split, told apart by the prefix of their names."""
+    sets: dict[str, dict[str, Array]] = {}
+    for name, array in arrays.items():
+        prefix, _, rest = name.partition("_")
+        if prefix not in SPLIT_WORDS or not rest:
+            raise ConfigError(
+                f"array {name!r} in {path} belongs to no split, and others do; name it train_{name} (and test_{name}), "
+                "or give all samples in one set of arrays with an array 'split'."
+            )
+        sets.setdefault(SPLIT_WORDS[prefix], {})[rest] = array
+    names = {split: sorted(set(found) - set(LABELS)) for split, found in sets.items()}
+    for split, theirs in names.items():
+        if theirs != names["train"]:
+            raise ConfigError(
+                f"{path} has the modalities {', '.join(names['train'])} to train and {', '.join(theirs) or 'none'} in "
+                f"{split}; every split needs all of them."
+            )
+    check_names(names["train"], str(path))
+    labels = {split: _labels_of(found, path)[1] for split, found in sets.items()}
+    for split, found in sets.items():
+        for name in names["train"]:
+            check_samples(f"{split}_{name}", found[name], len(labels[split]), str(path))
+            if found[name].shape[1:] != sets["train"][name].shape[1:]:
+                raise ConfigError(
+                    f"array '{split}_{name}' in {path} has samples of shape {found[name].shape[1:]}, and "
+                    f"'train_{name}' of {sets['train'][name].shape[1:]}; they must be alike."
+                )
+    ids, classes = class_ids(np.concatenate(list(labels.values())), f"the labels in {path}")
+    words = [split for split, found in labels.items() for _ in range(len(found))]
+    samples = {name: np.concatenate([found[name] for found in sets.values()]) for name in names["train"]}
+    return Table(samples, ids, classes, split_names(words, str(path)))
+
+
+def _text(array: Array) -> Array:
+    """Bytes as text; anything else as it is."""
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array

@@ -1,0 +1,163 @@
+"""Decoders of the files of somebody's own media folder: pictures, sounds, arrays, texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from dus_gym.data.media.image import read_image
+from dus_gym.data.store import Row
+from dus_gym.data.store.decoder import Array
+from dus_gym.errors import MediaError
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+SOUNDS = (".wav", ".flac", ".ogg")
+ARRAYS = (".npy",)
+TEXTS = (".txt",)
+RATE = 16_000
+"""Samples a second that sounds are brought to."""
+WINDOW, HOP, BANDS = 512, 256, 64
+LOUDNESS_FLOOR = 1e-6
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as RGB at one size, its aspect not kept: uint8 ``(3, size, size)``."""
+
+    name: str
+    size: int
+    libraries: ClassVar[tuple[str, ...]] = ("Pillow",)
+    dtype: ClassVar[str] = "uint8"
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What changes the result."""
+        return {"kind": "picture", "size": self.size}
+
+    @property
+    def fixed_shape(self) -> tuple[int, ...]:
+        """Of every picture."""
+        return (3, self.size, self.size)
+
+    def __call__(self, row: Row) -> Array:
+        """The picture of a row."""
+        whole = Image.fromarray(read_image(row.paths[0], None))
+        small = whole.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        return np.ascontiguousarray(np.asarray(small, np.uint8).transpose(2, 0, 1))
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The log spectrogram of the first seconds, in 64 bands of equal width up to 8 kHz: float16 ``(1, 64, T)``.
+
+    Channels are averaged; what is shorter is followed by silence.
+    """
+
+    name: str
+    seconds: float
+    libraries: ClassVar[tuple[str, ...]] = ("soundfile", "scipy")
+    dtype: ClassVar[str] = "float16"
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What changes the result."""
+        return {"kind": "sound", "seconds": self.seconds, "rate": RATE, "window": WINDOW, "hop": HOP, "bands": BANDS}
+
+    @property
+    def fixed_shape(self) -> tuple[int, ...]:
+        """Of every sound."""
+        return (1, BANDS, 1 + (max(self._samples, WINDOW) - WINDOW) // HOP)
+
+    @property
+    def _samples(self) -> int:
+        return round(self.seconds * RATE)
+
+    def __call__(self, row: Row) -> Array:
+        """The spectrogram of a row."""
+        import soundfile
+        from scipy.signal import resample_poly
+
+        path = row.paths[0]
+        if not path.is_file():
+            raise MediaError("missing", f"{path} is not there")
+        try:
+            wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, OSError) as error:
+            raise MediaError("undecodable", f"{path}: {error}") from error
+        if not len(wave):
+            raise MediaError("empty", f"{path} has no samples")
+        mono = resample_poly(wave[: round(self.seconds * rate)].mean(axis=1), RATE, rate)
+        whole = np.zeros(max(self._samples, WINDOW), np.float32)
+        whole[: len(mono)] = mono[: len(whole)]
+        frames = np.lib.stride_tricks.sliding_window_view(whole, WINDOW)[::HOP] * np.hanning(WINDOW)
+        power = np.abs(np.fft.rfft(frames, axis=1)[:, 1:]) ** 2
+        bands = power.reshape(len(power), BANDS, -1).mean(axis=2)
+        spectrogram: Array = np.log(bands + LOUDNESS_FLOOR).T[None].astype(np.float16)
+        return spectrogram
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """A .npy file of one sample, all of one shape: float32."""
+
+    name: str
+    fixed_shape: tuple[int, ...]
+    libraries: ClassVar[tuple[str, ...]] = ("numpy",)
+    dtype: ClassVar[str] = "float32"
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What changes the result."""
+        return {"kind": "array"}
+
+    def __call__(self, row: Row) -> Array:
+        """The array of a row."""
+        found = np.atleast_1d(load_plain(row.paths[0]))
+        with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, which the store reports
+            return found.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A UTF-8 text, as its bytes."""
+
+    name: str
+    libraries: ClassVar[tuple[str, ...]] = ()
+    dtype: ClassVar[str] = "uint8"
+    fixed_shape: ClassVar[tuple[int, ...] | None] = None
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What changes the result."""
+        return {"kind": "text"}
+
+    def __call__(self, row: Row) -> Array:
+        """The text of a row."""
+        content = row.paths[0].read_bytes()
+        try:
+            content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise MediaError("undecodable", f"{row.paths[0]} is not UTF-8 text ({error})") from error
+        return np.frombuffer(content, np.uint8)
+
+
+def load_plain(path: Path) -> Array:
+    """A .npy file of numbers.
+
+    Raises:
+        MediaError: for anything else; a pickle is never loaded.
+    """
+    try:
+        found: Array = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise MediaError("missing", f"{path} is not there") from error
+    except (ValueError, EOFError, OSError) as error:
+        raise MediaError("undecodable", f"{path}: {error}") from error
+    if found.dtype.kind not in "biuf":
+        raise MediaError("undecodable", f"{path} is of type {found.dtype}, not of numbers")
+    return found

@@ -1,0 +1,286 @@
+"""The data source of ``DUS-Own-v0``: somebody's own data, its modalities and classes read from the data itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dus_gym.data.annotations.record import SPLITS
+from dus_gym.data.dataset import TaskData, TensorSplit
+from dus_gym.data.media_source import CACHE, MediaOptions
+from dus_gym.data.own.arrays import is_arrays, read_arrays
+from dus_gym.data.own.folder import Folder, decoder_of, gathered, read_folder
+from dus_gym.data.own.table import Array, Table
+from dus_gym.data.source import DataOptions, DataSource
+from dus_gym.data.splits import stratified
+from dus_gym.data.store import open_store
+from dus_gym.encoders import encoder_options
+from dus_gym.errors import ConfigError, DatasetNotFoundError, check_at_least, check_choice, unknown_name
+from dus_gym.optim import OPTIMIZERS
+from dus_gym.seeding import RunSeeds
+
+if TYPE_CHECKING:
+    from dus_gym.data.tasks import Task
+
+AUTO = "auto"
+OF_IDS = ("bag", "bert", "clip-text")
+"""Encoders that take token ids: their arrays stay as they are."""
+CHANNELS = (1, 3, 4)
+"""Numbers of channels a picture may have; tells ``(n, H, W, C)`` from ``(n, C, H, W)``."""
+SMALL = 32
+"""Pictures up to this side go to the two convolutions of ``cnn``; larger ones get a third."""
+LARGE_CNN = "cnn:channels=16,32,64"
+REGIMES = {3: "Digits3"}
+"""Whose learning curves the fake trainer follows, by the number of modalities; two are the default."""
+CONSTANT = 1e-6
+"""A feature whose deviation is below this part of its mean is rounding alone, and stays unscaled."""
+HOW = (
+    "Give a .npz file with one array a modality and 'labels' (numpy.savez), a folder of such .npy files, or a folder "
+    "with one sub-folder of media a modality and labels.csv: dus train --data FILE, or "
+    'gym.make("dus_gym:DUS-Own-v0", data_root="FILE").'
+)
+
+
+@dataclass(frozen=True)
+class OwnOptions(MediaOptions):
+    """Options of own data."""
+
+    encoder: str = AUTO
+    """auto: mlp for vectors and texts, cnn for pictures, maps and sounds. One encoder for all modalities, or one by
+    name each: audio=cnn:channels=8,16,text=mlp:hidden=32."""
+    validation: str = AUTO
+    """auto: the data's own validation split, or else a tenth of every class of train; none: no validation."""
+    test_fraction: float = 0.2
+    """Of every class, drawn by the run's seed, where the data has no splits."""
+    standardise: bool = True
+    """Whether every feature of a vector, and every channel of a picture or map, gets mean 0 and deviation 1 in
+    train."""
+    lr: float = 0.01
+    """Learning rate."""
+    optimizer: str = "sgd"
+    """sgd or adam."""
+    picture_size: int = 64
+    """Side that picture files are resized to."""
+    seconds: float = 3.0
+    """Of a sound file, from its start; shorter ones are followed by silence."""
+    words: int = 1000
+    """A text file is counts of this many words, the most frequent ones of train."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("validation", self.validation, (AUTO, "none"))
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_at_least("picture_size", self.picture_size, 4)
+        check_at_least("words", self.words, 1)
+        for name in ("lr", "seconds"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is not allowed; it must be above 0.")
+        if not 0.0 < self.test_fraction < 1.0:
+            raise ConfigError(f"test_fraction={self.test_fraction!r} is not allowed; it must be between 0 and 1.")
+
+
+class Own(DataSource):
+    """Own data; the id's modalities and classes are placeholders until a data root says what they are."""
+
+    options_type: ClassVar[type[OwnOptions]] = OwnOptions
+
+    def configure(self, task: Task, options: DataOptions, root: Path | None) -> Task:
+        """The task that the data makes.
+
+        Raises:
+            ConfigError: for data that can't be used; the message names the array, column or file.
+        """
+        assert isinstance(options, OwnOptions)
+        if root is None or not root.exists():
+            return task
+        if is_arrays(root):
+            table = read_arrays(root)
+            names, classes, train_size = tuple(table.modalities), table.classes, len(table.labels)
+            suggested = [
+                encoder_for_shape(_as_samples(array, name).shape[1:]) for name, array in table.modalities.items()
+            ]
+            texts: set[str] = set()
+        else:
+            folder = read_folder(root)
+            names, classes, train_size = tuple(folder.kinds), folder.classes, len(folder.samples)
+            shapes = {name: self._shape(folder, name, options) for name in names}
+            suggested = ["mlp" if shape is None else encoder_for_shape(shape) for shape in shapes.values()]
+            texts = {name for name, kind in folder.kinds.items() if kind == "text"}
+        words = chosen_encoders(options.encoder, names, suggested)
+        for name, word in zip(names, words, strict=True):
+            if name in texts and encoder_options(word)[0] != "mlp":
+                raise ConfigError(
+                    f"encoder={word!r} is not allowed for {name!r}: text files become counts of words, which 'mlp' "
+                    "takes. For a text encoder, give token ids as a .npy file a sample."
+                )
+        return replace(
+            task,
+            modalities=names,
+            num_classes=len(classes),
+            encoders=words,
+            lr=options.lr,
+            optimizer=options.optimizer,
+            train_size=train_size,
+            regime=REGIMES.get(len(names), task.regime),
+        )
+
+    def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
+        """One run's splits: the data's own ones, or a draw that keeps the classes' proportions."""
+        assert isinstance(options, OwnOptions)
+        if root is None or not root.exists():
+            where = "no data was given" if root is None else f"data_root={root} is not there"
+            raise DatasetNotFoundError(
+                f"DUS-{task.name}-v0 trains on data of yours and {where}. {HOW} "
+                f'Without any: trainer="fake", or dus train DUS-{task.name}-v0 --trainer fake.'
+            )
+        table = read_arrays(root) if is_arrays(root) else self._decoded(read_folder(root), options)
+        rows = split_rows(table, options, seeds.generator("data/split"))
+        for split in ("train", "test"):
+            if not len(rows[split]):
+                raise ConfigError(f"{root} leaves no sample to {split!r}; give more samples, or splits of your own.")
+        inputs = [
+            _prepared(name, array, rows["train"], encoder_options(word)[0], options)
+            for (name, array), word in zip(table.modalities.items(), task.encoders, strict=True)
+        ]
+        labels = torch.from_numpy(table.labels)
+
+        def part(split: str) -> TensorSplit:
+            index = torch.from_numpy(rows[split])
+            return TensorSplit(tuple(x[index] for x in inputs), labels[index])
+
+        return TaskData(
+            part("train"),
+            part("validation") if len(rows["validation"]) else None,
+            part("test"),
+            [tuple(x.shape[1:]) for x in inputs],
+            "own",
+            dict(table.dropped or {}),
+        )
+
+    def _shape(self, folder: Folder, name: str, options: OwnOptions) -> tuple[int, ...] | None:
+        """The shape of one decoded sample; None for texts."""
+        decoder = decoder_of(folder, name, options.picture_size, options.seconds)
+        if decoder.fixed_shape is None:
+            return None
+        return _as_samples(np.empty((1, *decoder.fixed_shape), np.bool_), name).shape[1:]
+
+    def _decoded(self, folder: Folder, options: OwnOptions) -> Table:
+        """The media in memory; decoded once, whatever the number of runs."""
+        cache = folder.root / CACHE if options.cache is None else Path(options.cache).expanduser()
+        stores = {
+            name: open_store(
+                cache,
+                "own",
+                decoder_of(folder, name, options.picture_size, options.seconds),
+                rows,
+                on_error=options.on_error,
+                max_bad=options.max_bad,
+                workers=options.workers,
+            )
+            for name, rows in folder.rows.items()
+        }
+        return gathered(folder, stores)
+
+
+OWN = Own()
+
+
+def chosen_encoders(text: str, names: Sequence[str], suggested: Sequence[str]) -> tuple[str, ...]:
+    """One encoder word a modality, from ``options.encoder`` and what the shapes suggest.
+
+    Raises:
+        ConfigError: for an encoder or a modality that is not there.
+    """
+    if text == AUTO:
+        return tuple(suggested)
+    # A comma may belong to a value (channels=8,16): it parts two modalities only where a name and '=' follow.
+    parts = re.split(r",(?=[A-Za-z][\w.-]*=)", text)
+    pairs = [re.match(r"([A-Za-z][\w.-]*)=(.+)", part) for part in parts]
+    if pairs[0] is None:
+        encoder_options(text)
+        return (text,) * len(names)
+    chosen = dict(zip(names, suggested, strict=True))
+    for part, pair in zip(parts, pairs, strict=True):
+        if pair is None or pair[1] not in chosen:
+            raise unknown_name("modality in encoder", part.partition("=")[0], names)
+        encoder_options(pair[2])
+        chosen[pair[1]] = pair[2]
+    return tuple(chosen.values())
+
+
+def split_rows(table: Table, options: OwnOptions, rng: np.random.Generator) -> Mapping[str, npt.NDArray[np.int64]]:
+    """Rows of train, validation and test."""
+    names = np.array(table.splits or ("train",) * len(table.labels), dtype="<U10")
+
+    def move(split: str, fraction: float) -> None:
+        train = np.flatnonzero(names == "train")
+        names[train[stratified(table.labels[train].tolist(), fraction, rng)]] = split
+
+    if table.splits is None:
+        move("test", options.test_fraction)
+    if options.validation == "none":
+        names[names == "validation"] = "unused"
+    elif "validation" not in names:
+        move("validation", 0.1)
+    return {split: np.flatnonzero(names == split) for split in SPLITS}
+
+
+def _as_samples(array: Array, name: str) -> Array:
+    """Samples as encoders take them: vectors ``(n, d)``, maps ``(n, C, H, W)``, clips ``(n, C, T, H, W)``."""
+    if array.dtype == object:
+        return array
+    if array.ndim == 1:
+        return array[:, None]
+    if array.ndim == 3:
+        return array[:, None]
+    if array.ndim in (4, 5) and array.shape[-1] in CHANNELS and array.shape[1] not in CHANNELS:
+        return np.moveaxis(array, -1, 1)
+    if array.ndim > 5:
+        raise ConfigError(
+            f"array {name!r} has samples of shape {array.shape[1:]}; give vectors (d,), maps (H, W), pictures "
+            "(C, H, W) or (H, W, C), or clips (C, T, H, W)."
+        )
+    return array
+
+
+def encoder_for_shape(shape: tuple[int, ...]) -> str:
+    """The word of a small encoder for samples of a shape."""
+    if len(shape) < 3:
+        return "mlp"
+    return "cnn" if max(shape[-2:]) <= SMALL else LARGE_CNN
+
+
+def _prepared(name: str, array: Array, train: npt.NDArray[np.int64], encoder: str, options: OwnOptions) -> Tensor:
+    """One modality of all samples as its encoder takes it; nothing is learnt from other rows than ``train``."""
+    if array.dtype == object:
+        array = _word_counts(array, train, options.words, name)
+    if encoder in OF_IDS:
+        return torch.from_numpy(array.astype(np.int64))
+    samples = torch.from_numpy(np.ascontiguousarray(_as_samples(array, name), np.float32))
+    if not options.standardise:
+        return samples
+    # Over the samples for a vector's features; over samples and places for the channels of a map.
+    axes = (0, *range(2, samples.ndim))
+    known = samples[torch.from_numpy(train)]
+    mean, deviation = known.mean(axes, keepdim=True), known.std(axes, correction=0, keepdim=True)
+    return (samples - mean) / torch.where(deviation > CONSTANT * mean.abs(), deviation, 1.0)
+
+
+def _word_counts(texts: Array, train: npt.NDArray[np.int64], words: int, name: str) -> Array:
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    counter = CountVectorizer(max_features=words, dtype=np.float32, token_pattern=r"\S+")
+    try:
+        counter.fit(texts[train])
+    except ValueError as error:
+        raise ConfigError(f"the texts of {name!r} can't be counted: {error}.") from error
+    counted: Array = counter.transform(texts).toarray()
+    return counted

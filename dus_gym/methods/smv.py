@@ -1,0 +1,159 @@
+"""SMV: samples are repeated in the modalities that contribute little to their prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import factorial, tanh
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dus_gym.errors import ConfigError, check_at_least, check_choice
+from dus_gym.methods.base import Method, MethodOptions
+from dus_gym.methods.shapley import subset_logits, value_shares
+
+if TYPE_CHECKING:
+    from dus_gym.context import Context
+
+
+@dataclass(frozen=True)
+class SMVOptions(MethodOptions):
+    """Options of the valuation and of the copies that follow from it."""
+
+    level: str = "sample"
+    """``sample``: every sample is copied in each modality that contributes little to it; ``modality``: samples drawn
+    at random are copied in the modality that contributes least on average."""
+    warm_up: float = 0.08
+    """Fraction of the run's epochs before the first copies, at least one epoch; the authors' 5 epochs of 60."""
+    masking: str = "features"
+    """What is zero in a masked modality: ``features``, before the head (the released code), or ``inputs``, before
+    the encoder (from memory of the paper)."""
+    alpha: float = 1.0
+    """Strength α of the modality-level copies."""
+    growth: str = "linear"
+    """Modality-level copies a training sample from x = 2/3 α times the gap of mean contributions: ``linear``: x;
+    ``tanh``: tanh x; ``power``: x to the power of 1.5."""
+    part: float = 0.2
+    """Fraction of the training samples, drawn anew each time, that the modality level is judged on."""
+
+    def __post_init__(self) -> None:
+        check_choice("level", self.level, ("sample", "modality"))
+        check_choice("masking", self.masking, ("features", "inputs"))
+        check_choice("growth", self.growth, ("linear", "tanh", "power"))
+        check_at_least("alpha", self.alpha, 0)
+        if not 0.0 <= self.warm_up < 1.0:
+            raise ConfigError(f"warm_up={self.warm_up!r} is not allowed; it must lie in [0, 1).")
+        if not 0.0 < self.part <= 1.0:
+            raise ConfigError(f"part={self.part!r} is not allowed; it must lie in (0, 1].")
+
+
+def copies(values: Tensor, m: int) -> Tensor:
+    """How often a sample is repeated in a modality: 2 - 2φ, at least 0, φ rounded to the nearest half (halves up).
+
+    Args:
+        values: φ times m!, of :func:`value_shares`.
+        m: modalities.
+    """
+    whole = factorial(m)
+    halves = torch.div(4 * values + whole, 2 * whole, rounding_mode="floor")
+    return (2 - halves).clamp_min(0)
+
+
+class SMV(Method):
+    """Sample-level modality valuation (Wei, Feng, Wang and Hu, CVPR 2024).
+
+    ``L = CE(z, y)`` of the concat head. After the warm-up, at the end of every epoch, the prediction of each training
+    sample from each set S of modalities, in evaluation mode, has the value |S| if it is right and 0 if not, and a
+    modality's contribution φ is its Shapley value. At the sample level the next epoch has :func:`copies` of the
+    sample that show this modality alone. At the modality level it has n x copies of samples drawn with replacement,
+    shown in the modality with the least mean φ alone; with more than two modalities the gap is to the largest (ours).
+
+    An epoch keeps its number of iterations, so that one on a longer list does not show all of it; the released code
+    makes the epoch longer. It is a sampler of its own, and the copies mask modalities, so no agent steers it.
+
+    Features are masked, so a modality's score is of all rows, also of those that do not show it. Masked inputs reach
+    the encoder, its running statistics too, and the score.
+    """
+
+    name: ClassVar[str] = "smv"
+    paper: ClassVar[str] = (
+        "Wei, Feng, Wang and Hu, Enhancing Multimodal Cooperation via Sample-level Modality Valuation, CVPR 2024"
+    )
+    year: ClassVar[int] = 2024
+    changes: ClassVar[str] = "repeats samples, masked to the modality that contributes little to their prediction"
+    heads: ClassVar[frozenset[str]] = frozenset({"fused"})
+    logs: ClassVar[tuple[str, ...]] = ("contribution/*", "copies/*")
+    options_type: ClassVar[type[MethodOptions]] = SMVOptions
+    options: SMVOptions
+
+    def terms(self, ctx: Context) -> Iterator[Tensor]:
+        """The fused loss of the samples and their masked copies."""
+        keep = ctx.batch.keep
+        if keep is not None and self.options.masking == "inputs":
+            shown = zip(ctx.batch.inputs, keep.unbind(1), strict=True)
+            features = [ctx.model.encode(j, _masked(x, kept)) for j, (x, kept) in enumerate(shown)]
+        else:
+            features = [ctx.features(j) for j in range(ctx.num_modalities)]
+        parts = ctx.model.additive_parts(features)
+        for j, part in enumerate(parts):
+            ctx.record(j, part)
+        if keep is not None and self.options.masking == "features":
+            parts = ctx.model.additive_parts([_masked(h, k) for h, k in zip(features, keep.unbind(1), strict=True)])
+        yield ctx.fused_loss(sum(parts[1:], start=parts[0]))
+
+    def expand(self, ctx: Context) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]] | None:
+        """The copies of the coming epoch; None in the warm-up, and after the last epoch."""
+        if ctx.epoch < round(self.options.warm_up * ctx.epochs) or ctx.epoch == ctx.epochs:
+            return None
+        m, n = ctx.num_modalities, len(ctx.train_split.labels)
+        values = self._valuate(ctx)
+        if self.options.level == "sample":
+            numbers = copies(values, m).cpu().numpy()
+            indices = [np.repeat(np.arange(n), of) for of in numbers]
+        else:
+            rows = np.sort(ctx.rng.permutation(n)[: max(1, round(self.options.part * n))])
+            means = (values[:, torch.from_numpy(rows).to(values.device)].double().mean(dim=1) / factorial(m)).tolist()
+            x = 2.0 / 3.0 * self.options.alpha * (max(means) - min(means))
+            grown = {"linear": x, "tanh": tanh(x), "power": x**1.5}[self.options.growth]
+            drawn = ctx.rng.integers(n, size=int(grown * n))
+            least = means.index(min(means))
+            indices = [drawn if j == least else drawn[:0] for j in range(m)]
+        mean = values.double().mean(dim=1) / factorial(m)
+        ctx.log({f"contribution/{name}": value for name, value in zip(ctx.modalities, mean, strict=True)})
+        ctx.log({f"copies/{name}": float(len(of)) for name, of in zip(ctx.modalities, indices, strict=True)})
+        shows = np.repeat(np.eye(m, dtype=np.bool_), [len(of) for of in indices], axis=0)
+        return np.concatenate(indices), shows
+
+    def _valuate(self, ctx: Context) -> Tensor:
+        """Contributions of every modality to every training sample, times m!, ``(m, n)``."""
+        features = ctx.train_features()
+        if self.options.masking == "features":
+            nothing = [torch.zeros_like(h[:1]) for h in features]
+        else:
+            nothing = self._features_of_zeros(ctx)
+        with torch.no_grad():
+            present, absent = ctx.model.additive_parts(features), ctx.model.additive_parts(nothing)
+            right = subset_logits(present, absent).argmax(dim=2) == ctx.train_split.labels
+        return value_shares(right)
+
+    def _features_of_zeros(self, ctx: Context) -> list[Tensor]:
+        """Features of inputs of zeros in evaluation mode, m tensors ``(1, d_j)``."""
+        first = torch.zeros(1, dtype=torch.int64, device=ctx.train_split.labels.device)
+        training = ctx.model.training
+        ctx.model.eval()
+        with torch.no_grad():
+            found = [
+                ctx.model.encode(j, torch.zeros_like(ctx.train_split.fetch(j, first)))
+                for j in range(ctx.num_modalities)
+            ]
+        ctx.model.train(training)
+        return found
+
+
+def _masked(rows: Tensor, keep: Tensor) -> Tensor:
+    """``rows`` with zeros where ``keep``, ``(n,)``, is False."""
+    return rows.masked_fill(~keep.view(-1, *[1] * (rows.dim() - 1)), 0)

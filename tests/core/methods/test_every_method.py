@@ -1,0 +1,229 @@
+"""What all methods promise alike: each is one of its own, continues to the bit, trains, and leaves no sample out."""
+
+import copy
+from itertools import combinations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from dus_gym.errors import ConfigError
+from dus_gym.methods import METHODS, make_method, method_class, unpaired_methods
+from dus_gym.state import load_state, save_state
+
+IDS = {2: "DUS-Digits-v0", 3: "DUS-Digits3-v0"}
+EARLY = {
+    "di_mml": {"transfer_start": 0.2, "fusion": 0.4},
+    "mslr": {"window": 1},
+    "pmr": {"momentum": 0.5, "prototype_fraction": 0.5},
+    "reconboost": {"pretraining": 0.2},
+    "smv": {"masking": "inputs", "warm_up": 0.2},
+}
+"""Options with which a run of few epochs reaches everything that a method does."""
+MODALITIES = [2, pytest.param(3, marks=pytest.mark.slow)]
+
+
+def environment(m, method, **settings):
+    return gym.make(f"dus_gym:{IDS[m]}", method=method, **settings).unwrapped
+
+
+def actions(method, m, count):
+    """Any shares where the method allows them, equal ones where not."""
+    if not method_class(method).supports_unpaired:
+        return [np.full(m, 1.0 / m)] * count
+    return list(np.random.default_rng(3).dirichlet([4.0] * m, size=count))
+
+
+def play(env, shares):
+    """Everything an environment says until its end."""
+    told = []
+    for action in shares:
+        observation, reward, ended, _, info = env.step(action)
+        told.append((observation.tolist(), reward, info))
+        if ended:
+            break
+    return told, env.evaluate()
+
+
+# -- each is one of its own --------------------------------------------------------------------------
+
+
+def outcome(method):
+    env = environment(2, method, epochs=20)
+    env.reset(seed=0)
+    told, found = play(env, actions("joint", 2, 20))
+    return [info["loss"] for _, _, info in told], env.run.validate(), found
+
+
+def test_no_method_is_another_by_another_name():
+    outcomes = {method: outcome(method) for method in METHODS}
+    for one, other in combinations(outcomes, 2):
+        for mine, theirs in zip(outcomes[one], outcomes[other], strict=True):
+            assert mine != theirs, (one, other)
+
+
+# -- snapshot, fork and resume -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("m", MODALITIES)
+@pytest.mark.parametrize("method", METHODS)
+def test_runs_continue_to_the_bit_from_the_middle_of_every_phase(tmp_path, same_bits, method, m):
+    settings = {"method_options": EARLY.get(method), "epochs": 5, "iterations": 4, "interval": 2}
+    env = environment(m, method, **settings)
+    env.reset(seed=5)
+    shares = actions(method, m, 10)
+    starts = [0, *(end for end, _ in env.run._phases[:-1])]
+    # An epoch has two steps: after its first one, a phase is under way and so is its epoch.
+    cuts = {2 * ((start + end) // 2) + 1 for start, (end, _) in zip(starts, env.run._phases, strict=True)}
+    # In the second epoch, too, when copies, stops and weights of the one before count.
+    cuts.add(3)
+    forks, at = {}, 0
+    for cut in sorted(cuts):
+        for action in shares[at:cut]:
+            env.step(action)
+        at = cut
+        save_state(tmp_path / str(cut), "checkpoint", env.snapshot())
+        forks[cut] = env.fork()
+    expected = play(env, shares[at:])
+    for cut, fork in forks.items():
+        fresh = environment(m, method, **settings)
+        fresh.restore(load_state(tmp_path / str(cut), "checkpoint"))
+        for other in (fork, fresh):
+            told, found = play(other, shares[cut:])
+            assert (told[at - cut :], found) == expected
+            assert same_bits(other.snapshot(), env.snapshot())
+
+
+# -- training ----------------------------------------------------------------------------------------
+
+
+def trains(method, m, seed, epochs):
+    env = environment(m, method, epochs=epochs)
+    env.reset(seed=seed)
+    before = env.run.validate().fused["method"]
+    told, found = play(env, actions(method, m, epochs))
+    assert not any(info["diverged"] for _, _, info in told)
+    assert len(told) == epochs
+    assert env.run.validate().fused["method"] > before + 0.1
+    # Ten classes.
+    assert found.fused["method"].accuracy > 0.3
+    assert env.method_options == {}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_trains_without_divergence(method):
+    trains(method, 2, 0, 30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("method", METHODS)
+def test_it_trains_without_divergence_on_five_seeds(method, seed):
+    for m in IDS:
+        trains(method, m, seed, 100)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_trains_in_mixed_precision(method):
+    env = environment(2, method, method_options=EARLY.get(method), epochs=6, amp=True)
+    env.reset(seed=0)
+    told, found = play(env, actions(method, 2, 6))
+    assert not any(info["diverged"] for _, _, info in told)
+    assert all(np.isfinite(info["loss"]) for _, _, info in told)
+    assert found.fused["method"].accuracy > 0.1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("m", IDS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_gpu_trains_it_and_continues_to_the_bit(tmp_path, same_bits, method, m):
+    settings = {"method_options": EARLY.get(method), "epochs": 6, "interval": 4, "device": "cuda"}
+    env = environment(m, method, **settings)
+    env.reset(seed=0)
+    shares = actions(method, m, 9)
+    for action in shares[:4]:
+        env.step(action)
+    save_state(tmp_path / "run", "checkpoint", env.snapshot())
+    expected = play(env, shares[4:])
+    fresh = environment(m, method, **settings)
+    fresh.restore(load_state(tmp_path / "run", "checkpoint"))
+    assert all(parameter.is_cuda for parameter in fresh.run.model.parameters())
+    assert play(fresh, shares[4:]) == expected
+    assert same_bits(fresh.snapshot(), env.snapshot())
+    assert not any(info["diverged"] for _, _, info in expected[0])
+
+
+# -- who needs pairs ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("m", MODALITIES)
+@pytest.mark.parametrize("method", METHODS)
+def test_unequal_sizes_are_refused_where_pairs_are_needed_and_trained_where_not(method, m):
+    env = environment(m, method, epochs=5, iterations=2)
+    env.reset(seed=0)
+    uneven = np.array([0.4, 0.6] if m == 2 else [0.2, 0.3, 0.5])
+    if method in unpaired_methods():
+        assert env.step(uneven)[4][f"size/{env.modalities[-1]}"] >= env.step(uneven)[4][f"size/{env.modalities[0]}"]
+        return
+    before = copy.deepcopy(env.snapshot()["run"]["progress"])
+    with pytest.raises(ConfigError, match="gives unequal sizes") as refused:
+        env.step(uneven)
+    assert f"method={method!r}" in str(refused.value)
+    for works in unpaired_methods():
+        assert works in str(refused.value)
+    # Nothing was trained, and the run goes on.
+    assert env.snapshot()["run"]["progress"] == before
+    assert not env.step(np.full(m, 1.0 / m))[4]["diverged"]
+
+
+# -- evaluation --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_evaluation_is_of_every_sample_once(method):
+    for m in IDS:
+        env = environment(m, method, epochs=5, iterations=2)
+        env.reset(seed=0)
+        play(env, actions(method, m, 5))
+        run = env.run
+        for split, n in ((run._train_split, 400), (run._validation_split, 100), (run._test_split, 797)):
+            found = run._evaluator.predict(split)
+            assert found.unimodal.shape == (m, n, 10)
+            assert found.labels.equal(split.labels)
+            assert all(logits.shape == (n, 10) for logits in found.fused.values() if logits is not None)
+        # A metric over 797 samples is a whole number of 797ths.
+        hits = run.evaluate().fused["method"].accuracy * 797
+        assert hits == pytest.approx(round(hits), abs=1e-6)
+
+
+# -- what no method takes ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_task_it_can_not_train_is_refused_when_the_run_is_made(toy_run, method):
+    with pytest.raises(ConfigError, match=f"method={method!r} works on at least 2 modalities; this task has 1"):
+        toy_run(1, method=method)
+    if method_class(method).needs_validation:
+        with pytest.raises(ConfigError, match=f"{method!r} needs a validation split.*choose a task with one"):
+            toy_run(method=method, validation=False)
+    else:
+        assert not toy_run(method=method, validation=False, epochs=5).train([8, 8], 25).diverged
+
+
+def test_too_many_modalities_are_refused_when_the_environment_is_made(monkeypatch):
+    monkeypatch.setattr(method_class("joint"), "max_modalities", 2)
+    environment(2, "joint")
+    for trainer in ("real", "fake"):
+        with pytest.raises(ConfigError, match="method='joint' works on 2 to 2 modalities; this task has 3"):
+            environment(3, "joint", trainer=trainer)
+    with pytest.raises(ConfigError, match="it needs 3 entries"):
+        environment(3, "mslr", method_options={"rates": (0.9, 1.1)})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_option_it_has_not_is_refused_when_the_environment_is_made(method):
+    with pytest.raises(ConfigError, match=f"method '{method}'.*'strengt'"):
+        environment(2, method, method_options={"strengt": 1.0})
+    assert make_method(method).options == method_class(method).options_type()

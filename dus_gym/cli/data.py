@@ -63,7 +63,7 @@ class BuildOptions(RootOptions):
 class FetchOptions(RootOptions):
     """Options of ``dus data fetch``."""
 
-    source: Path | None = None
+    source: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """A folder, zip or tar that holds the files already; nothing is downloaded then."""
 
 

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dus_gym.data.annotations.record import Record
 from dus_gym.data.media.image import SHORT_SIDE, ImageDecoder
 from dus_gym.data.media.text import CLEANERS
-from dus_gym.data.media.tokens import WORDS, TokenBatch, TokenDecoder, Vocabulary, load_vocabulary, text_row
+from dus_gym.data.media.tokens import (
+    BYTE_PAIRS,
+    WORDPIECES,
+    WORDS,
+    TokenBatch,
+    TokenDecoder,
+    Vocabulary,
+    load_vocabulary,
+    text_row,
+)
 from dus_gym.data.media_source import MediaOptions, MediaSource, Stream
 from dus_gym.data.store import Row
 from dus_gym.data.transforms import ImageTransform
@@ -163,6 +172,12 @@ def _vocabulary_of(encoder: BertOptions | ClipTextOptions, root: Path) -> str:
 
 def _check(word: str, encoder: BertOptions | ClipTextOptions, vocabulary: Vocabulary, target: str) -> None:
     """Refuses ids that the encoder would read wrongly, which on an accelerator it could not notice itself."""
+    family = BYTE_PAIRS if isinstance(encoder, ClipTextOptions) else WORDPIECES
+    if encoder.weights != NONE and vocabulary.family != family:
+        raise ConfigError(
+            f"encoder {word!r} has weights for a {family} vocabulary and tokenizer {vocabulary.name!r} is of the kind "
+            f"{vocabulary.family}; leave tokenizer out to take the one of the weights."
+        )
     if encoder.weights == NONE and encoder.sizes()["vocab"] < vocabulary.size:
         raise ConfigError(
             f"encoder {word!r} has {encoder.sizes()['vocab']} words and tokenizer {vocabulary.name!r} has "

@@ -6,6 +6,7 @@ import sys
 import pytest
 from command import dus
 
+from dus_gym.cli import IMPORTED
 from dus_gym.cli.experiment import RunRequest
 from dus_gym.cli.train import check
 from dus_gym.envs.fake import FakeTrainer
@@ -177,3 +178,14 @@ def test_workers_come_to_the_same_bits(tmp_path):
     compare(*words, "--out", "here", cwd=tmp_path)
     compare(*words, "--out", "beside", "--workers", 2, cwd=tmp_path)
     assert results(tmp_path / "beside") == results(tmp_path / "here")
+
+
+def test_workers_import_what_the_command_imported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "module_of_mine.py").write_text("import os\nopen(f'{os.getpid()}.imported', 'w').close()\n")
+    words = ("DUS-Fake-v0", "--agents", "uniform", "--seeds", 1, "--workers", 2, "--import", "module_of_mine")
+    try:
+        dus("compare", *words, "--quiet", cwd=tmp_path, check=0)
+    finally:
+        IMPORTED.remove("module_of_mine")
+    assert len([*tmp_path.glob("*.imported")]) == 2

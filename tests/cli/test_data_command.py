@@ -174,9 +174,9 @@ def test_a_second_build_decodes_nothing(tmp_path, mock, monkeypatch):
 @pytest.mark.skipif("DUS_TEST_DATA" not in os.environ, reason="DUS_TEST_DATA names no folder with the real files")
 def test_fetch_takes_files_that_are_there_and_scan_finds_them_right(tmp_path):
     source = Path(os.environ["DUS_TEST_DATA"]) / "mfeat"
-    fetched = data("fetch", "mfeat", "--root", "d", "--source", source, cwd=tmp_path)
+    fetched = data("fetch", "mfeat", "--root", "d", "--from", source, cwd=tmp_path)
     assert (fetched["new"], fetched["present"]) == (1, 0)
-    assert data("fetch", "mfeat", "--root", "d", "--source", source, cwd=tmp_path)["present"] == 1
+    assert data("fetch", "mfeat", "--root", "d", "--from", source, cwd=tmp_path)["present"] == 1
     found = data("scan", "mfeat", "--root", "d", cwd=tmp_path)
     assert {split: sum(counts.values()) for split, counts in found["counts"].items()} == {
         "train": 900, "validation": 100, "test": 1000,

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -17,7 +16,7 @@ from command import dus
 from dus_gym.runs import NOT_REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = ("DUS-Digits-v0", "--epochs", 60, "--agents", "half,random", "--seeds", 2)
+WORDS = ("DUS-Digits-v0", "--epochs", 40, "--agents", "half,random", "--seeds", 2)
 RAY_MISSING = "Ray is not installed: pip install 'dus-gym[ray]'"
 
 
@@ -74,7 +73,7 @@ def a_killed_worker_loses_nothing(folder, undisturbed, *place):
     reader = threading.Thread(target=lambda: said.append(process.stdout.read()))
     reader.start()
     try:
-        kill_the_worker_of(folder / "c/half/seed1", 20, process)
+        kill_the_worker_of(folder / "c/half/seed1", 10, process)
         assert process.wait(300) == 0, said
     finally:
         process.kill()
@@ -96,7 +95,7 @@ def test_a_killed_command_goes_on_where_its_workers_stopped(tmp_path, undisturbe
     process = compare_in_its_own_process(tmp_path, "--workers", "2", "--quiet")
     steps = tmp_path / "c/uniform/seed0/steps.jsonl"
     deadline = time.monotonic() + 240
-    while not (steps.exists() and steps.read_bytes().count(b"\n") >= 20) and time.monotonic() < deadline:
+    while not (steps.exists() and steps.read_bytes().count(b"\n") >= 10) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
     process.communicate()
@@ -156,7 +155,7 @@ def test_a_ray_address_that_does_not_answer_is_refused_and_the_old_result_stays(
     assert (tmp_path / "c/comparison.json").is_file()
     assert outcome(tmp_path / "c") == before
     done = dus(*words, "--force", "--ray", "nonsense://x", cwd=tmp_path, check=2)
-    assert re.search(r"ray='nonsense://x' can't be used", done.stderr)
+    assert "ray='nonsense://x' is not allowed; give local, auto or HOST:PORT" in done.stderr
     assert outcome(tmp_path / "c") == before
     done = dus(*words, "--force", "--ray", "local", "--device", "cuda", cwd=tmp_path, check=2)
     assert outcome(tmp_path / "c") == before

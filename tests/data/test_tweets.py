@@ -264,6 +264,7 @@ def test_the_vocabulary_is_the_one_of_the_weights_or_the_folders(twitter):
         (":vocab=40", ":vocab=9", "give vocab=20"),
         (":sep=3", "", "takes token 102 for the end of a text .* give sep=3"),
         (BERT, "mlp", "reads no text; give bert or clip-text"),
+        (BERT, "clip-text", "weights for a BPE vocabulary .* leave tokenizer out"),
     ],
 )
 def test_an_encoder_that_would_misread_the_ids_is_refused(twitter, old, new, message):

@@ -24,7 +24,9 @@ from dus_gym.errors import ConfigError, DatasetNotFoundError, check_at_least, ch
 
 Ids = npt.NDArray[np.int32]
 FILE, WORDS = "tokenizer.json", "vocab.txt"
-_MARKS = {"WordPiece": ("[PAD]", "[UNK]", "[CLS]", "[SEP]"), "BPE": ("<|startoftext|>", "<|endoftext|>")}
+WORDPIECES, BYTE_PAIRS = "WordPiece", "BPE"
+"""Kinds of vocabularies: BERT's and CLIP's."""
+_MARKS = {WORDPIECES: ("[PAD]", "[UNK]", "[CLS]", "[SEP]"), BYTE_PAIRS: ("<|startoftext|>", "<|endoftext|>")}
 _GIVE = (
     f"Give a {FILE}, a {WORDS} (one wordpiece a line, as BERT's), a folder with one of them, or the hub name of a "
     "BERT or CLIP model, as tokenizer=NAME."
@@ -109,7 +111,7 @@ def _checked(name: str, tokenizer: Tokenizer) -> Vocabulary:
             f"tokenizer={name!r} is a vocabulary of the kind {family}"
             f"{' without ' + ', '.join(missing) if missing else ''}; the text encoders take BERT's and CLIP's. {_GIVE}"
         )
-    if family == "WordPiece" and tokenizer.token_to_id("[PAD]") != 0:
+    if family == WORDPIECES and tokenizer.token_to_id("[PAD]") != 0:
         raise ConfigError(f"tokenizer={name!r} has [PAD] at another place than 0, which text encoders read as padding.")
     tokenizer.no_padding()
     tokenizer.no_truncation()

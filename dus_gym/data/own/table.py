@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,12 +119,3 @@ def check_samples(name: str, samples: Array, count: int, where: str) -> None:
                 f"array {name!r} in {where} holds NaN, infinity or numbers too large for float32 in {len(bad)} "
                 f"samples, the first is {bad[0]}; fill them in, or leave these samples out of all arrays."
             )
-
-
-def counts(table: Table) -> dict[str, dict[str, int]]:
-    """Samples by split and class name; under ``all`` where no split was given."""
-    found: dict[str, dict[str, int]] = {}
-    names = table.splits or ("all",) * len(table.labels)
-    for (split, label), count in sorted(Counter(zip(names, table.labels.tolist(), strict=True)).items()):
-        found.setdefault(split, {})[table.classes[label]] = count
-    return found

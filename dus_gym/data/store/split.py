@@ -73,7 +73,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class _Staged:
+class Staged:
     """A batch on the host, on its way to the transform."""
 
     arrays: Array | list[Array]
@@ -143,8 +143,12 @@ class StoreSplit:
 
     def prepare(self, modality: int, rows: Indices, draws: Indices | None = None) -> Any:
         """The part of :meth:`fetch` that another thread may do: reading, and on the CPU transforming too."""
+        staged = self.read(modality, rows, draws)
+        return staged if self.device.type == "cuda" else self._transformed(modality, staged)
+
+    def read(self, modality: int, rows: Indices, draws: Indices | None = None) -> Staged:
+        """What the host does where a device transforms: copies what will be looked at."""
         view = self.views[modality]
-        pinned = self.device.type == "cuda"
         train = self.augments and draws is not None
         counted = np.zeros(len(rows), np.int64) if draws is None else np.asarray(draws, np.int64)
         stream = SHARED_STREAM if self.shared else view.name
@@ -153,12 +157,12 @@ class StoreSplit:
         if isinstance(view.transform, PartialTransform):
             lengths = np.array([view.store.shape_of(row)[0] for row in wanted.tolist()], np.int64)
             parts = view.transform.parts(lengths, keys, train)
-        staged = _Staged(view.store.gather(wanted, _pinned if pinned else new_bytes, parts), keys, train)
-        return staged if pinned else self._transformed(modality, staged)
+        allocate = _pinned if self.device.type == "cuda" else new_bytes
+        return Staged(view.store.gather(wanted, allocate, parts), keys, train)
 
     def finish(self, modality: int, prepared: Any) -> Tensor:
         """The rest of :meth:`fetch`, in the thread that trains."""
-        return self._transformed(modality, prepared) if isinstance(prepared, _Staged) else prepared
+        return self._transformed(modality, prepared) if isinstance(prepared, Staged) else prepared
 
     def to(self, device: torch.device) -> StoreSplit:
         """The same split with batches and labels on ``device``."""
@@ -168,7 +172,7 @@ class StoreSplit:
             self.views, self.labels, seed=self.seed, augments=self.augments, shared=self.shared, device=device
         )
 
-    def _transformed(self, modality: int, staged: _Staged) -> Tensor:
+    def _transformed(self, modality: int, staged: Staged) -> Tensor:
         # Evaluation fetches inside its mixed precision, training outside: media are the same in both.
         with torch.autocast(self.device.type, enabled=False):
             return self.views[modality].transform(staged.arrays, staged.keys, staged.train, self.device)

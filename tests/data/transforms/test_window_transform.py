@@ -1,6 +1,7 @@
 """Blocks cut out of clips: where they may lie, that modalities share them, and what their numbers are."""
 
 import numpy as np
+import pytest
 import torch
 from tiny_media import keys_of
 
@@ -57,3 +58,14 @@ def test_channels_are_scaled_and_may_come_in_reverse():
     found = WindowTransform(scaling, crop=4, frames=3, reverse=True)(clips, keys_of(1), False, CPU)
     assert found[0, :, 0, 0, 0].tolist() == [511.0, 51.0, -1.0]
     assert WindowTransform(scaling, crop=4)(clips[:0], keys_of(0), False, CPU).shape == (0, 3, 3, 4, 4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("train", [False, True])
+def test_a_cuda_device_gives_the_same_numbers(train):
+    clips = np.random.default_rng(0).integers(0, 256, (4, 8, 9, 9, 3), np.uint8)
+    transform = WindowTransform(Scaling((1 / 127.5,) * 3, (-1.0,) * 3), crop=7, frames=5)
+    there = transform(clips, keys_of(4), train, torch.device("cuda"))
+    assert there.device.type == "cuda"
+    assert torch.equal(there.cpu(), transform(clips, keys_of(4), train, CPU))

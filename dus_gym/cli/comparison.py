@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dus_gym.records import FUSED_PREDICTORS
@@ -175,19 +175,26 @@ def equal_total(runs: Sequence[Summary], reference: Sequence[Summary]) -> tuple[
 
 
 def costs(runs: Sequence[Summary]) -> dict[str, float | None]:
-    """What one run costs beside samples and iterations.
+    """What one run costs beside samples and iterations; None what was not measured (runs of older versions).
 
     Seconds are medians: the first run of a process also loads libraries and data. The agent's share is that of deciding
     and learning, and of the whole runs that it makes to do so.
     """
-    memory, device = ([run[f"peak_{kind}memory_mib"] for run in runs] for kind in ("", "device_"))
+    keys = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib")
+    seconds, agent, memory, device = ([run.get(key) for run in runs] for key in keys)
+    shares = [None if spent is None else spent / all_ for spent, all_ in zip(agent, seconds, strict=True)]
     return {
-        "seconds": statistics.median(run["seconds"] for run in runs),
-        "agent_seconds": statistics.median(run["agent_seconds"] for run in runs),
-        "agent_share": statistics.median(run["agent_seconds"] / run["seconds"] for run in runs),
-        "peak_memory_mib": None if None in memory else max(memory),
-        "peak_device_memory_mib": None if None in device else max(device),
+        "seconds": _of_all(statistics.median, seconds),
+        "agent_seconds": _of_all(statistics.median, agent),
+        "agent_share": _of_all(statistics.median, shares),
+        "peak_memory_mib": _of_all(max, memory),
+        "peak_device_memory_mib": _of_all(max, device),
     }
+
+
+def _of_all(figure: Callable[[list[Any]], float], values: list[Any]) -> float | None:
+    """A figure of values that are all known, else None."""
+    return None if None in values else float(figure(values))
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -196,9 +203,8 @@ def _mean(values: Sequence[float]) -> float:
 
 def _modalities(runs: Sequence[Summary]) -> dict[str, dict[str, float | None]]:
     """Means over runs: test accuracy, and the last epoch's training score, validation score and accuracy."""
-    found: dict[str, dict[str, float | None]] = {}
-    for name in runs[0]["modalities"]:
-        rows = [run["modalities"][name] for run in runs]
-        columns = {key: [row[key] for row in rows] for key in ("accuracy", "score", "val_score", "val_accuracy")}
-        found[name] = {key: None if None in column else _mean(column) for key, column in columns.items()}
-    return found
+    keys = ("accuracy", "score", "val_score", "val_accuracy")
+    return {
+        name: {key: _of_all(_mean, [run["modalities"][name].get(key) for run in runs]) for key in keys}
+        for name in runs[0]["modalities"]
+    }

@@ -171,7 +171,7 @@ def evidence_table(console: Console, result: dict[str, Any], baseline: str = "un
             name,
             *(("", "") if name == baseline else _tested(row)),
             f"{cost['seconds']:.1f}",
-            f"{100 * cost['agent_share']:.1f} %",
+            "–" if cost["agent_share"] is None else f"{100 * cost['agent_share']:.1f} %",
             f"{row['iterations']:.0f}",
             _mebibytes(cost),
         )

@@ -222,3 +222,18 @@ def test_costs_stand_beside_accuracy():
         "peak_memory_mib": 120.0,
         "peak_device_memory_mib": None,
     }
+
+
+def test_runs_of_before_costs_were_measured_are_compared_without_them():
+    old = {"agent_seconds": None, "peak_memory_mib": None}
+    row = result_of({"pi": 0.0}, pi=old)["agents"]["pi"]
+    assert (row["costs"]["seconds"], row["costs"]["agent_share"], row["costs"]["peak_memory_mib"]) == (2.0, None, None)
+    summaries = {(name, seed): summary(0.7) for name in ("uniform", "pi") for seed in SEEDS}
+    for row in summaries.values():
+        for key in ("agent_seconds", "peak_memory_mib", "peak_device_memory_mib"):
+            del row[key]
+        row["modalities"] = {name: {"accuracy": 0.6, "score": 0.9} for name in BETTER}
+    result = compare(["uniform", "pi"], SEEDS, summaries)
+    correct([result])
+    assert result["agents"]["pi"]["costs"]["agent_seconds"] is None
+    assert warnings(result) == []

@@ -89,8 +89,8 @@ COPIED = (
 )  # fmt: skip
 COLUMNS = (
     "run", "status", "env", "agent", "method", "seed", "trainer", "data_kind", "select", "accuracy_method",
-    "accuracy_concat", "accuracy_sum", "accuracy_entropy", "gap", "diverged", "epoch", "epochs", "iterations", "samples",
-    "training_runs", "seconds", "changed", "problem",
+    "accuracy_concat", "accuracy_sum", "accuracy_entropy", "gap", "diverged", "epoch", "epochs", "iterations",
+    "samples", "training_runs", "seconds", "changed", "problem",
 )  # fmt: skip
 
 

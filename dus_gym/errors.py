@@ -106,3 +106,22 @@ def check_at_least(argument: str, value: float, least: float) -> None:
     """Raises ConfigError unless ``value >= least`` (NaN fails too)."""
     if not value >= least:
         raise ConfigError(f"{argument}={value!r} is not allowed; it must be at least {least}.")
+
+
+def check_fraction(argument: str, value: float, bounds: str = "[0, 1]") -> None:
+    """Raises ConfigError unless ``value`` lies in the unit interval (NaN does not).
+
+    Args:
+        argument: what it is called.
+        value: what was given.
+        bounds: ``[`` and ``]`` where an end is allowed, ``(`` and ``)`` where it is not, such as ``"(0, 1]"``.
+    """
+    inside = 0.0 <= value <= 1.0
+    if not inside or (value == 0.0 and bounds[0] == "(") or (value == 1.0 and bounds[-1] == ")"):
+        raise ConfigError(f"{argument}={value!r} is not allowed; it must lie in {bounds}.")
+
+
+def check_positive(argument: str, value: float) -> None:
+    """Raises ConfigError unless ``value`` is above 0 and finite."""
+    if not 0.0 < value < float("inf"):
+        raise ConfigError(f"{argument}={value!r} is not allowed; it must be positive and finite.")

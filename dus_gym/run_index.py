@@ -85,11 +85,13 @@ def read_row(path: Path, root: Path) -> dict[str, Any]:
     return row
 
 
-COPIED = ("trainer", "data_kind", "gap", "diverged", "epochs", "iterations", "samples", "training_runs", "seconds")
+COPIED = (
+    "trainer", "data_kind", "select", "gap", "diverged", "epochs", "iterations", "samples", "training_runs", "seconds",
+)  # fmt: skip
 COLUMNS = (
-    "run", "status", "env", "agent", "method", "seed", "trainer", "data_kind", "accuracy_method", "accuracy_concat",
-    "accuracy_sum", "accuracy_entropy", "gap", "diverged", "epoch", "epochs", "iterations", "samples",
-    "training_runs", "seconds", "changed", "problem",
+    "run", "status", "env", "agent", "method", "seed", "trainer", "data_kind", "select", "accuracy_method",
+    "accuracy_concat", "accuracy_sum", "accuracy_entropy", "gap", "diverged", "epoch", "epochs", "iterations",
+    "samples", "training_runs", "seconds", "changed", "problem",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dus_gym.cli.options import parse
-from dus_gym.cli.tables import percent, run_table, show_log
+from dus_gym.cli.tables import percent, run_table, selection, show_log
 from dus_gym.errors import ConfigError, RunFolderError, check_choice, unknown_name
 from dus_gym.run_export import check_parquet, write_csv, write_parquet
 from dus_gym.run_index import STATUSES, find_runs, last_step, list_runs
@@ -151,7 +151,9 @@ def _print_rows(console: Console, rows: Sequence[dict[str, Any]], root: Path) ->
         gap = "–" if row["gap"] is None else f"{row['gap']:.3f}"
         said = [str(row[name]) if row[name] is not None else "?" for name in ("env", "agent", "method", "seed")]
         said[0] += " fake" if row["trainer"] == "fake" else ""
-        table.add_row(row["run"], status, *said, percent(accuracy), gap)
+        chosen = "
+" + selection("best_test") if row["select"] == "best_test" else ""
+        table.add_row(row["run"], status, *said, percent(accuracy) + chosen, gap)
     console.print(table)
     for row in rows:
         if row["problem"] is not None:

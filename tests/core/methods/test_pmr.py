@@ -10,7 +10,8 @@ from method_setup import NAMES, Setup
 from dus_gym.data.dataset import TensorSplit
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
-from dus_gym.methods.pmr import class_prototypes, coefficients, prototype_log_probabilities
+from dus_gym.methods.coefficients import pmr_coefficients as coefficients
+from dus_gym.methods.prototypes import class_prototypes, prototype_log_probabilities
 
 SIZES = [(3, 5), (5, 3), (4, 4), (3, 5, 4)]
 
@@ -336,7 +337,7 @@ def test_the_state_is_a_copy_both_ways():
         ({"alpha": -1.0}, r"alpha=-1.0 .*at least 0"),
         ({"coefficient": "soft"}, r"coefficient='soft' .*clip, released"),
         ({"momentum": 1.0}, r"momentum=1.0 .*\[0, 1\)"),
-        ({"momentum": -0.1}, r"momentum=-0.1 .*at least 0"),
+        ({"momentum": -0.1}, r"momentum=-0.1 .*\[0, 1\)"),
         ({"prototype_fraction": 0.0}, r"prototype_fraction=0.0 .*\(0, 1\]"),
         ({"prototype_fraction": 1.1}, r"prototype_fraction=1.1 .*\(0, 1\]"),
         ({"start_epoch": -1}, r"start_epoch=-1 .*at least 0"),

@@ -151,8 +151,7 @@ def _print_rows(console: Console, rows: Sequence[dict[str, Any]], root: Path) ->
         gap = "–" if row["gap"] is None else f"{row['gap']:.3f}"
         said = [str(row[name]) if row[name] is not None else "?" for name in ("env", "agent", "method", "seed")]
         said[0] += " fake" if row["trainer"] == "fake" else ""
-        chosen = "
-" + selection("best_test") if row["select"] == "best_test" else ""
+        chosen = "\n" + selection("best_test") if row["select"] == "best_test" else ""
         table.add_row(row["run"], status, *said, percent(accuracy) + chosen, gap)
     console.print(table)
     for row in rows:

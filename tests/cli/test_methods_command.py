@@ -28,6 +28,7 @@ def test_methods_lists_what_each_is(tmp_path):
     assert {name for name, row in rows.items() if row["under_dus"]} == {
         *("baseline", "mla", "pmr", "agm", "di_mml", "ogr_gb", "mses", "unimodal")
     }
+    assert {name for name, row in rows.items() if row["needs_validation"]} == {"ogr_gb", "mses", "mslr"}
     text = dus("methods", cwd=tmp_path, check=0).stdout
     for name in METHODS:
         assert name in text

@@ -180,6 +180,21 @@ def test_unequal_sizes_are_refused_where_pairs_are_needed_and_trained_where_not(
     assert not env.step(np.full(m, 1.0 / m))[4]["diverged"]
 
 
+def test_a_total_that_can_not_be_shared_equally_is_refused_where_pairs_are_needed_when_the_environment_is_made():
+    for m, total, next_total in ((2, 65, 66), (3, 127, 129)):
+        for method in METHODS:
+            if method in unpaired_methods():
+                environment(m, method, total_batch=total)
+                continue
+            environment(m, method, total_batch=total, action_mode="fractions")
+            with pytest.raises(ConfigError, match=f"total_batch={total}.*use total_batch={next_total}, or one of"):
+                environment(m, method, total_batch=total)
+            env = environment(m, method, total_batch=next_total, epochs=5, iterations=2)
+            env.reset(seed=0)
+            sizes = {value for key, value in env.step(np.full(m, 1.0 / m))[4].items() if key.startswith("size/")}
+            assert sizes == {next_total // m}
+
+
 # -- waiting for the device --------------------------------------------------------------------------
 
 

@@ -28,6 +28,15 @@ def test_distances_by_hand():
     torch.testing.assert_close(q, tensor([[0.7311, 0.2689]]), atol=5e-5, rtol=0.0)
 
 
+def test_probabilities_against_a_loop_over_samples_and_classes():
+    generator = torch.Generator().manual_seed(0)
+    h, prototypes = (torch.randn(n, 9, generator=generator, dtype=torch.double) for n in (7, 31))
+    found = prototype_log_probabilities(h, prototypes)
+    for row, x in zip(found, h, strict=True):
+        distances = torch.stack([(x - c).square().sum().sqrt() for c in prototypes])
+        torch.testing.assert_close(row, (-distances).log_softmax(0), atol=1e-6, rtol=0.0)
+
+
 def test_coefficients_by_hand():
     prototypes = tensor([[0.0, 0.0], [3.0, 4.0]])
     y = torch.tensor([0, 1])

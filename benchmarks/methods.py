@@ -106,7 +106,7 @@ def section(env: str, out: Path, commands: list[str]) -> str:
         f"Above it: {', '.join(gained) or 'none'}.",
         f"Moved by an agent: {', '.join(steered) or 'none'}.",
     ]
-    return "\n".join([f"## {env}", "", *said, "", *lines, "", "```sh", *commands, "```", ""])
+    return "\n".join([f"## {env}", "", *said, "", *lines, "", "```text", *commands, "```", ""])
 
 
 def main() -> None:

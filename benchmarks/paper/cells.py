@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dus_gym.benchmarks.paper.item import Item, Summaries
-from dus_gym.benchmarks.paper.plan import Plan, source_of
+from dus_gym.benchmarks.paper.plan import Plan, label_of, source_of
 from dus_gym.benchmarks.paper.printed import FUSED, printed
 from dus_gym.benchmarks.paper.rows import Row
 from dus_gym.benchmarks.paper.settings import settings
@@ -126,7 +126,7 @@ def cells(
     return found
 
 
-def markdown(found: Sequence[Cell]) -> str:
+def markdown(found: Sequence[Cell], plan: Plan) -> str:
     """The cells as tables, one a data set and its two metrics."""
     parts = []
     for dataset in dict.fromkeys(cell.dataset for cell in found):
@@ -137,5 +137,9 @@ def markdown(found: Sequence[Cell]) -> str:
             texts = [cell.text() for cell in mine if (cell.row, cell.modality) == (row, word)]
             lines.append(f"| {row} | {word} | " + " | ".join(texts) + " |")
         notes = dict.fromkeys(f"{cell.row}: {cell.note}" for cell in mine if cell.note)
-        parts.append("\n".join([f"### {dataset}", "", *lines, "", *(f"- {note}" for note in notes)]).rstrip())
+        parts.append(
+            "\n".join(
+                [f"### {label_of(plan, settings()[dataset])}", "", *lines, "", *(f"- {note}" for note in notes)]
+            ).rstrip()
+        )
     return "\n\n".join(parts)

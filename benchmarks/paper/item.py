@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dus_gym.benchmarks.paper.plan import Plan, source_of
+from dus_gym.benchmarks.paper.plan import Plan, label_of, source_of
 from dus_gym.benchmarks.paper.rows import Row
 from dus_gym.benchmarks.paper.settings import settings
 
@@ -64,7 +64,7 @@ def drawing(
     if not there:
         return None
     return Drawing(
-        title=f"{item.title} · {dataset}\n{plan.protocol}",
+        title=f"{item.title} · {label_of(plan, settings()[dataset])}\n{plan.protocol}",
         dataset=dataset,
         modalities=tuple(source_of(plan, settings()[dataset]).modalities.values()),
         rows=there,

@@ -84,6 +84,13 @@ def source_of(plan: Plan, setting: Setting) -> Source:
     return Source(setting.env, _below(base, setting.folder), setting.modalities, setting.task, run)
 
 
+def label_of(plan: Plan, setting: Setting) -> str:
+    """A data set's name, and what is in its place."""
+    if plan.mode == "real" or (plan.mode == "standin" and setting.standin is None):
+        return setting.name
+    return f"{setting.name} ({source_of(plan, setting).shown} in its place)"
+
+
 def _below(base: Path | None, folder: str) -> Path | None:
     """``base/folder``; ``base`` itself where it is that data set's own folder."""
     return base if base is None or base.name == folder else base / folder

@@ -9,7 +9,7 @@ from typing import Any
 
 from dus_gym.benchmarks.paper.cells import cells, markdown
 from dus_gym.benchmarks.paper.item import Item, drawing
-from dus_gym.benchmarks.paper.plan import Plan, run_of, source_of, unfit
+from dus_gym.benchmarks.paper.plan import Plan, label_of, run_of, source_of, unfit
 from dus_gym.benchmarks.paper.rows import ROWS, Row
 from dus_gym.benchmarks.paper.settings import Setting, settings
 from dus_gym.cli.matrix import Run, finished, make_folder
@@ -125,8 +125,8 @@ def write(want: Wanted, plan: Plan, notes: Mapping[Place, str]) -> tuple[dict[st
         said = item.draw(picture, what) if item.draw is not None else []
         pictures[name] = {"picture": picture.name, "ours": said, "paper": item.shape}
         parts += [f"![{item.title}, {name}]({picture.name})", "", f"The paper: {item.shape}", ""]
-        parts += [f"Ours on {name}:", "", *(f"- {line}" for line in said), ""]
-    parts.append(markdown(numbers))
+        parts += [f"Ours on {label_of(plan, settings()[name])}:", "", *(f"- {line}" for line in said), ""]
+    parts.append(markdown(numbers, plan))
     text = "\n".join(parts).rstrip() + "\n"
     result = {
         "item": item.word,

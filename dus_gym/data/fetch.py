@@ -16,8 +16,8 @@ from typing import IO
 from dus_gym.data.archive import Source, open_source
 from dus_gym.data.download import CHUNK, download
 from dus_gym.data.manifests import Archive, Entry, Manifest, read_manifest
-from dus_gym.data.store.lock import BuildLock
 from dus_gym.errors import FetchError
+from dus_gym.lock import FileLock
 
 STAGING = ".dus-fetch"
 """Folder in the data root where files wait until all of them are there and right; removed at the end."""
@@ -68,7 +68,7 @@ def fetch(name: str, root: str | Path, source: str | Path | None = None, progres
     wanted = _missing(manifest, root)
     if wanted:
         root.mkdir(parents=True, exist_ok=True)
-        with BuildLock(root / f".dus-fetch-{name}.lock"):
+        with FileLock(root / f".dus-fetch-{name}.lock"):
             # Another process may have been faster.
             wanted = _missing(manifest, root)
             staging = root / STAGING / name

@@ -9,7 +9,7 @@ from small_data import build, real, real_folder, wav, write_recordings
 
 from dus_gym.data import avdigits
 from dus_gym.data.embedded import digits
-from dus_gym.data.spectrogram import BANDS, log_mel, mel_bank
+from dus_gym.data.log_mel import BANDS, log_mel, mel_bank
 from dus_gym.errors import ConfigError, DatasetNotFoundError, MediaError
 
 

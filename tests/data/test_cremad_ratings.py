@@ -59,7 +59,7 @@ def test_what_is_missing_is_named(tmp_path):
         build("CREMADRatings", tmp_path)
     write_ratings(tmp_path)
     (tmp_path / "train.csv").unlink()
-    with pytest.raises(DatasetNotFoundError, match=r"no list of the train clips.*dus data fetch"):
+    with pytest.raises(DatasetNotFoundError, match=r"no lists of train and test clips.*dus data fetch"):
         build("CREMADRatings", tmp_path)
 
 

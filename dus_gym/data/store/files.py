@@ -174,7 +174,7 @@ def read_contents(path: Path) -> Contents:
                 raise StoreError(f"{path / name} is damaged (its SHA-256 differs); delete {path}.")
         rows, media = (np.load(BytesIO(small[name]), allow_pickle=False) for name in (ROWS, MEDIA))
         bad = [json.loads(line) for line in small[ERRORS].decode().splitlines()]
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(f"{path} is no finished store: {Path(str(error.filename)).name} is missing.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is damaged, or no store of this version ({error}); delete it.") from error

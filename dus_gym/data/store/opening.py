@@ -104,6 +104,14 @@ def open_store(
     return store.substituting(wanted) if on_error == "substitute" else store
 
 
+def warn_of_bad(store: Store, dataset: str, rows: int) -> None:
+    """Says in the log which of so many rows can't be used, where the policy let the store open all the same."""
+    if store.bad:
+        lines = _listing(f"{store.modality} of {dataset}", store.bad, rows, store.path / ERRORS)
+        what = "Zeros stand for them." if store.substitutes else "Their samples are left out of every modality."
+        _log.warning("%s", "\n".join([*lines, what]))
+
+
 def _built(plan: Plan, verify: bool) -> Store:
     """The store, built under its lock by this process or, while it waits, by another."""
     home = plan.final.parent
@@ -165,6 +173,15 @@ def _known(source: Source, modality: str) -> BadFile:
 def _report(
     what: str, on_error: str, max_bad: float, bad: Sequence[BadFile], looked_at: int, listed: Path | None = None
 ) -> str:
+    lines = _listing(what, bad, looked_at, listed)
+    if on_error == "fail":
+        lines.append("Mend or remove them, or leave such samples out with on_error='skip' (at most max_bad of them).")
+    else:
+        lines.append(f"on_error={on_error!r} allows max_bad={max_bad:g} of the rows; mend the files, or raise max_bad.")
+    return "\n".join(lines)
+
+
+def _listing(what: str, bad: Sequence[BadFile], looked_at: int, listed: Path | None) -> list[str]:
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(entry.kind for entry in bad).most_common())
     lines = [f"{len(bad)} of the {looked_at} rows looked at of {what} can't be used ({kinds}):"]
     lines += [f"  {entry.sample}: {entry.path or 'no file'}: {entry.kind}: {entry.message}" for entry in bad[:SHOWN]]
@@ -172,8 +189,4 @@ def _report(
         lines.append(f"  and {len(bad) - SHOWN} more")
     if listed is not None:
         lines.append(f"All are listed in {listed}.")
-    if on_error == "fail":
-        lines.append("Mend or remove them, or leave such samples out with on_error='skip' (at most max_bad of them).")
-    else:
-        lines.append(f"on_error={on_error!r} allows max_bad={max_bad:g} of the rows; mend the files, or raise max_bad.")
-    return "\n".join(lines)
+    return lines

@@ -11,7 +11,7 @@ import pytest
 from npy_media import NpyDecoder, rows_in, tree_bytes, write_media
 
 from dus_gym.data.store import Store, builder, files, open_store
-from dus_gym.errors import StoreError
+from dus_gym.errors import BadMediaError, StoreError
 
 COUNT = 40
 
@@ -145,6 +145,22 @@ def test_a_disk_that_fills_up_keeps_the_finished_shards(media, root, whole, monk
     store = open_store(root, "toy", decoder, rows_in(media))
     assert 0 < len(decoder.seen) < COUNT * 4 // 5
     assert tree_bytes(store.path) == whole
+
+
+def test_a_build_given_up_for_bad_files_costs_nothing_once_they_are_mended(media, root, whole):
+    last = rows_in(media)[-1].paths[0]
+    good = last.read_bytes(), last.stat().st_mtime_ns
+    last.write_bytes(b"no array")
+    with pytest.raises(BadMediaError, match="1 truncated"):
+        open_store(root, "toy", NpyDecoder(), rows_in(media), on_error="skip", max_bad=0.0)
+    assert len(list((root / "toy").glob(".partial-*"))) == 1
+    last.write_bytes(good[0])
+    os.utime(last, ns=(good[1], good[1]))
+    decoder = NpyDecoder()
+    store = open_store(root, "toy", decoder, rows_in(media))
+    assert min(decoder.seen) >= "s032", "four whole shards of 8 were taken over"
+    assert tree_bytes(store.path) == whole
+    assert [path.name for path in (root / "toy").iterdir()] == [store.path.name], "and then removed"
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="resident memory is read from /proc")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from dus_gym.data.store.builder import Builder, Plan, Progress, TooManyBadError
 from dus_gym.data.store.decoder import Decoder, Row
-from dus_gym.data.store.earlier import Earlier
-from dus_gym.data.store.files import DONE, ERRORS, RESUME
+from dus_gym.data.store.earlier import Earlier, is_of
+from dus_gym.data.store.files import DONE, ERRORS, PARTIAL, RESUME
 from dus_gym.data.store.key import Source, content_of, key_of, recipe_of, survey
 from dus_gym.data.store.reader import BadFile, Store
 from dus_gym.errors import BadMediaError, ConfigError, StoreError, check_at_least, check_choice
-from dus_gym.lock import FileLock, LockLostError
+from dus_gym.lock import FileLock, LockHeldError, LockLostError
 
 ON_ERROR = ("fail", "skip", "substitute")
 SHOWN = 20
@@ -120,8 +120,10 @@ def _built(plan: Plan, verify: bool) -> Store:
             with FileLock(home / f".{plan.final.name}.lock") as lock:
                 store = _finished(plan, verify)
                 if store is None:
-                    Builder(plan, Earlier(_finished_folders(plan), plan.recipe), lock.check).build()
+                    given_up = [path for path in _unfinished_folders(plan) if is_of(path, plan.recipe)]
+                    Builder(plan, Earlier([*_finished_folders(plan), *given_up], plan.recipe), lock.check).build()
                     store = Store(plan.final)
+                    _remove(given_up)
                 return store
         except LockLostError:
             _log.warning("%s: another process took this build over; waiting for it", plan.final)
@@ -131,6 +133,25 @@ def _finished_folders(plan: Plan) -> list[Path]:
     """Stores of the same modality, whatever their keys; the one of this very key first."""
     found = {path.parent for path in plan.final.parent.glob(f"{plan.decoder.name}-*/{DONE}")}
     return sorted(found, key=lambda path: (path != plan.final, path.name))
+
+
+def _unfinished_folders(plan: Plan) -> list[Path]:
+    """What other builds of the same modality left, or are making now."""
+    found = plan.final.parent.glob(f"{PARTIAL}{plan.decoder.name}-*")
+    return sorted(path for path in found if path.name != PARTIAL + plan.final.name)
+
+
+def _remove(given_up: Sequence[Path]) -> None:
+    """Frees the disk of builds that nobody goes on with; what they had is in the store that was just finished."""
+    for path in given_up:
+        try:
+            lock = FileLock(path.with_name(f".{path.name.removeprefix(PARTIAL)}.lock")).take()
+        except LockHeldError:
+            continue  # somebody is building it
+        try:
+            shutil.rmtree(path, ignore_errors=True)
+        finally:
+            lock.release()
 
 
 def _finished(plan: Plan, verify: bool) -> Store | None:

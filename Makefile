@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help run test test-slow check format wheel clean
+.PHONY: help run test test-slow smoke check format wheel clean
 
 help:
 	@echo "make run        create the environment, install, and run the main job on embedded data"
 	@echo "make test       install the test extras and run the tests (slow and GPU ones excepted)"
 	@echo "make test-slow  run the slow tests: ten-seed figures, kills, documentation"
+	@echo "make smoke      run the matrix behind every table and figure of the paper on made-up media"
 	@echo "make check      lint, format and type checks"
 	@echo "make format     reformat"
 	@echo "make wheel      build the wheel and the source archive into dist/"
@@ -37,6 +38,10 @@ test: $(VENV)/installed-dev
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --quiet --numprocesses 2 -m "slow and not gpu"
+
+smoke: $(VENV)/installed-dev
+	$(BIN)/dus reproduce all --smoke --seeds 1 --workers 2 --out runs/smoke --quiet
+	@ls runs/smoke/*.md
 
 # The sub-packages agents, envs and benchmarks lie beside dus_gym/; a type checker needs them in one tree.
 check: $(VENV)/installed-dev

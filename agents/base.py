@@ -44,7 +44,8 @@ class Agent:
     needs_runs: ClassVar[bool] = False
     """Whether it must make runs of its own, before the one that counts or beside it (``prepare``, ``attach``)."""
     needs_validation: ClassVar[bool] = False
-    """Whether it reads ``val_score/NAME`` in the environment's info."""
+    """Whether it needs a run with a validation split: it reads ``val_score/NAME`` in the environment's info, or
+    validates splits itself."""
 
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
         if num_modalities < 2:

@@ -40,6 +40,7 @@ class BestFixed(Agent):
     options_type: ClassVar[type[AgentOptions]] = BestFixedOptions
     options: BestFixedOptions
     needs_runs: ClassVar[bool] = True
+    needs_validation: ClassVar[bool] = True
 
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
         super().__init__(num_modalities, seed, options)

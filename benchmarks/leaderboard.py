@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import re
 import shlex
 import subprocess
 import sys
@@ -25,11 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.cli import main as dus
-from dus_gym.cli.compare import RESULT
 from dus_gym.cli.options import jsonable
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError, DusError
-from dus_gym.runs import CONFIG, read_object
+from dus_gym.runs import COMPARISON, CONFIG, folder_of, read_object
 from dus_gym.state import write_atomically
 from dus_gym.statistics import mean_std
 
@@ -138,7 +136,7 @@ def rows_of(comparison: Path, commit: str) -> list[Row]:
     Raises:
         FileNotFoundError: if the comparison is not finished.
     """
-    config, result = read_object(comparison / CONFIG), read_object(comparison / RESULT)
+    config, result = read_object(comparison / CONFIG), read_object(comparison / COMPARISON)
     found = []
     for agent in result["agents"]:
         folders = sorted(comparison.glob("*/seed*/summary.json"))
@@ -146,7 +144,7 @@ def rows_of(comparison: Path, commit: str) -> list[Row]:
         mine = {
             summary["seed"]: 100.0 * summary["fused"]["method"]["accuracy"]
             for path, summary in zip(folders, summaries, strict=True)
-            if path.parent.parent.name == _folder_of(agent)
+            if path.parent.parent.name == folder_of(agent)
         }
         each = [mine[seed] for seed in result["seeds"]]
         of = mean_std(each)
@@ -168,10 +166,6 @@ def rows_of(comparison: Path, commit: str) -> list[Row]:
             )
         )
     return found
-
-
-def _folder_of(agent: str) -> str:
-    return re.sub(r"[^\w.=-]+", "-", agent)
 
 
 def replay(row: Row, tolerance: float, data_root: str | None = None) -> float:

@@ -5,13 +5,16 @@
 
 Every method trains one whole run, all its phases, an epoch each in turn, so that whatever else the machine does falls
 on all of them. ``step`` counts the iterations inside the epochs; ``run`` also what happens between them: validation,
-probes, prototypes, valuations.
+probes, prototypes, valuations. A method with several phases has a line for each as well, against the reference in the
+same epochs.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -36,11 +39,23 @@ def start(task: str, word: str, epochs: int, iterations: int) -> Trainer:
     return Trainer(chosen.recipe(), chosen.data(seeds, None), method, config, seeds)
 
 
-def measure(task: str, words: list[str], epochs: int, iterations: int) -> dict[str, tuple[float, float]]:
-    """Process seconds by method: of all iterations inside epochs, and of the whole run."""
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of one method cost."""
+
+    phase: str
+    """Name of the method's phase that it belongs to."""
+    step: float
+    """Process seconds of the iterations inside it, all but the first and the last one."""
+    whole: float
+    """Process seconds with everything between iterations."""
+
+
+def measure(task: str, words: list[str], epochs: int, iterations: int) -> dict[str, list[Epoch]]:
+    """Every epoch of a run of each method."""
     m = len(get_task(task).modalities)
     runs = {word: start(task, word, epochs, iterations) for word in words}
-    seconds = dict.fromkeys(words, (0.0, 0.0))
+    found: dict[str, list[Epoch]] = {word: [] for word in words}
     for _ in range(epochs):
         for word, run in runs.items():
             sizes = [run.base_batch] * m
@@ -49,10 +64,27 @@ def measure(task: str, words: list[str], epochs: int, iterations: int) -> dict[s
             inside = time.process_time()
             run.train(sizes, iterations - 2)
             outside = time.process_time()
+            phase = run.phase.name
             run.train(sizes, 1)
-            step, total = seconds[word]
-            seconds[word] = (step + outside - inside, total + time.process_time() - begun)
-    return seconds
+            found[word].append(Epoch(phase, outside - inside, time.process_time() - begun))
+    return found
+
+
+def ratios(epochs: Sequence[Epoch], reference: Sequence[Epoch]) -> dict[str, tuple[float, float]]:
+    """Cost of a step and of a whole epoch over those of the reference in the same epochs, by phase.
+
+    Only ``"all"`` for a method of one phase, else every phase's own as well.
+    """
+    phases = list(dict.fromkeys(epoch.phase for epoch in epochs))
+    found = {}
+    for phase in ["all", *(phases if len(phases) > 1 else [])]:
+        pairs = [(e, r) for e, r in zip(epochs, reference, strict=True) if phase in ("all", e.phase)]
+        step, whole = (
+            sum(getattr(e, name) for e, _ in pairs) / sum(getattr(r, name) for _, r in pairs)
+            for name in ("step", "whole")
+        )
+        found[phase] = (step, whole)
+    return found
 
 
 def main() -> None:
@@ -64,14 +96,16 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     task = register_resnet_task(16, 32) if arguments.resnet else "Digits"
-    iterations = arguments.iterations or (6 if arguments.resnet else 30)
+    iterations = (6 if arguments.resnet else 30) if arguments.iterations is None else arguments.iterations
+    if iterations < 3:
+        parser.error(f"--iterations {iterations}: the first and the last of an epoch are not counted; use 3 or more")
     words = list(dict.fromkeys([REFERENCE, *arguments.methods.split(",")]))
     found = measure(task, words, arguments.epochs, iterations)
     print(f"{task}, {arguments.epochs} epochs of {iterations} iterations, ratio to {REFERENCE}\n")
-    print("| method | step | run |\n|---|---|---|")
-    reference = found[REFERENCE]
+    print("| method | phase | step | run |\n|---|---|---|---|")
     for word in sorted(words, key=lambda w: list(METHODS).index(w.split(":")[0])):
-        print(f"| `{word}` | {found[word][0] / reference[0]:.2f} | {found[word][1] / reference[1]:.2f} |")
+        for phase, (step, whole) in ratios(found[word], found[REFERENCE]).items():
+            print(f"| `{word}` | {phase} | {step:.2f} | {whole:.2f} |")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The small real data sets: what a uniform split reaches, and what agents change; writes docs/small-data.md.
 
     dus data fetch avdigits --root DATA/avdigits      # and cremad-ratings, mfeat, sarcasm-tags
-    python -m dus_gym.benchmarks.small_data DATA      # about half an hour on one core
+    python -m dus_gym.benchmarks.small_data DATA      # half an hour on one core
 
 ``DATA`` holds a folder for each data set. Finished runs are kept in ``--out`` and not run again.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from dus_gym.benchmarks.tables import table
 from dus_gym.cli import main as dus
-from dus_gym.cli.compare import RESULT
+from dus_gym.runs import COMPARISON
 from dus_gym.statistics import mean_std
 
 SEEDS, AGENT_SEEDS = 5, 10
@@ -57,7 +57,7 @@ class Runner:
         """The command as a reader would write it, and the folder of the comparison."""
         folder = self.out / "-".join([env, *(word.lstrip("-").replace(",", "_").replace(":", "=") for word in words)])
         asked = ["compare", env, *words]
-        if not (folder / RESULT).is_file():
+        if not (folder / COMPARISON).is_file():
             root = ["--data-root", str(self.data / TASKS[env])]
             dus([*asked, *root, "--out", str(folder), "--quiet", *(["--resume"] if folder.exists() else [])])
         print(env, *words, flush=True)
@@ -112,7 +112,7 @@ def main() -> None:
         if arguments.only in env:
             words = ["--agents", AGENTS, "--seeds", str(AGENT_SEEDS), "--loss-norm", "fixed", *options]
             command, folder = run(env, words)
-            result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+            result = json.loads((folder / COMPARISON).read_text(encoding="utf-8"))
             title = " ".join(["## Agents:", env, *options])
             sections.append("\n".join([title, "", f"`{command}`", "", table(result), ""]))
     asked: list[tuple[str, str, tuple[str, ...]]] = [(env, method, ()) for env in TASKS for method in METHODS]

@@ -17,6 +17,10 @@ class ConfigError(DusError, ValueError):
     """A setting that can't be: its message names the argument, the value and what is allowed."""
 
 
+class UnfitAgentError(ConfigError):
+    """An agent that can't steer this task under this method, though others can."""
+
+
 class DatasetNotFoundError(DusError, FileNotFoundError):
     """The files of a data set are not where they were looked for."""
 
@@ -112,3 +116,22 @@ def first_line(error: BaseException) -> str:
     """Kind and first line of an error, for a message of our own."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def check_fraction(argument: str, value: float, bounds: str = "[0, 1]") -> None:
+    """Raises ConfigError unless ``value`` lies in the unit interval (NaN does not).
+
+    Args:
+        argument: what it is called.
+        value: what was given.
+        bounds: ``[`` and ``]`` where an end is allowed, ``(`` and ``)`` where it is not, such as ``"(0, 1]"``.
+    """
+    inside = 0.0 <= value <= 1.0
+    if not inside or (value == 0.0 and bounds[0] == "(") or (value == 1.0 and bounds[-1] == ")"):
+        raise ConfigError(f"{argument}={value!r} is not allowed; it must lie in {bounds}.")
+
+
+def check_positive(argument: str, value: float) -> None:
+    """Raises ConfigError unless ``value`` is above 0 and finite."""
+    if not 0.0 < value < float("inf"):
+        raise ConfigError(f"{argument}={value!r} is not allowed; it must be positive and finite.")

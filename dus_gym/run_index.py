@@ -17,7 +17,8 @@ from typing import Any
 
 from dus_gym.errors import RunFolderError
 from dus_gym.options import with_said
-from dus_gym.runs import CONFIG, STEPS, SUMMARY, is_ours, read_object, writer
+from dus_gym.run_lock import writer
+from dus_gym.runs import CONFIG, STEPS, SUMMARY, is_ours, read_object
 from dus_gym.state import write_atomically
 
 INDEX = ".dus-index.jsonl"
@@ -84,11 +85,13 @@ def read_row(path: Path, root: Path) -> dict[str, Any]:
     return row
 
 
-COPIED = ("trainer", "data_kind", "gap", "diverged", "epochs", "iterations", "samples", "training_runs", "seconds")
+COPIED = (
+    "trainer", "data_kind", "select", "gap", "diverged", "epochs", "iterations", "samples", "training_runs", "seconds",
+)  # fmt: skip
 COLUMNS = (
-    "run", "status", "env", "agent", "method", "seed", "trainer", "data_kind", "accuracy_method", "accuracy_concat",
-    "accuracy_sum", "accuracy_entropy", "gap", "diverged", "epoch", "epochs", "iterations", "samples",
-    "training_runs", "seconds", "changed", "problem",
+    "run", "status", "env", "agent", "method", "seed", "trainer", "data_kind", "select", "accuracy_method",
+    "accuracy_concat", "accuracy_sum", "accuracy_entropy", "gap", "diverged", "epoch", "epochs", "iterations",
+    "samples", "training_runs", "seconds", "changed", "problem",
 )  # fmt: skip
 
 

@@ -16,22 +16,24 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from dus_gym.errors import CheckpointError, RunFolderError, RunWriteError
-from dus_gym.lock import FileLock, LockHeldError
+from dus_gym.lock import FileLock
+from dus_gym.run_lock import LOCK, held_by, lock, writer
 from dus_gym.state import load_state, save_state, write_atomically
 
 CONFIG, STEPS, SUMMARY = "config.json", "steps.jsonl", "summary.json"
 CHECKPOINT, MODEL, PICTURE = "checkpoint.safetensors", "model.safetensors", "curves.png"
 COMPARISON = "comparison.json"
 """The result of a comparison, beside the config that names its runs; they lie beneath, AGENT/seedN."""
-REPORT, TENSORBOARD, WANDB, LOCK = "report.html", "tensorboard", "wandb", ".lock"
+REPORT, TENSORBOARD, WANDB = "report.html", "tensorboard", "wandb"
 _OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, MODEL, PICTURE, COMPARISON, REPORT, TENSORBOARD, WANDB}
 NOT_REPRODUCIBLE = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib")
 """Of a summary: what a second run of the same settings may say otherwise. All else is the same to the bit."""
@@ -115,27 +117,6 @@ def clear(path: Path) -> None:
                 (path / name).unlink()
 
 
-def lock(path: Path) -> FileLock:
-    """Holds a folder, so that no second process writes to it; release it when done.
-
-    Raises:
-        RunFolderError: if a living process holds it; the message names the process.
-    """
-    try:
-        return FileLock(path / LOCK).take()
-    except LockHeldError as error:
-        raise _held_by(path, str(error)) from error
-
-
-def _held_by(path: Path, who: str) -> RunFolderError:
-    return RunFolderError(f"out={path} is being written by {who}; wait until it ends, or give another folder.")
-
-
-def writer(path: Path) -> str | None:
-    """The living process that writes to a folder, in words; None if there is none."""
-    return FileLock(path / LOCK).holder()
-
-
 @contextmanager
 def writing(file: Path) -> Iterator[None]:
     """Says which file could not be written, and that nothing is lost."""
@@ -190,7 +171,7 @@ class RunFolder:
         """
         try:
             if path.is_dir() and (who := writer(path)):
-                raise _held_by(path, who)
+                raise held_by(path, who)
             _check_free(path, force)
             held = lock(path)
             try:
@@ -316,18 +297,24 @@ def read_steps(path: Path) -> Iterator[dict[str, Any]]:
     file = path / STEPS
     if not file.is_file():
         return
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.endswith("\n"):
-                try:
-                    record = json.loads(line)
-                    if not isinstance(record, dict):
-                        raise ValueError("it is no object")
-                except ValueError as error:
-                    raise RunFolderError(
-                        f"{file} is damaged (line {number}: {error}); start again with --force."
-                    ) from error
-                yield record
+    with file.open("rb") as lines:
+        yield from parse_steps((line for line in lines if line.endswith(b"\n")), file)
+
+
+def parse_steps(lines: Iterable[bytes], file: Path) -> Iterator[dict[str, Any]]:
+    """Lines to records.
+
+    Raises:
+        RunFolderError: for a line that is no JSON object; the message names it and the file.
+    """
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError("it is no object")
+        except ValueError as error:
+            raise RunFolderError(f"{file} is damaged (line {number}: {error}); start again with --force.") from error
+        yield record
 
 
 def unused(path: Path) -> Path:
@@ -357,3 +344,8 @@ def latest(path: Path) -> Path:
     while (following := path.with_name(f"{path.name}-{number + 1}")).exists():
         candidate, number = following, number + 1
     return candidate
+
+
+def folder_of(agent: str) -> str:
+    """The folder below a comparison that holds the runs of an agent, by its name and options."""
+    return re.sub(r"[^\w.=-]+", "-", agent)

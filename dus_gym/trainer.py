@@ -20,6 +20,7 @@ from dus_gym.data.prefetch import PreparedSplit, in_order
 from dus_gym.encoders import build_encoder
 from dus_gym.errors import ConfigError, check_at_least
 from dus_gym.evaluation import Evaluator
+from dus_gym.methods import independent_methods
 from dus_gym.methods.base import Method, Phase
 from dus_gym.model import MultimodalModel, initialised
 from dus_gym.optim import GroupedOptimizer, OptimizerConfig, Schedule
@@ -245,6 +246,11 @@ class Trainer:
     def logged(self) -> Mapping[str, float]:
         """The method's own figures, as it last reported them."""
         return {name: float(value) for name, value in self._ctx.logged.items()}
+
+    @property
+    def phase(self) -> Phase:
+        """The method's phase of the iteration that was trained last."""
+        return self._ctx.phase
 
     @property
     def selected_epoch(self) -> int:
@@ -476,7 +482,10 @@ def _check(config: RunConfig, method: Method, data: TaskData, m: int) -> None:
     if config.reward == "validation-gain" and data.validation is None:
         raise ConfigError("reward='validation-gain' needs a validation split and this task has none; use 'paper'.")
     if config.pairing == "independent" and not method.supports_independent:
-        raise ConfigError(f"pairing='independent' pairs nothing, and method={method.name!r} needs paired samples.")
+        raise ConfigError(
+            f"pairing='independent' pairs nothing, and method={method.name!r} needs paired samples; use "
+            f"pairing='prefix', or one of the methods {', '.join(independent_methods())}."
+        )
     if config.predict_with in ("concat", "sum-all") and (
         "fused" not in method.heads or config.pairing == "independent"
     ):

@@ -129,6 +129,14 @@ class DUSEnv(gym.Env[Array, Array]):
             min_samples=self.config.min_samples,
             min_fraction=self.config.min_fraction,
         )
+        self._needs_equal_sizes = not method_class(method).supports_unpaired
+        total = self.allocation.total_batch
+        if self._needs_equal_sizes and self.config.action_mode == "shares" and total % m:
+            raise ConfigError(
+                f"total_batch={total} can't be shared equally by {m} modalities, and method={method!r} needs every "
+                f"sample in all of them; use total_batch={total + m - total % m}, or one of the methods "
+                f"{', '.join(unpaired_methods())}."
+            )
         self.observation_space = gym.spaces.Box(0.0, 1.0, (m,), np.float32)
         self.action_space = gym.spaces.Box(0.0, 1.0, (m,), np.float32)
         self._keys = ["epoch", "epochs", "iterations", "loss", "gap", "diverged"] + [
@@ -140,7 +148,6 @@ class DUSEnv(gym.Env[Array, Array]):
             f"{kind}/{name}" for kind in ("val_score", "val_accuracy", "val_loss") for name in self.modalities
         ]
         self._reward = reward_function(self.config.reward, self.config.reward_state)
-        self._needs_equal_sizes = not method_class(method).supports_unpaired
         self._run: TrainingRun | None = None
         self._run_seed = 0
         self._ended = False

@@ -17,7 +17,8 @@ from dus_gym.cli.train import check
 from dus_gym.data.mock.making import make_mock
 from dus_gym.errors import DatasetNotFoundError, RunFolderError
 from dus_gym.lock import FileLock
-from dus_gym.runs import CONFIG, MARK, as_json, is_ours, listing, lock, read_object, read_steps
+from dus_gym.run_lock import lock
+from dus_gym.runs import CONFIG, MARK, as_json, is_ours, listing, read_object, read_steps
 from dus_gym.state import write_atomically
 
 Place = tuple[str, str]

@@ -31,6 +31,10 @@ USAGE = (
 )
 
 
+IMPORTED: list[str] = []
+"""Modules that ``--import`` named; worker processes import them too."""
+
+
 def import_modules(words: Sequence[str]) -> list[str]:
     """Imports the modules that ``--import`` names, from the current folder too, and returns the other words.
 
@@ -53,6 +57,7 @@ def import_modules(words: Sequence[str]) -> list[str]:
             import_module(name)
         except ModuleNotFoundError as error:
             raise ConfigError(f"import={name!r} failed: no module {error.name!r} here or installed.") from error
+        IMPORTED.append(name)
     return left
 
 

@@ -1,185 +1,238 @@
-"""``dus compare``: agents side by side over seeds, each against the uniform split on the same seeds."""
+"""``dus compare``: agents × methods × tasks × seeds, each agent against the uniform split on the same seeds."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from dus_gym.cli.experiment import RunRequest, execute
-from dus_gym.cli.options import CommonOptions, env_among, parse, parse_agent, parse_seeds, with_options, word_after
-from dus_gym.cli.tables import comparison_table, progress_over, show_log
-from dus_gym.cli.train import check, request_of
-from dus_gym.errors import RunFolderError
-from dus_gym.lock import FileLock
-from dus_gym.records import FUSED_PREDICTORS
-from dus_gym.runs import (
-    COMPARISON,
-    CONFIG,
-    FORMAT,
-    MARK,
-    RunFolder,
-    as_json,
-    clear,
-    is_ours,
-    latest,
-    listing,
-    lock,
-    unused,
-    writing,
+from dus_gym.cli.comparison import REFERENCE, compare, correct, equal_total
+from dus_gym.cli.comparison_folder import prepare, write_result
+from dus_gym.cli.experiment import RunRequest
+from dus_gym.cli.matrix import Run, run_all
+from dus_gym.cli.options import (
+    CommonOptions,
+    env_among,
+    parse,
+    parse_agent,
+    parse_method,
+    parse_seeds,
+    with_options,
+    word_after,
 )
-from dus_gym.state import write_atomically
-from dus_gym.statistics import mean_std, paired
+from dus_gym.cli.places import Place, ScaleOptions, open_place
+from dus_gym.cli.tables import comparison_table, evidence_table, progress_over, show_log
+from dus_gym.cli.train import check, request_of
+from dus_gym.cli.verdict import verdict, warnings
+from dus_gym.errors import ConfigError, UnfitAgentError
+from dus_gym.options import with_said
+from dus_gym.runs import folder_of, latest, listing, unused
 
-REFERENCE = "uniform"
-DEFAULT_AGENTS = "uniform,heuristic,score,reinforce"
-METRICS = ("accuracy", "map", "macro_f1")
-CONTROLS = ("random", "best-fixed", "lr-matched")
-"""What a gain must beat before it is one of choosing batch sizes: chance, a constant, learning rates."""
-AGENTS_OWN = ("action_mode", "interval")
-"""Settings that follow from the agent, so that they differ within one comparison."""
+DEFAULT_AGENTS = "heuristic,score,reinforce,reversed,random,best-fixed,lr-matched"
+"""What users ask about, and every control of DESIGN.md, section 5.4; uniform is always there."""
+EQUAL_SAMPLES = "uniform-at-equal-samples"
+"""Beside an agent's runs: uniform's, at as many samples."""
 
 
 @dataclass(frozen=True)
-class CompareOptions(CommonOptions):
+class CompareOptions(ScaleOptions, CommonOptions):
     """Options of ``dus compare``."""
 
-    agents: str = DEFAULT_AGENTS
+    agents: str | None = None
     """Agents, separated by commas; uniform is always added as the reference. Options of one agent go behind
-    colons: reinforce:policy=literal."""
+    colons: reinforce:policy=literal. If not given: heuristic, score, reinforce and all controls."""
     seeds: str = "5"
     """A number of seeds (5 means 0 to 4), or the seeds themselves: 3,5,8 or 100-129."""
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One task under one method: what one comparison is of."""
+
+    env: str
+    """The id."""
+    method: str
+    """The method's name."""
+    requests: Mapping[tuple[str, int], RunRequest]
+    """What to run, by agent and seed."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Agents that can't run here, with the reason."""
+
+    @property
+    def names(self) -> list[str]:
+        """The agents."""
+        return list(dict.fromkeys(name for name, _ in self.requests))
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds."""
+        return list(dict.fromkeys(seed for _, seed in self.requests))
+
+
 def main(words: list[str]) -> None:
-    """Runs every agent on every seed and prints the table."""
-    arguments = with_options(CompareOptions, word_after(words, "--method", "baseline"), env=env_among(words))
+    """Makes every run and prints the tables and what they say."""
+    method = word_after(words, "--method", "baseline")
+    several = "," in method or ":" in method
+    arguments = with_options(CompareOptions, None if several else method, env=env_among(words))
     options: Any = parse(arguments, words, "compare", "Compare agents over seeds, paired with uniform.")
     seeds = parse_seeds(options.seeds)
-    names = list(dict.fromkeys([REFERENCE, *filter(None, options.agents.split(","))]))
-    requests = {(name, seed): request_of(options, *parse_agent(name), seed) for name in names for seed in seeds}
-    for name in names:
-        check(requests[name, seeds[0]])
-    first = requests[REFERENCE, seeds[0]]
-    default = Path("runs") / first.env / f"compare-{first.method}"
-    out = options.out or (latest(default) if options.resume else unused(default))
-    settings = {"command": "compare", "agents": names, "seeds": seeds, "first": first.as_config()}
+    asked = DEFAULT_AGENTS if options.agents is None else options.agents
+    names = list(dict.fromkeys([REFERENCE, *filter(None, asked.split(","))]))
+    cells = cells_of(options, names, seeds)
     console = Console(quiet=options.quiet)
     show_log(console)
-    summaries: dict[tuple[str, int], dict[str, Any]] = {}
-    held = _prepare(out, settings, resume=options.resume, force=options.force)
-    try:
-        with progress_over(console, first.env, len(requests)) as advance:
-            for (name, seed), request in requests.items():
-                path = out / re.sub(r"[^\w.=-]+", "-", name) / f"seed{seed}"
-                summaries[name, seed] = _run(request, path, options.resume)
-                advance(f"{name}, seed {seed}")
-        result = compare(names, seeds, summaries)
-        with writing(out / COMPARISON):
-            write_atomically(out / COMPARISON, as_json(result))
-    finally:
-        held.release()
+    device = options.run.device
+    # Before any folder is touched: a cluster that does not answer costs nothing.
+    with open_place(options, threads=options.threads, device=device) as place, ExitStack() as held:
+        out = _folder(options, cells)
+        held.enter_context(prepare(out, _settings(cells), resume=options.resume, force=options.force))
+        folders = [out if len(cells) == 1 else out / cell.env / folder_of(_said(cell)) for cell in cells]
+        if len(cells) > 1:
+            for cell, folder in zip(cells, folders, strict=True):
+                held.enter_context(prepare(folder, _settings([cell]), resume=bool(listing(folder))))
+        results = run_cells(cells, folders, place, console)
+        for result, folder in zip(results, folders, strict=True):
+            write_result(folder, result)
+        whole = results[0] if len(cells) == 1 else {"comparisons": results}
+        if len(cells) > 1:
+            write_result(out, whole)
     if not options.quiet:
-        comparison_table(console, result)
+        for result in results:
+            comparison_table(console, result)
+            evidence_table(console, result)
         console.print(f"written to {out}", soft_wrap=True)
     if options.json:
-        print(json.dumps(result, allow_nan=False))
+        print(json.dumps(whole, allow_nan=False))
 
 
-def _prepare(out: Path, settings: dict[str, Any], *, resume: bool, force: bool) -> FileLock:
-    """Refuses a folder that holds something else; otherwise holds one without a result, ready for runs."""
-    found = listing(out)
-    if found:
-        if not is_ours(out, "compare"):
-            raise RunFolderError(f"out={out} is not empty and holds no comparison; give another folder.")
-        if not (resume or force):
-            raise RunFolderError(
-                f"out={out} holds another comparison; give another folder, --resume to continue it, "
-                "or --force to replace its runs."
-            )
-    elif resume:
-        raise RunFolderError(f"out={out} holds no comparison to resume; leave out --resume to start one.")
-    try:
-        held = lock(out)
-    except OSError as error:
-        if isinstance(error, RunFolderError):
-            raise
-        raise RunFolderError(f"out={out} can't be used ({error}); give another folder.") from error
-    try:
-        # From here on the old result does not belong to the runs beside it.
-        (out / COMPARISON).unlink(missing_ok=True)
-        if found and force:
-            for run in sorted(out.glob("*/seed*")):
-                if is_ours(run):
-                    clear(run)
-                    if not listing(run):
-                        run.rmdir()
-                if not listing(run.parent):
-                    run.parent.rmdir()
-        write_atomically(out / CONFIG, as_json(MARK | settings))
-    except BaseException:
-        held.release()
-        raise
-    return held
+def cells_of(options: Any, names: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
+    """Every task under every method, checked; nothing is run.
+
+    Where the user named neither one method nor the agents, an agent that can't steer a method or task is left out
+    there and the result says why; what was asked for by name is an error.
+
+    Raises:
+        ConfigError: for what can't be.
+    """
+    envs, methods = _parts("env", options.env), _parts("method", options.method)
+    agents = {name: parse_agent(name) for name in names}
+    lenient = options.agents is None or len(envs) * len(methods) > 1
+    cells = []
+    for env in envs:
+        for word in methods:
+            method, method_options = parse_method(word)
+            one = dataclasses.replace(options, env=env, method=method)
+            requests: dict[tuple[str, int], RunRequest] = {}
+            left_out: dict[str, str] = {}
+            for name in names:
+                mine = {(name, seed): request_of(one, *agents[name], seed) for seed in seeds}
+                if method_options:
+                    mine = {k: dataclasses.replace(r, method_options=method_options) for k, r in mine.items()}
+                try:
+                    check(mine[name, seeds[0]])
+                except UnfitAgentError as error:
+                    if not lenient:
+                        raise
+                    left_out[name] = str(error)
+                else:
+                    requests |= mine
+            if len(left_out) == len(names) - 1 > 0 and len(envs) * len(methods) == 1:
+                raise ConfigError(next(iter(left_out.values())))
+            first = requests[REFERENCE, seeds[0]]
+            cells.append(Cell(first.env, method, requests, left_out))
+    return cells
 
 
-def _run(request: RunRequest, path: Path, resume: bool) -> dict[str, Any]:
-    """One run of the comparison; a finished one of the same settings is not run again."""
-    config = {"command": "compare"} | request.as_config()
-    resumed = resume and (path / CONFIG).is_file()
-    with RunFolder.resume(path, config) if resumed else RunFolder.create(path, config, force=True) as folder:
-        return folder.summary() or execute(request, folder)
+def run_cells(cells: Sequence[Cell], folders: Sequence[Path], place: Place, console: Console) -> list[dict[str, Any]]:
+    """Makes every run, then uniform's at equal samples, and says what came out; one result a cell."""
+    label = cells[0].env if len(cells) == 1 else f"{len(cells)} comparisons"
+    runs = [
+        {key: Run(request, folder / folder_of(key[0]) / f"seed{key[1]}") for key, request in cell.requests.items()}
+        for cell, folder in zip(cells, folders, strict=True)
+    ]
+    made = _make([run for of_cell in runs for run in of_cell.values()], label, place, console)
+    summaries = [{key: made[run.folder] for key, run in of_cell.items()} for of_cell in runs]
+    references = _equal_samples(cells, folders, summaries)
+    extra = [run for by_name in references for runs_of in by_name.values() for run in runs_of]
+    if extra:
+        made = _make(extra, f"{label}, uniform at equal samples", place, console)
+    results = []
+    for cell, of_cell, by_name in zip(cells, summaries, references, strict=True):
+        equal = {name: [made[run.folder] for run in runs_of] for name, runs_of in by_name.items()}
+        results.append(compare(cell.names, cell.seeds, of_cell, equal, cell.left_out))
+    correct(results)
+    for result in results:
+        result["verdict"], result["warnings"] = verdict(result), warnings(result)
+    return results
 
 
-def compare(
-    names: Sequence[str], seeds: Sequence[int], summaries: dict[tuple[str, int], dict[str, Any]]
-) -> dict[str, Any]:
-    """Means, deviations and paired differences to uniform, from the runs' summaries."""
+def _make(runs: Sequence[Run], label: str, place: Place, console: Console) -> dict[Path, dict[str, Any]]:
+    """Makes the runs behind a bar; their summaries by folder."""
+    with progress_over(console, label, len(runs)) as advance:
+        summaries = run_all(runs, place, lambda run: advance(str(run)))
+    return dict(zip([run.folder for run in runs], summaries, strict=True))
 
-    def figures(name: str, predictor: str, metric: str) -> list[float] | None:
-        rows = [summaries[name, seed]["fused"][predictor] for seed in seeds]
-        return None if any(row is None for row in rows) else [row[metric] for row in rows]
 
-    agents: dict[str, Any] = {}
-    for name in names:
-        runs = [summaries[name, seed] for seed in seeds]
-        fused: dict[str, Any] = {}
-        against: dict[str, Any] = {}
-        for predictor in FUSED_PREDICTORS:
-            columns = {metric: figures(name, predictor, metric) for metric in METRICS}
-            reference = figures(REFERENCE, predictor, "accuracy")
-            accuracy = columns["accuracy"]
-            if accuracy is None or reference is None:
-                fused[predictor] = against[predictor] = None
+def _equal_samples(
+    cells: Sequence[Cell], folders: Sequence[Path], summaries: Sequence[Mapping[tuple[str, int], dict[str, Any]]]
+) -> list[dict[str, list[Run]]]:
+    """Uniform's runs with the N_B at which it sees as many samples as an agent that sees fewer, by that agent."""
+    found: list[dict[str, list[Run]]] = []
+    for cell, folder, of_cell in zip(cells, folders, summaries, strict=True):
+        by_name: dict[str, list[Run]] = {}
+        for name in cell.names:
+            mine, uniform = ([of_cell[agent, seed] for seed in cell.seeds] for agent in (name, REFERENCE))
+            if (settings := equal_total(mine, uniform)) is None:
                 continue
-            fused[predictor] = {metric: mean_std(column) for metric, column in columns.items() if column is not None}
-            against[predictor] = {"points": 0.0, "p": None} if name == REFERENCE else paired(accuracy, reference)
-        agents[name] = {
-            "fused": fused,
-            "gap": mean_std([run["gap"] for run in runs]),
-            "samples": sum(run["samples"] for run in runs) / len(runs),
-            "iterations": sum(run["iterations"] for run in runs) / len(runs),
-            "training_runs": sum(run["training_runs"] for run in runs) / len(runs),
-            "diverged": sum(run["diverged"] for run in runs),
-            "vs_uniform": against,
-        }
-    one = summaries[names[0], seeds[0]]
-    return {
-        "format": FORMAT,
-        "env": one["env"],
-        "method": one["method"],
-        "method_options": one["method_options"],
-        "seeds": list(seeds),
-        "trainer": one["trainer"],
-        "data_kind": one["data_kind"],
-        "select": one["select"],
-        "settings": {key: value for key, value in one["settings"].items() if key not in AGENTS_OWN},
-        "missing_controls": [control for control in CONTROLS if not any(n.startswith(control) for n in names)],
-        "version": one["version"],
-        "agents": agents,
-    }
+            total, iterations = settings
+            by_name[name] = []
+            for seed in cell.seeds:
+                request = cell.requests[REFERENCE, seed]
+                run = dataclasses.replace(request.run, total_batch=total, iterations=iterations)
+                place = folder / folder_of(name) / EQUAL_SAMPLES / f"seed{seed}"
+                by_name[name].append(Run(dataclasses.replace(request, run=run), place))
+        found.append(by_name)
+    return found
+
+
+def _parts(argument: str, words: str) -> list[str]:
+    """The words between commas.
+
+    Raises:
+        ConfigError: for a repeat.
+    """
+    parts = [part.removeprefix("dus_gym:") for part in words.split(",")]
+    if len(set(parts)) != len(parts):
+        raise ConfigError(f"{argument}={words!r} is not allowed; name each once.")
+    return parts
+
+
+def _said(cell: Cell) -> str:
+    request = next(iter(cell.requests.values()))
+    return with_said(request.method, request.method_options)
+
+
+def _folder(options: Any, cells: Sequence[Cell]) -> Path:
+    if options.out is not None:
+        return Path(options.out)
+    first = cells[0]
+    default = Path("runs") / (
+        Path(first.env) / f"compare-{first.method}" if len(cells) == 1 else f"compare-{len(cells)}-comparisons"
+    )
+    return latest(default) if options.resume else unused(default)
+
+
+def _settings(cells: Iterable[Cell]) -> dict[str, Any]:
+    """What a comparison's config says; "agents" tells it from a run's."""
+    requests = [next(iter(cell.requests.values())) for cell in cells]
+    first = next(iter(cells))
+    settings: dict[str, Any] = {"command": "compare", "agents": first.names, "seeds": first.seeds}
+    if len(requests) == 1:
+        return settings | {"first": requests[0].as_config()}
+    return settings | {"comparisons": [request.as_config() for request in requests]}

@@ -45,7 +45,7 @@ class TensorBoardLogger(Logger):
         super().__init__(path, config)
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(path / TENSORBOARD))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(path / TENSORBOARD))
 
     def __exit__(self, *failure: object) -> None:
         self._writer.close()
@@ -56,7 +56,7 @@ class TensorBoardLogger(Logger):
             self._writer.add_scalar(key, value, record["iterations"])
 
     def end(self, summary: Mapping[str, Any]) -> None:
-        """``test/...`` at the last iteration."""
+        """:func:`test_figures` at the last iteration."""
         for key, value in test_figures(summary).items():
             self._writer.add_scalar(key, value, summary["iterations"])
 
@@ -88,7 +88,7 @@ class WandbLogger(Logger):
         self._run.log(numeric(record), step=record["iterations"])
 
     def end(self, summary: Mapping[str, Any]) -> None:
-        """``test/...`` among the run's summary figures."""
+        """:func:`test_figures` among the run's summary figures."""
         self._run.summary.update(test_figures(summary))
 
 
@@ -97,9 +97,13 @@ LOGGERS: dict[str, type[Logger]] = {"tensorboard": TensorBoardLogger, "wandb": W
 
 
 def test_figures(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a summary's test split, by ``test/PREDICTOR/METRIC``."""
+    """The figures of a summary's test split, by ``test/PREDICTOR/METRIC``.
+
+    They are called ``best_test/...`` where the test split has chosen the epoch.
+    """
+    split = "best_test" if summary["select"] == "best_test" else "test"
     rows = {f"fused_{name}": row for name, row in summary["fused"].items() if row is not None} | summary["modalities"]
-    return {f"test/{name}/{key}": value for name, row in rows.items() for key, value in numeric(row).items()}
+    return {f"{split}/{name}/{key}": value for name, row in rows.items() for key, value in numeric(row).items()}
 
 
 def check_logger(name: str | None) -> None:

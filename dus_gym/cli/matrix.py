@@ -15,7 +15,8 @@ from dus_gym.cli.places import Place
 from dus_gym.errors import ConfigError, DusError, RunFolderError
 from dus_gym.lock import STALE_SECONDS
 from dus_gym.options import with_said
-from dus_gym.runs import CONFIG, RunFolder, writer
+from dus_gym.run_lock import writer
+from dus_gym.runs import CONFIG, RunFolder
 
 MOST_NAMED = 5
 """Failed runs whose error is printed."""

@@ -35,6 +35,7 @@ def describe(method: type[Method]) -> dict[str, Any]:
         "changes": method.changes,
         "modalities": f"{method.min_modalities}+" if most is None else f"{method.min_modalities}-{most}",
         "under_dus": method.supports_unpaired,
+        "needs_validation": method.needs_validation,
         "own_predictor": method.own_predictor if method.predict is Method.predict else "rule of its own",
         "figures": list(method.logs),
         "options": option_table(method.options_type),

@@ -16,7 +16,7 @@ from dus_gym.config import RunConfig
 from dus_gym.data.tasks import OWN_TASK, Task, get_task
 from dus_gym.envs.registration import ids
 from dus_gym.errors import ConfigError, unknown_name
-from dus_gym.methods import method_class
+from dus_gym.methods import make_method, method_class
 from dus_gym.options import parse_pairs
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ def word_after(words: Sequence[str], flag: str, default: str) -> str:
     return default
 
 
-def with_options(base: type[T], method: str, agent: str | None = None, env: str | None = None) -> type[T]:
+def with_options(base: type[T], method: str | None, agent: str | None = None, env: str | None = None) -> type[T]:
     """``base`` plus the run's settings, and the options of the named method, agent and environment's task.
 
     Raises:
@@ -112,7 +112,9 @@ def with_options(base: type[T], method: str, agent: str | None = None, env: str 
     fields: list[tuple[str, Any, Any]] = [
         ("run", Annotated[RunConfig, prefixless], dataclasses.field(default_factory=RunConfig))
     ]
-    tables: dict[str, type[Any]] = {"method": method_class(method).options_type}
+    tables: dict[str, type[Any]] = {}
+    if method is not None:
+        tables["method"] = method_class(method).options_type
     if agent is not None:
         tables["agent"] = agent_class(agent).options_type
     if env is not None:
@@ -175,6 +177,18 @@ def parse_agent(word: str) -> tuple[str, dict[str, Any]]:
     name, *pairs = word.split(":")
     options = parse_pairs(pairs, word)
     make_agent(name, 2, options=options)
+    return name, options
+
+
+def parse_method(word: str) -> tuple[str, dict[str, Any]]:
+    """``NAME`` or ``NAME:option=value:option=value`` to a method's name and options.
+
+    Raises:
+        ConfigError: for an unknown method or option, or a word of another form.
+    """
+    name, *pairs = word.split(":")
+    options = parse_pairs(pairs, word)
+    make_method(name, options)
     return name, options
 
 

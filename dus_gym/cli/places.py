@@ -35,7 +35,7 @@ class ScaleOptions:
     def __post_init__(self) -> None:
         check_at_least("workers", self.workers, 1)
         check_at_least("retries", self.retries, 0)
-        if not (0.0 <= self.gpus <= 1.0 or self.gpus == int(self.gpus) > 1):
+        if not (0.0 <= self.gpus <= 1.0 or (self.gpus > 1.0 and self.gpus % 1.0 == 0.0)):
             raise ConfigError(f"gpus={self.gpus} is not allowed; give a fraction up to 1, or a whole number.")
         if self.ray is not None and self.workers > 1:
             raise ConfigError(

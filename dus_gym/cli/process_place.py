@@ -8,11 +8,13 @@ import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
+from dus_gym.cli import IMPORTED
 from dus_gym.cli.places import Work, WorkerLostError, attempt
 from dus_gym.errors import ConfigError
 
@@ -51,10 +53,12 @@ def environment(variables: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _serve(pipe: Connection) -> None:
-    """A worker's life: does what comes through the pipe until it closes."""
+def _serve(pipe: Connection, modules: Sequence[str]) -> None:
+    """A worker's life: imports what the command did, and does what comes through the pipe until it closes."""
     # Ctrl-C reaches every process of the terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in modules:
+        import_module(name)
     while True:
         try:
             work, task, again = pipe.recv()
@@ -71,7 +75,7 @@ class _Worker:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         # Not a daemon: those may have no processes of their own, which data loaders need.
-        self.process = context.Process(target=_serve, args=(theirs,), name="dus-worker")
+        self.process = context.Process(target=_serve, args=(theirs, tuple(IMPORTED)), name="dus-worker")
         with environment(variables):
             self.process.start()
         theirs.close()

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 
 import dus_gym
+from dus_gym.cli import IMPORTED
 from dus_gym.cli.places import Work, WorkerLostError, attempt
 from dus_gym.errors import ConfigError
 
 log = logging.getLogger(__name__)
 ANSWER_SECONDS = 20.0
 """How long a cluster has to answer. Ray itself tries for two minutes, then ends the process."""
-LOCAL = "local"
+LOCAL, AUTO, CLIENT = "local", "auto", "ray://"
 
 
 def _ray() -> Any:
@@ -29,7 +32,12 @@ def _ray() -> Any:
 
 
 def _check_answers(address: str) -> None:
-    """Raises ConfigError if no cluster answers at ``HOST:PORT``."""
+    """Raises ConfigError if the address has no known form, or no cluster answers at ``HOST:PORT``."""
+    if address == AUTO or address.startswith(CLIENT):
+        # Ray itself answers at once here.
+        return
+    if not re.fullmatch(r"[^/\s]+:\d+", address):
+        raise ConfigError(f"ray={address!r} is not allowed; give local, auto or HOST:PORT.")
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         healthy = subprocess.run(command, capture_output=True, timeout=ANSWER_SECONDS, check=False).returncode == 0
@@ -42,12 +50,14 @@ def _check_answers(address: str) -> None:
         )
 
 
-def _perform(version: str, work: Work, task: Any, again: bool) -> Any:
-    """What a worker does; it must be the same program."""
+def _perform(version: str, modules: Sequence[str], work: Work, task: Any, again: bool) -> Any:
+    """What a worker does; it must be the same program, and imports what the command did."""
     if dus_gym.__version__ != version:
         return ConfigError(
             f"a machine of the cluster has dus-gym {dus_gym.__version__} and this one {version}; install the same."
         )
+    for name in modules:
+        import_module(name)
     return attempt(work, task, again)
 
 
@@ -75,8 +85,7 @@ class RayCluster:
             if self.address == LOCAL:
                 self._ray.init(include_dashboard=False, **quiet)
             else:
-                if "://" not in self.address and self.address != "auto":
-                    _check_answers(self.address)
+                _check_answers(self.address)
                 self._ray.init(address=self.address, **quiet)
         except (ConnectionError, ValueError, SystemExit) as error:
             if isinstance(error, ConfigError):
@@ -105,7 +114,7 @@ class RayCluster:
         remote = ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=0)(_perform)
 
         def submit(index: int, lost: int) -> Any:
-            return remote.remote(dus_gym.__version__, work, tasks[index], lost > 0)
+            return remote.remote(dus_gym.__version__, tuple(IMPORTED), work, tasks[index], lost > 0)
 
         under_way = {submit(index, 0): (index, 0) for index in range(len(tasks))}
         while under_way:
@@ -114,10 +123,10 @@ class RayCluster:
                 try:
                     outcome = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
-                    # _perform raises nothing, so the worker could not even load it.
+                    # attempt() raises nothing, so the worker could not even load it.
                     raise ConfigError(
                         f"a machine of the cluster can't run dus-gym ({error.cause!r}); install dus-gym "
-                        f"{dus_gym.__version__} on all of them."
+                        f"{dus_gym.__version__}, and the modules of --import, on all of them."
                     ) from error
                 except ray.exceptions.RayError as error:
                     why = type(error).__name__

@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from dus_gym.cli.options import parse
-from dus_gym.cli.tables import percent, run_table, show_log
+from dus_gym.cli.tables import percent, run_table, selection, show_log
 from dus_gym.errors import ConfigError, RunFolderError, check_choice, unknown_name
 from dus_gym.run_export import check_parquet, write_csv, write_parquet
 from dus_gym.run_index import STATUSES, find_runs, last_step, list_runs
-from dus_gym.runs import CONFIG, SUMMARY, clear, flat, is_ours, lock, read_object, read_steps
+from dus_gym.run_lock import lock
+from dus_gym.runs import CONFIG, SUMMARY, clear, flat, is_ours, read_object, read_steps
 
 USAGE = """usage: dus runs COMMAND [options]
 
@@ -140,18 +141,18 @@ def _print_rows(console: Console, rows: Sequence[dict[str, Any]], root: Path) ->
         console.print(f"no run below {root} is one of these", soft_wrap=True)
         return
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("run", overflow="fold")
-    for column in ("status", "env", "agent", "method"):
+    for column in ("run", "status", "env", "agent", "method"):
         table.add_column(column, overflow="fold")
-    for column in ("seed", "accuracy, %", "gap"):
-        table.add_column(column, justify="right")
+    for column in ("seed", "acc., %", "gap"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         status = row["status"] if row["status"] == "finished" else f"{row['status']} {_progress(row)}"
         accuracy = row["accuracy_method"] if row["accuracy_method"] is not None else row["accuracy_sum"]
         gap = "–" if row["gap"] is None else f"{row['gap']:.3f}"
         said = [str(row[name]) if row[name] is not None else "?" for name in ("env", "agent", "method", "seed")]
-        fake = " (fake)" if row["trainer"] == "fake" else ""
-        table.add_row(row["run"], status + fake, *said, percent(accuracy), gap)
+        said[0] += " fake" if row["trainer"] == "fake" else ""
+        chosen = "\n" + selection("best_test") if row["select"] == "best_test" else ""
+        table.add_row(row["run"], status, *said, percent(accuracy) + chosen, gap)
     console.print(table)
     for row in rows:
         if row["problem"] is not None:
@@ -207,9 +208,10 @@ def _show(words: list[str]) -> None:
 
 def _diff(words: list[str]) -> None:
     options = parse(DiffOptions, words, "runs diff", "Show where two runs differ.")
-    pairs = list(zip(read_run(options.one), read_run(options.other), strict=True))
-    settings, figures = ({} if None in pair else differences(*pair) for pair in pairs)
-    shared = figures.keys() & flat(pairs[0][0]).keys()
+    (config, summary), (other_config, other_summary) = read_run(options.one), read_run(options.other)
+    settings = differences(config, other_config)
+    figures = differences(summary, other_summary) if summary and other_summary else {}
+    shared = figures.keys() & flat(config).keys()
     figures = {key: pair for key, pair in figures.items() if key not in shared and not key.startswith("settings.")}
     if not options.quiet:
         console = Console()
@@ -223,8 +225,8 @@ def _diff(words: list[str]) -> None:
                 for key, pair in found.items():
                     table.add_row(key, *(json.dumps(value) for value in pair))
                 console.print(table)
-        for path, (_, summary) in ((options.one, read_run(options.one)), (options.other, read_run(options.other))):
-            if summary is None:
+        for path, result in ((options.one, summary), (options.other, other_summary)):
+            if result is None:
                 console.print(f"{path} is not finished: it has no figures yet.", soft_wrap=True)
     if options.json:
         print(json.dumps({"settings": settings, "figures": figures}))
@@ -258,10 +260,13 @@ def _remove(words: list[str]) -> None:
                 folder.rmdir()
         if path.is_dir():
             left += [str(file) for file in sorted(path.rglob("*")) if not file.is_dir()]
+    deleted = sum(map(len, doomed.values()))
+    if not options.quiet:
+        print(f"deleted {deleted} run{'s' if deleted != 1 else ''}")
     if left and not options.quiet:
         print("left alone, not written by dus-gym: " + ", ".join(left))
     if options.json:
-        print(json.dumps({"deleted": sum(map(len, doomed.values())), "left": left}))
+        print(json.dumps({"deleted": deleted, "left": left}))
 
 
 def _doomed(path: Path) -> list[Path]:

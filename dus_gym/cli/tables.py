@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -158,10 +159,46 @@ def comparison_table(console: Console, result: dict[str, Any], baseline: str = "
         runs = f"\n+{row['training_runs']:.3g} runs" if row["training_runs"] else ""
         table.add_row(name, *cells, f"{row['gap']['mean']:.3f}", f"{row['samples'] / 1000:.1f}k{runs}")
     console.print(table)
-    if result["missing_controls"]:
-        console.print(f"Controls that did not run: {', '.join(result['missing_controls'])}.", style="dim")
-    if n == 1:
+
+
+def evidence_table(console: Console, result: dict[str, Any], baseline: str = "uniform") -> None:
+    """What the differences of the method's own prediction are worth, what they cost, and the verdict."""
+    tests = result["correction"]["tests"]
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("method's own\nprediction", overflow="fold", min_width=13)
+    for column in ("Δ points\n[95 %]", f"p, Holm\nof {tests}", "seconds", "agent's\nshare", "iter-\nations", "MiB"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, row in result["agents"].items():
+        cost = row["costs"]
+        table.add_row(
+            name,
+            *(("", "") if name == baseline else _tested(row)),
+            f"{cost['seconds']:.1f}",
+            "–" if cost["agent_share"] is None else f"{100 * cost['agent_share']:.1f} %",
+            f"{row['iterations']:.0f}",
+            _mebibytes(cost),
+        )
+        if (equal := row["equal_samples"]) is not None:
+            table.add_row(f"  at {equal['samples'] / 1000:.1f}k samples", *_tested(equal), "", "", "", "")
+    console.print(table)
+    if len(result["seeds"]) == 1:
         console.print("One seed: no deviation and no p-value can be given.")
+    for warning in result["warnings"]:
+        console.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
+    console.print(f"[bold]Verdict:[/] {escape(result['verdict'])}", soft_wrap=True, highlight=False)
+
+
+def _tested(row: dict[str, Any]) -> tuple[str, str]:
+    """The difference with its interval, and the corrected p-value."""
+    found, ends, p = row["vs_uniform"]["method"], row["interval"]["method"], row["p_corrected"]
+    interval = "" if ends is None else f" \\[{ends[0]:+.1f}, {ends[1]:+.1f}]"
+    return f"{found['points']:+.1f}{interval}", "" if p is None else f"{p:.3f}"
+
+
+def _mebibytes(cost: dict[str, Any]) -> str:
+    """The device's peak where there is one, else the process's."""
+    peak = cost["peak_device_memory_mib"] or cost["peak_memory_mib"]
+    return "–" if peak is None else f"{peak:.0f}"
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from dus_gym.cli.options import CommonOptions, changed, env_among, env_and_root,
 from dus_gym.cli.tables import live_run, run_table, show_log
 from dus_gym.config import RunConfig
 from dus_gym.envs.dus_env import DUSEnv
-from dus_gym.errors import ConfigError
+from dus_gym.errors import ConfigError, UnfitAgentError
 from dus_gym.methods import method_class, unpaired_methods
 from dus_gym.runs import RunFolder, latest, unused
 
@@ -129,17 +129,28 @@ def learns_in_runs(agent: str) -> bool:
 
 
 def check(request: RunRequest) -> None:
-    """Everything that can be refused is refused here, before a folder is made."""
+    """Everything that can be refused is refused here, before a folder is made.
+
+    Raises:
+        UnfitAgentError: if another agent could do it.
+        DusError: for anything else that can't be.
+    """
     agent = request.make_agent(len(request.task().modalities))
     if not (method_class(request.method).supports_unpaired or agent.equal_batches):
-        raise ConfigError(
+        raise UnfitAgentError(
             f"agent={request.agent!r} gives modalities unequal batches, and method={request.method!r} needs every "
             f"sample in all modalities; use agent 'uniform', or one of the methods {', '.join(unpaired_methods())}."
         )
     env = request.make_env(agent)
     # Missing data sets and impossible settings show at reset, which is cheap.
     env.reset(seed=request.seed)
+    has_validation = env.get_wrapper_attr("run").has_validation
     env.close()
+    if agent.needs_validation and not has_validation:
+        raise UnfitAgentError(
+            f"agent={request.agent!r} needs a validation split and {request.env} has none; choose one by --validation "
+            "where the task offers it, or another agent."
+        )
 
 
 def _changed(options: Any, name: str) -> dict[str, Any]:

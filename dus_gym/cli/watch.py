@@ -22,7 +22,8 @@ from dus_gym.cli.tables import percent, run_table
 from dus_gym.errors import check_at_least
 from dus_gym.options import with_said
 from dus_gym.records import FUSED_PREDICTORS
-from dus_gym.runs import read_steps, writer
+from dus_gym.run_lock import writer
+from dus_gym.runs import STEPS, SUMMARY, parse_steps
 
 BARS = "▁▂▃▄▅▆▇█"
 RECENT = 20
@@ -80,10 +81,24 @@ class View:
         self.config = config
         self.steps: list[dict[str, Any]] = []
         self._seen: list[tuple[float, int]] = []
+        self._read = 0
 
     def look(self) -> None:
-        """Reads what is new, and when."""
-        self.steps = list(read_steps(self.path))
+        """Reads the lines that are new and whole, and notes when.
+
+        Raises:
+            RunFolderError: for a line that is no JSON object.
+        """
+        file = self.path / STEPS
+        if file.is_file():
+            if file.stat().st_size < self._read:
+                self.steps, self._seen, self._read = [], [], 0  # resumed from a checkpoint: begun again
+            with file.open("rb") as lines:
+                lines.seek(self._read)
+                new = lines.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self.steps += parse_steps(whole.splitlines(), file)
+            self._read += len(whole)
         if not self._seen or self._seen[-1][1] != len(self.steps):
             self._seen = [*self._seen[-RECENT:], (time.monotonic(), len(self.steps))]
 
@@ -92,7 +107,7 @@ class View:
         (first, before), (last, now) = self._seen[0], self._seen[-1]
         if now <= before or not self.steps:
             return None
-        done, whole = self.steps[-1]["iterations"], self._iterations()
+        done, whole = float(self.steps[-1]["iterations"]), self._iterations()
         pace = (last - first) / (done - self._iterations_at(before))
         return max(0.0, (whole - done) * pace - (time.monotonic() - last))
 
@@ -115,22 +130,24 @@ class View:
             f"[bold]{config['env']}[/]  {with_said(config['method'], config['method_options'])} under "
             f"{with_said(config['agent'], config['agent_options'])}, seed {config['seed']}"
         )
+        state = self._state()
+        hint = ["No process writes it; go on with --resume."] if "stopped" in state else []
         if not self.steps:
-            return Group(head, f"no step yet; {self._state()}")
+            return Group(head, f"no step yet, {state}", *hint)
         last = self.steps[-1]
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             ProgressBar(total=last["epochs"], completed=last["epoch"], width=max(10, min(40, width - 45))),
             f"epoch {last['epoch']} of {last['epochs']}",
-            self._state(),
+            state,
         )
-        return Group(head, bar, self._table(width), self._line())
+        return Group(head, bar, self._table(width), self._line(), *hint)
 
     def _state(self) -> str:
-        if (self.path / "summary.json").is_file():
+        if (self.path / SUMMARY).is_file():
             return "[green]finished[/]"
         if writer(self.path) is None:
-            return "[red]stopped[/]: no process writes it; go on with --resume"
+            return "[red]stopped[/]"
         left = self.seconds_left() if self._seen else None
         return "running" if left is None or left == float("inf") else f"running, {clock(left)} left"
 

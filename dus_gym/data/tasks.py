@@ -232,7 +232,7 @@ TASKS: dict[str, Task] = {
             10,
             "cnn",
             20,
-            2295,
+            2300,
             "dus_gym.data.avdigits:OFFICIAL_SPLIT",
             "DigitsControl",
             "the same with known speakers: audio is simply better",

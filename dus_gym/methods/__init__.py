@@ -29,7 +29,16 @@ METHODS: dict[str, str] = {
 }
 """Name to ``module:class``; imported when asked for, so that listing the names costs nothing."""
 
-__all__ = ["METHODS", "Method", "MethodOptions", "Phase", "make_method", "method_class", "unpaired_methods"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "MethodOptions",
+    "Phase",
+    "independent_methods",
+    "make_method",
+    "method_class",
+    "unpaired_methods",
+]
 
 
 def method_class(name: str) -> type[Method]:
@@ -48,6 +57,11 @@ def method_class(name: str) -> type[Method]:
 def unpaired_methods() -> list[str]:
     """The methods that train on unequal batches, that is, under DUS."""
     return [name for name in METHODS if method_class(name).supports_unpaired]
+
+
+def independent_methods() -> list[str]:
+    """The methods that train although no sample is complete (``pairing="independent"``)."""
+    return [name for name in METHODS if method_class(name).supports_independent]
 
 
 def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import log
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -13,16 +12,15 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from dus_gym.errors import check_at_least, check_choice
+from dus_gym.methods.absent import features_of_zeros, inputs_of_zeros
 from dus_gym.methods.base import Method, MethodOptions
+from dus_gym.methods.coefficients import agm_coefficients, response_scores
 from dus_gym.methods.scaling import SCALE_VIA, ScaleGradient, resolve, scale_encoders
 from dus_gym.methods.shapley import additive_responses, shapley_responses, shapley_weights
 
 if TYPE_CHECKING:
     from dus_gym.context import Context
     from dus_gym.model import MultimodalModel
-
-LEAST_PROBABILITY = 1e-8
-"""Probabilities below it count as it in the scores."""
 
 
 @dataclass(frozen=True)
@@ -55,30 +53,6 @@ class AGMOptions(MethodOptions):
         if self.end_epoch is not None:
             check_at_least("end_epoch", self.end_epoch, self.start_epoch)
         check_choice("scale_via", self.scale_via, SCALE_VIA)
-
-
-def response_scores(responses: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of every modality's responses ``(m, p, c)``, ``(m,)``, in nats; low is good."""
-    m, p, _ = responses.shape
-    losses = F.cross_entropy(responses.flatten(0, 1), labels.repeat(m), reduction="none")
-    return losses.clamp_max(-log(LEAST_PROBABILITY)).view(m, p).mean(dim=1)
-
-
-def coefficients(scores: Tensor, running: Tensor, alpha: float, cap: float) -> Tensor:
-    """κ, ``(m,)``: below 1 for a modality that is further ahead of the others than on average so far.
-
-    Args:
-        scores: of this batch, shape ``(m,)``.
-        running: means of the scores of the batches before, shape ``(m,)``.
-        alpha: α.
-        cap: C.
-    """
-
-    def lead(s: Tensor) -> Tensor:
-        # The mean of the others minus one's own is m / (m - 1) times the mean of all minus one's own.
-        return torch.exp((s.mean() - s) * (len(s) / (len(s) - 1)))
-
-    return torch.exp(alpha * (lead(running) - lead(scores)).clamp_max(cap))
 
 
 class AGM(Method):
@@ -122,10 +96,8 @@ class AGM(Method):
 
     def on_fit_start(self, ctx: Context) -> None:
         """One sample of zeros a modality."""
-        labels = ctx.train_split.labels
-        first = torch.zeros(1, dtype=torch.int64, device=labels.device)
-        self._zeros = [torch.zeros_like(ctx.train_split.fetch(j, first)) for j in range(ctx.num_modalities)]
-        self._weights = shapley_weights(ctx.num_modalities).float().to(labels.device)
+        self._zeros = inputs_of_zeros(ctx)
+        self._weights = shapley_weights(ctx.num_modalities).float().to(ctx.train_split.labels.device)
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """One loss over all rows, each with the modalities that hold it."""
@@ -161,12 +133,7 @@ class AGM(Method):
     def _responses(self, model: MultimodalModel, features: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """ψ, ``(m, a_max, c)``, and the logits that modalities are judged by, m tensors ``(a_j, c)``."""
         # After the samples' features: running statistics must not change between their use and the backward pass.
-        empty = []
-        for j, (encoder, zero) in enumerate(zip(model.encoders, self._zeros, strict=True)):
-            training = encoder.training
-            encoder.eval()
-            empty.append(model.encode(j, zero))
-            encoder.train(training)
+        empty = features_of_zeros(model, self._zeros)
         if self.fused_hidden:
             found = shapley_responses(model.fused, features, empty, self._weights)
             return found, [response[: len(h)] for response, h in zip(found, features, strict=True)]
@@ -181,7 +148,7 @@ class AGM(Method):
         kappa = torch.ones_like(scores)
         if options.start_epoch <= ctx.epoch and (options.end_epoch is None or ctx.epoch <= options.end_epoch):
             cap = options.cap if options.cap is not None else 10.0 if m == 2 else 7.0
-            kappa = coefficients(scores, running, options.alpha, cap)
+            kappa = agm_coefficients(scores, running, options.alpha, cap)
         ctx.log({f"kappa/{name}": value for name, value in zip(ctx.modalities, kappa, strict=True)})
         return kappa
 

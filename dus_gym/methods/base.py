@@ -181,7 +181,10 @@ class Method:
         most = self.max_modalities
         if num_modalities < self.min_modalities or (most is not None and num_modalities > most):
             span = f"at least {self.min_modalities}" if most is None else f"{self.min_modalities} to {most}"
-            raise ConfigError(f"method={self.name!r} works on {span} modalities; this task has {num_modalities}.")
+            raise ConfigError(
+                f"method={self.name!r} works on {span} modalities; this task has {num_modalities}: choose another "
+                "task or method."
+            )
         if self.needs_validation and not has_validation:
             raise ConfigError(
                 f"method={self.name!r} needs a validation split and this task has none; "

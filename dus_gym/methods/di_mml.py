@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from dus_gym.errors import ConfigError, check_at_least
+from dus_gym.errors import ConfigError, check_at_least, check_fraction, check_positive
 from dus_gym.methods.base import Method, MethodOptions, Phase
-from dus_gym.methods.pmr import class_prototypes
+from dus_gym.methods.transfer import dimension_accuracies, transfer_loss
 
 if TYPE_CHECKING:
     from dus_gym.context import Context
@@ -40,52 +39,14 @@ class DIMMLOptions(MethodOptions):
     def __post_init__(self) -> None:
         for name in ("shared_weight", "transfer_weight", "transfer_start"):
             check_at_least(name, getattr(self, name), 0)
-        if not 0.0 < self.fusion < 1.0:
-            raise ConfigError(f"fusion={self.fusion!r} is not allowed; it must lie in (0, 1).")
+        check_fraction("fusion", self.fusion, "(0, 1)")
         if self.transfer_start + self.fusion >= 1.0:
             raise ConfigError(
                 f"transfer_start={self.transfer_start!r} is not allowed; it must lie below 1 - fusion, here "
                 f"{1.0 - self.fusion:g}. For no transfer at all, use transfer_weight=0."
             )
         for name in ("temperature", "certainty_temperature"):
-            if not 0.0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name}={getattr(self, name)!r} is not allowed; it must be positive and finite.")
-
-
-def dimension_accuracies(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """How often each dimension alone finds the class with the nearest mean, ``(d,)``; the first class wins ties.
-
-    Args:
-        features: shape ``(n, d)``.
-        labels: shape ``(n,)``.
-        classes: c; a class without a sample is never the nearest.
-    """
-    means = class_prototypes(features, labels, classes, None, 0.0)
-    there = F.one_hot(labels, classes).any(dim=0)
-    nearest = torch.full_like(features, float("inf"))
-    found = torch.zeros_like(features, dtype=labels.dtype)
-    # A class at a time: all at once would take n d c numbers.
-    for k, mean in enumerate(torch.where(there.unsqueeze(1), means, float("inf"))):
-        distance = (features - mean).abs()
-        found = torch.where(distance < nearest, k, found)
-        nearest = torch.minimum(distance, nearest)
-    return (found == labels.unsqueeze(1)).to(features.dtype).mean(dim=0)
-
-
-def transfer_loss(student: Tensor, teacher: Tensor, dimensions: Tensor, temperature: float) -> Tensor:
-    """InfoNCE between the two modalities of the same samples, with plain dot products over some dimensions.
-
-    Without a dimension, or with one sample, it is a constant.
-
-    Args:
-        student: shape ``(p, d)``.
-        teacher: shape ``(p, d)``; gets no gradient.
-        dimensions: which count, shape ``(d,)``, bool.
-        temperature: T.
-    """
-    # Other dimensions become zero and are not cut out: a boolean index would wait for the device.
-    logits = (student * dimensions) @ teacher.detach().T / temperature
-    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+            check_positive(name, getattr(self, name))
 
 
 def certainty_weighted(logits: Tensor, temperature: float) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dus_gym.discrepancy import log_probabilities
-from dus_gym.errors import ConfigError, check_at_least
+from dus_gym.errors import check_at_least, check_fraction, check_positive
 from dus_gym.methods.base import Method, MethodOptions, Phase
 
 if TYPE_CHECKING:
@@ -40,10 +40,8 @@ class DOMFNOptions(MethodOptions):
     def __post_init__(self) -> None:
         for name in ("gamma", "eta", "fusion_hidden"):
             check_at_least(name, getattr(self, name), 0)
-        if not 0.0 < self.tau < float("inf"):
-            raise ConfigError(f"tau={self.tau!r} is not allowed; it must be positive and finite.")
-        if not 0.0 <= self.pretraining < 1.0:
-            raise ConfigError(f"pretraining={self.pretraining!r} is not allowed; it must lie in [0, 1).")
+        check_positive("tau", self.tau)
+        check_fraction("pretraining", self.pretraining, "[0, 1)")
 
 
 def divergences(probabilities: Tensor) -> Tensor:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from dus_gym.errors import ConfigError, check_at_least, check_choice
+from dus_gym.errors import ConfigError, check_at_least, check_choice, check_fraction
 from dus_gym.methods.base import Method, MethodOptions
+from dus_gym.methods.rates import accuracy_ratio, smoothed
 from dus_gym.records import Figures
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class MSLROptions(MethodOptions):
         check_choice("strategy", self.strategy, ("keep", "smooth", "dynamic"))
         check_choice("mean", self.mean, ("geometric", "linear"))
         check_at_least("window", self.window, 1)
-        if not 0.0 <= self.smoothing <= 1.0:
-            raise ConfigError(f"smoothing={self.smoothing!r} is not allowed; it must lie in [0, 1].")
+        check_fraction("smoothing", self.smoothing)
         if self.rates is None and self.strategy != "dynamic":
             raise ConfigError(
                 f"strategy={self.strategy!r} needs rates, such as rates=(0.9, 1.1): the best learning rate of each "
@@ -50,28 +49,6 @@ class MSLROptions(MethodOptions):
             )
         if any(not 0.0 < rate < float("inf") for rate in self.rates or ()):
             raise ConfigError(f"rates={self.rates} is not allowed; all must be positive and finite.")
-
-
-def smoothed(rates: Sequence[float], smoothing: float, mean: str) -> tuple[float, ...]:
-    """Rates drawn to their mean.
-
-    Args:
-        rates: positive, one a modality.
-        smoothing: λ.
-        mean: ``"geometric"`` or ``"linear"``.
-    """
-    if mean == "linear":
-        common = math.fsum(rates) / len(rates)
-        return tuple((1.0 - smoothing) * rate + smoothing * common for rate in rates)
-    common = math.exp(math.fsum(map(math.log, rates)) / len(rates))
-    return tuple(rate ** (1.0 - smoothing) * common**smoothing for rate in rates)
-
-
-def accuracy_ratio(history: Sequence[float], accuracy: float, window: int) -> float:
-    """Accuracy now over the mean of the last ``window`` before it; 1 with fewer than that, or if all were 0."""
-    before = history[-window:]
-    total = math.fsum(before)
-    return accuracy * window / total if len(before) == window and total > 0.0 else 1.0
 
 
 class MSLR(Method):

@@ -12,12 +12,11 @@ from torch import Tensor
 from dus_gym.discrepancy import true_class_probability
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 from dus_gym.methods.base import Method, MethodOptions
+from dus_gym.methods.coefficients import RATIOS, ogm_coefficients
 from dus_gym.methods.scaling import SCALE_VIA, resolve, scale_encoders
 
 if TYPE_CHECKING:
     from dus_gym.context import Context
-
-RATIOS = ("pairwise", "others", "weakest")
 
 
 @dataclass(frozen=True)
@@ -50,40 +49,12 @@ class OGMOptions(MethodOptions):
         check_choice("scale_via", self.scale_via, SCALE_VIA)
 
 
-def ratios(scores: Tensor, kind: str) -> Tensor:
-    """ρ of every modality, ``(m,)``: above 1 for one that is ahead.
-
-    Args:
-        scores: mean true-class probability of every modality, shape ``(m,)``.
-        kind: one of :data:`RATIOS`.
-    """
-    s = scores.clamp_min(torch.finfo(scores.dtype).tiny)
-    if kind == "weakest":
-        return s / s.min()
-    if kind == "others":
-        return s / (s.sum() - s)
-    # Each row has s_j / s_j among its m entries, which is 1.
-    return ((s[:, None] / s[None, :]).sum(dim=1) - 1.0) / (len(s) - 1)
-
-
-def coefficients(scores: Tensor, alpha: float, kind: str) -> Tensor:
-    """Factor k of every modality, ``(m,)``: ``1 - tanh(α ρ_j)`` where ρ_j > 1, else 1.
-
-    Args:
-        scores: mean true-class probability of every modality, shape ``(m,)``.
-        alpha: α.
-        kind: of :func:`ratios`.
-    """
-    rho = ratios(scores, kind)
-    return torch.where(rho > 1.0, 1.0 - torch.tanh(alpha * rho), 1.0)
-
-
 class OGM(Method):
     """On-the-fly gradient modulation without noise (Peng et al., CVPR 2022).
 
     ``L = CE(z, y)`` of the concat head. Modality j's score s_j is the mean true-class probability of its additive part
     ``W_j h_j + b/m`` in the batch; after the backward pass the gradients of encoder j are multiplied by k_j, see
-    :func:`coefficients`. Heads are never modulated. k jumps from 1 to ``1 - tanh(α)`` where ρ passes 1.
+    :func:`ogm_coefficients`. Heads are never modulated. k jumps from 1 to ``1 - tanh(α)`` where ρ passes 1.
 
     Every sample must be in all modalities: the one loss is of complete samples.
     """
@@ -124,7 +95,7 @@ class OGM(Method):
             probabilities = true_class_probability(
                 torch.stack(parts).detach(), ctx.paired_labels.expand(len(parts), -1)
             )
-            self._k = coefficients(probabilities.mean(dim=1), self.options.alpha, self.options.ratio)
+            self._k = ogm_coefficients(probabilities.mean(dim=1), self.options.alpha, self.options.ratio)
             ctx.log({f"k/{name}": k for name, k in zip(ctx.modalities, self._k, strict=True)})
         else:
             ctx.log({f"k/{name}": 1.0 for name in ctx.modalities})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from dus_gym.errors import ConfigError, check_choice
+from dus_gym.errors import check_choice, check_fraction, check_positive
 from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.records import Figures
 
@@ -34,10 +34,8 @@ class OGRGBOptions(MethodOptions):
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, ("online", "offline"))
-        if not 0.0 < self.super_epoch <= 1.0:
-            raise ConfigError(f"super_epoch={self.super_epoch!r} is not allowed; it must lie in (0, 1].")
-        if not 0.0 < self.epsilon < float("inf"):
-            raise ConfigError(f"epsilon={self.epsilon!r} is not allowed; it must be positive and finite.")
+        check_fraction("super_epoch", self.super_epoch, "(0, 1]")
+        check_positive("epsilon", self.epsilon)
 
 
 def normalised(values: Sequence[float]) -> list[float]:

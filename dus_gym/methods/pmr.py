@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from dus_gym.errors import ConfigError, check_at_least, check_choice
+from dus_gym.errors import check_at_least, check_choice, check_fraction
 from dus_gym.methods.base import Method, MethodOptions
+from dus_gym.methods.coefficients import pmr_coefficients
+from dus_gym.methods.prototypes import class_prototypes, prototype_log_probabilities
 
 if TYPE_CHECKING:
     from dus_gym.context import Context
@@ -42,49 +43,12 @@ class PMROptions(MethodOptions):
     """The entropy regulariser works in this many first epochs; the paper's number isn't known here."""
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "start_epoch", "momentum", "entropy_weight", "entropy_epochs"):
+        for name in ("alpha", "start_epoch", "entropy_weight", "entropy_epochs"):
             check_at_least(name, getattr(self, name), 0)
         check_at_least("end_epoch", self.end_epoch, self.start_epoch)
         check_choice("coefficient", self.coefficient, ("clip", "released"))
-        if self.momentum >= 1.0:
-            raise ConfigError(f"momentum={self.momentum!r} is not allowed; it must lie in [0, 1).")
-        if not 0.0 < self.prototype_fraction <= 1.0:
-            raise ConfigError(f"prototype_fraction={self.prototype_fraction!r} is not allowed; it must lie in (0, 1].")
-
-
-def class_prototypes(features: Tensor, labels: Tensor, classes: int, old: Tensor | None, momentum: float) -> Tensor:
-    """Mean feature of every class, ``(c, d)``, mixed with the old ones: ``(1 - μ) new + μ old``.
-
-    A class without a sample keeps its old prototype; if it never had one, it gets the mean of all features.
-
-    Args:
-        features: shape ``(n, d)``.
-        labels: shape ``(n,)``.
-        classes: c.
-        old: prototypes of before, if there are any.
-        momentum: μ.
-    """
-    members = F.one_hot(labels, classes).to(features.dtype)
-    counts = members.sum(dim=0).unsqueeze(1)
-    # A product, not index_add_, which sums in any order on an accelerator.
-    new = members.T @ features / counts.clamp_min(1.0)
-    if old is None:
-        return torch.where(counts > 0, new, features.mean(dim=0))
-    return torch.where(counts > 0, new.lerp(old, momentum), old)
-
-
-def prototype_log_probabilities(features: Tensor, prototypes: Tensor) -> Tensor:
-    """Shape ``(n, c)``: log q(k|x), the log-softmax over classes of minus the Euclidean distance to each prototype."""
-    return F.log_softmax(-torch.cdist(features.to(prototypes.dtype), prototypes), dim=1)
-
-
-def coefficients(scores: Tensor, kind: str) -> Tensor:
-    """β of every modality, ``(m,)``, from scores ``(m,)``: 0 for the best one, up to 1 for those behind it."""
-    best = scores.max()
-    if kind == "released":
-        return (scores < best).to(scores.dtype)
-    tiny = torch.finfo(scores.dtype).tiny
-    return (best / scores.clamp_min(tiny) - 1.0).clamp(0.0, 1.0)
+        check_fraction("momentum", self.momentum, "[0, 1)")
+        check_fraction("prototype_fraction", self.prototype_fraction, "(0, 1]")
 
 
 class PMR(Method):
@@ -151,7 +115,7 @@ class PMR(Method):
             log_q.append(prototype_log_probabilities(h, self._prototypes[j]))
         true = [q.gather(1, y.unsqueeze(1)).squeeze(1) for q, y in zip(log_q, ctx.batch.labels, strict=True)]
         scores = torch.stack([value.detach().exp().mean() for value in true])
-        beta = coefficients(scores, self.options.coefficient)
+        beta = pmr_coefficients(scores, self.options.coefficient)
         ctx.log({f"beta/{name}": value for name, value in zip(ctx.modalities, beta, strict=True)})
         regularised = self.options.entropy_weight > 0.0 and ctx.epoch < self.options.entropy_epochs
         best = beta.max() * (scores == scores.max())

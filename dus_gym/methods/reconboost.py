@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from dus_gym.errors import ConfigError, check_at_least, check_choice
+from dus_gym.errors import ConfigError, check_at_least, check_choice, check_fraction, check_positive
 from dus_gym.methods.base import Method, MethodOptions, Phase
+from dus_gym.methods.residual import residual_losses
 
 if TYPE_CHECKING:
     from dus_gym.context import Context
@@ -49,14 +49,10 @@ class ReconBoostOptions(MethodOptions):
         check_choice("residual", self.residual, ("true_class", "full"))
         check_choice("consolidation", self.consolidation, ("paper", "released"))
         check_at_least("consolidation_weight", self.consolidation_weight, 0)
-        if not 0.0 < self.stage <= 1.0:
-            raise ConfigError(f"stage={self.stage!r} is not allowed; it must lie in (0, 1].")
-        if not 0.0 < self.rectification < 1.0:
-            raise ConfigError(f"rectification={self.rectification!r} is not allowed; it must lie in (0, 1).")
-        if not 0.0 <= self.pretraining < 1.0:
-            raise ConfigError(f"pretraining={self.pretraining!r} is not allowed; it must lie in [0, 1).")
-        if not 0.0 < self.label_weight < float("inf"):
-            raise ConfigError(f"label_weight={self.label_weight!r} is not allowed; it must be positive and finite.")
+        check_fraction("stage", self.stage, "(0, 1]")
+        check_fraction("rectification", self.rectification, "(0, 1)")
+        check_fraction("pretraining", self.pretraining, "[0, 1)")
+        check_positive("label_weight", self.label_weight)
         if not 0.0 <= self.residual_weight <= self.label_weight:
             raise ConfigError(
                 f"residual_weight={self.residual_weight!r} is not allowed; it must lie in [0, label_weight], "
@@ -72,31 +68,6 @@ class Boosting(Phase):
     """Which modality."""
     previous: int | None = None
     """The modality of the stage before; None in the first stage."""
-
-
-def residual_losses(
-    logits: Tensor, others: Tensor, labels: Tensor, label_weight: float, residual_weight: float, residual: str
-) -> Tensor:
-    """A learner's loss of every sample, ``(n,)``: cross entropy against the target ``(w1 e_y - w2 r) / c``.
-
-    With ``residual="true_class"``, where r is p̄ at the true class and 0 elsewhere, it is ``(w1 - w2 p̄_y) / c`` times
-    the cross entropy: samples that the others get right count less.
-
-    Args:
-        logits: the learner's, shape ``(n, c)``.
-        others: fused logits of the other modalities, shape ``(n, c)``; p̄ is their softmax, without a gradient.
-        labels: shape ``(n,)``.
-        label_weight: w1.
-        residual_weight: w2.
-        residual: ``"true_class"`` or ``"full"`` (r = p̄).
-    """
-    probabilities = others.detach().softmax(dim=1)
-    own = F.cross_entropy(logits, labels, reduction="none")
-    if residual == "full":
-        known = F.cross_entropy(logits, probabilities, reduction="none")
-    else:
-        known = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1) * own
-    return (label_weight * own - residual_weight * known) / logits.shape[1]
 
 
 class ReconBoost(Method):

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dus_gym.errors import ConfigError, check_at_least, check_choice
+from dus_gym.errors import check_at_least, check_choice, check_fraction
+from dus_gym.methods.absent import features_of_zeros, inputs_of_zeros
 from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.methods.shapley import subset_logits, value_shares
 
@@ -45,10 +46,8 @@ class SMVOptions(MethodOptions):
         check_choice("masking", self.masking, ("features", "inputs"))
         check_choice("growth", self.growth, ("linear", "tanh", "power"))
         check_at_least("alpha", self.alpha, 0)
-        if not 0.0 <= self.warm_up < 1.0:
-            raise ConfigError(f"warm_up={self.warm_up!r} is not allowed; it must lie in [0, 1).")
-        if not 0.0 < self.part <= 1.0:
-            raise ConfigError(f"part={self.part!r} is not allowed; it must lie in (0, 1].")
+        check_fraction("warm_up", self.warm_up, "[0, 1)")
+        check_fraction("part", self.part, "(0, 1]")
 
 
 def copies(values: Tensor, m: int) -> Tensor:
@@ -134,24 +133,12 @@ class SMV(Method):
         if self.options.masking == "features":
             nothing = [torch.zeros_like(h[:1]) for h in features]
         else:
-            nothing = self._features_of_zeros(ctx)
+            with torch.no_grad():
+                nothing = features_of_zeros(ctx.model, inputs_of_zeros(ctx))
         with torch.no_grad():
             present, absent = ctx.model.additive_parts(features), ctx.model.additive_parts(nothing)
             right = subset_logits(present, absent).argmax(dim=2) == ctx.train_split.labels
         return value_shares(right)
-
-    def _features_of_zeros(self, ctx: Context) -> list[Tensor]:
-        """Features of inputs of zeros in evaluation mode, m tensors ``(1, d_j)``."""
-        first = torch.zeros(1, dtype=torch.int64, device=ctx.train_split.labels.device)
-        training = ctx.model.training
-        ctx.model.eval()
-        with torch.no_grad():
-            found = [
-                ctx.model.encode(j, torch.zeros_like(ctx.train_split.fetch(j, first)))
-                for j in range(ctx.num_modalities)
-            ]
-        ctx.model.train(training)
-        return found
 
 
 def _masked(rows: Tensor, keep: Tensor) -> Tensor:

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from command import dus
 
+from dus_gym.runs import NOT_REPRODUCIBLE
+
 ROOT = Path(__file__).resolve().parents[2]
 DUS = (sys.executable, "-c", "from dus_gym.cli import main; main()")
 
 
 def without_seconds(summary):
-    return {key: value for key, value in summary.items() if key != "seconds"}
+    return {key: value for key, value in summary.items() if key not in NOT_REPRODUCIBLE}
 
 
 def train(*words, cwd):

@@ -46,7 +46,7 @@ def test_a_comparison_under_way_has_no_result_of_before(tmp_path, monkeypatch):
     def killed(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dus_gym.cli.compare.execute", killed)
+    monkeypatch.setattr("dus_gym.cli.matrix.execute", killed)
     with pytest.raises(SystemExit):
         run([*COMPARE, "--agents", "heuristic"], tmp_path, "--force")
     assert not (tmp_path / "comparison.json").exists()
@@ -121,7 +121,7 @@ def test_a_summary_says_which_options_were_set(tmp_path):
 def test_a_comparison_names_the_controls_it_lacks(tmp_path):
     run([*COMPARE, "--agents", "score,random"], tmp_path)
     result = json.loads((tmp_path / "comparison.json").read_text())
-    assert result["missing_controls"] == ["best-fixed", "lr-matched"]
+    assert result["missing_controls"] == ["reversed", "best-fixed", "lr-matched"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from dus_gym.cli.experiment import RunRequest, execute
 from dus_gym.config import RunConfig
@@ -34,9 +35,8 @@ def test_peak_memory_is_that_since_the_last_reset():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_peak_device_memory_is_that_of_tensors():
-    import torch
-
     reset_peaks("cuda")
     block = torch.ones(2**20, device="cuda")
     assert peak_device_memory("cuda") >= block.nbytes / 2**20

@@ -12,7 +12,8 @@ from torch import nn
 from dus_gym.data.dataset import TensorSplit
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
-from dus_gym.methods.agm import coefficients, response_scores
+from dus_gym.methods.coefficients import agm_coefficients as coefficients
+from dus_gym.methods.coefficients import response_scores
 from dus_gym.methods.scaling import ScaleGradient
 from dus_gym.methods.shapley import additive_responses, shapley_responses, shapley_weights
 

@@ -10,7 +10,8 @@ from method_setup import NAMES, Setup
 from dus_gym.data.dataset import TensorSplit
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
-from dus_gym.methods.pmr import class_prototypes, coefficients, prototype_log_probabilities
+from dus_gym.methods.coefficients import pmr_coefficients as coefficients
+from dus_gym.methods.prototypes import class_prototypes, prototype_log_probabilities
 
 SIZES = [(3, 5), (5, 3), (4, 4), (3, 5, 4)]
 
@@ -25,6 +26,15 @@ def tensor(rows):
 def test_distances_by_hand():
     q = prototype_log_probabilities(tensor([[3.0, 0.0]]), tensor([[0.0, 0.0], [3.0, 4.0]])).exp()
     torch.testing.assert_close(q, tensor([[0.7311, 0.2689]]), atol=5e-5, rtol=0.0)
+
+
+def test_probabilities_against_a_loop_over_samples_and_classes():
+    generator = torch.Generator().manual_seed(0)
+    h, prototypes = (torch.randn(n, 9, generator=generator, dtype=torch.double) for n in (7, 31))
+    found = prototype_log_probabilities(h, prototypes)
+    for row, x in zip(found, h, strict=True):
+        distances = torch.stack([(x - c).square().sum().sqrt() for c in prototypes])
+        torch.testing.assert_close(row, (-distances).log_softmax(0), atol=1e-6, rtol=0.0)
 
 
 def test_coefficients_by_hand():
@@ -336,7 +346,7 @@ def test_the_state_is_a_copy_both_ways():
         ({"alpha": -1.0}, r"alpha=-1.0 .*at least 0"),
         ({"coefficient": "soft"}, r"coefficient='soft' .*clip, released"),
         ({"momentum": 1.0}, r"momentum=1.0 .*\[0, 1\)"),
-        ({"momentum": -0.1}, r"momentum=-0.1 .*at least 0"),
+        ({"momentum": -0.1}, r"momentum=-0.1 .*\[0, 1\)"),
         ({"prototype_fraction": 0.0}, r"prototype_fraction=0.0 .*\(0, 1\]"),
         ({"prototype_fraction": 1.1}, r"prototype_fraction=1.1 .*\(0, 1\]"),
         ({"start_epoch": -1}, r"start_epoch=-1 .*at least 0"),

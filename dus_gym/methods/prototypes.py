@@ -1,0 +1,33 @@
+"""Class means of a modality's features, and the class that they say a sample has."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def class_prototypes(features: Tensor, labels: Tensor, classes: int, old: Tensor | None, momentum: float) -> Tensor:
+    """Mean feature of every class, ``(c, d)``, mixed with the old ones: ``(1 - μ) new + μ old``.
+
+    A class without a sample keeps its old prototype; if it never had one, it gets the mean of all features.
+
+    Args:
+        features: shape ``(n, d)``.
+        labels: shape ``(n,)``.
+        classes: c.
+        old: prototypes of before, if there are any.
+        momentum: μ.
+    """
+    members = F.one_hot(labels, classes).to(features.dtype)
+    counts = members.sum(dim=0).unsqueeze(1)
+    # A product, not index_add_, which sums in any order on an accelerator.
+    new = members.T @ features / counts.clamp_min(1.0)
+    if old is None:
+        return torch.where(counts > 0, new, features.mean(dim=0))
+    return torch.where(counts > 0, new.lerp(old, momentum), old)
+
+
+def prototype_log_probabilities(features: Tensor, prototypes: Tensor) -> Tensor:
+    """Shape ``(n, c)``: log q(k|x), the log-softmax over classes of minus the Euclidean distance to each prototype."""
+    return F.log_softmax(-torch.cdist(features.to(prototypes.dtype), prototypes), dim=1)

@@ -1,0 +1,31 @@
+"""The loss of a learner that is boosted: what it learns is what the others do not predict yet (ReconBoost)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def residual_losses(
+    logits: Tensor, others: Tensor, labels: Tensor, label_weight: float, residual_weight: float, residual: str
+) -> Tensor:
+    """A learner's loss of every sample, ``(n,)``: cross entropy against the target ``(w1 e_y - w2 r) / c``.
+
+    With ``residual="true_class"``, where r is p̄ at the true class and 0 elsewhere, it is ``(w1 - w2 p̄_y) / c`` times
+    the cross entropy: samples that the others get right count less.
+
+    Args:
+        logits: the learner's, shape ``(n, c)``.
+        others: fused logits of the other modalities, shape ``(n, c)``; p̄ is their softmax, without a gradient.
+        labels: shape ``(n,)``.
+        label_weight: w1.
+        residual_weight: w2.
+        residual: ``"true_class"`` or ``"full"`` (r = p̄).
+    """
+    probabilities = others.detach().softmax(dim=1)
+    own = F.cross_entropy(logits, labels, reduction="none")
+    if residual == "full":
+        known = F.cross_entropy(logits, probabilities, reduction="none")
+    else:
+        known = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1) * own
+    return (label_weight * own - residual_weight * known) / logits.shape[1]

@@ -1,0 +1,225 @@
+"""``dus report``: what is on the page, whatever is in the folder."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from importlib.resources import files
+
+import pytest
+from command import dus
+
+from dus_gym.cli.report import page_of
+from dus_gym.errors import RunFolderError
+from dus_gym.report.chart import Chart, Series, evenly, ticks
+from dus_gym.report.curves import figure, mean_curve
+
+FAKE = ["--trainer", "fake", "--epochs", "4", "--quiet"]
+VOID = {"meta", "link", "input", "line", "path", "circle", "polygon", "br"}
+
+
+class Reader(HTMLParser):
+    """Checks that elements close in order, and keeps what tests ask for."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.wanted, self.tags = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+        assert len(set(self.ids)) == len(self.ids)
+        assert set(self.wanted) <= set(self.ids)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.append((tag, found))
+        self.ids += [found["id"]] if "id" in found else []
+        self.wanted += [found[key] for key in ("aria-labelledby", "aria-describedby") if key in found]
+        self.wanted += [found["href"][1:]] if found.get("href", "").startswith("#") else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("report")
+    dus("train", "DUS-Digits-v0", "--agent", "score", *FAKE, "--out", "run", cwd=root, check=0)
+    words = ["compare", "DUS-Digits-v0", "--agents", "heuristic,score:rule=softmax", "--seeds", "3", *FAKE]
+    dus(*words, "--out", "one", cwd=root, check=0)
+    words = ["compare", "DUS-Digits-v0,DUS-Digits3-v0", "--agents", "score", "--seeds", "2", *FAKE]
+    dus(*words, "--out", "two", cwd=root, check=0)
+    return root
+
+
+@pytest.fixture
+def root(made, tmp_path):
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_a_run_s_page_has_its_verdict_first_and_every_part(root):
+    done = dus("report", "run", "--json", cwd=root, check=0)
+    text = (root / "run/report.html").read_text(encoding="utf-8")
+    reader = Reader(text)
+    verdict = json.loads(done.stdout.splitlines()[-1])["verdict"]
+    assert text.index(f"<h1>{verdict}</h1>") < text.index("<table")
+    summary = json.loads((root / "run/summary.json").read_text())
+    assert f"{100 * summary['fused']['method']['accuracy']:.1f} % test accuracy" in verdict
+    assert "nothing was trained" in text
+    assert {"result", "curves", "scores", "sizes", "gap", "validation", "cost", "configuration"} <= set(reader.ids)
+    assert [tag for tag, _ in reader.tags].count("h1") == 1
+    for words in ("fused, entropy", "run.min_samples", "trainer", "fake"):
+        assert words in text
+
+
+def test_a_comparison_s_page_says_what_the_comparison_says(root):
+    dus("report", "one", "--out", "page.html", "--quiet", cwd=root, check=0)
+    text = (root / "page.html").read_text(encoding="utf-8")
+    reader = Reader(text)
+    result = json.loads((root / "one/comparison.json").read_text())
+    assert re.sub("<[^>]*>", "", text).count(result["verdict"])
+    assert {"effects", "accuracy-0", "score-1", "scores-0", "sizes-1", "gap", "validation"} <= set(reader.ids)
+    assert "Against uniform with as few samples" in text
+    assert "Holm" in text
+
+
+def test_several_comparisons_are_one_page_with_an_overview(root):
+    dus("report", "two", "--quiet", cwd=root, check=0)
+    reader = Reader((root / "two/report.html").read_text(encoding="utf-8"))
+    assert {"overview", "c0-effects", "c1-effects", "c1-scores-2", "c0-scores-1"} <= set(reader.ids)
+    links = [found["href"] for tag, found in reader.tags if tag == "a"]
+    assert links == ["#main", "#overview", "#c0-result", "#c1-result"]
+
+
+def test_a_comparison_without_its_runs_or_of_an_older_version_still_has_a_page(root):
+    result = json.loads((root / "one/comparison.json").read_text())
+    for key in ("verdict", "warnings", "correction", "left_out", "format"):
+        del result[key]
+    for row in result["agents"].values():
+        for key in ("interval", "p_corrected", "outcome", "equal_samples", "costs", "modalities", "by_seed"):
+            del row[key]
+    (root / "one/comparison.json").write_text(json.dumps(result))
+    assert "uniform" in page_of(root / "one").verdict
+    alone = root / "alone.json"
+    alone.write_text(json.dumps(result))
+    dus("report", "alone.json", "--out", "alone.html", "--quiet", cwd=root, check=0)
+    Reader((root / "alone.html").read_text(encoding="utf-8"))
+
+
+def test_a_run_that_goes_on_has_its_curves_and_no_figures(root):
+    (root / "run/summary.json").unlink()
+    assert page_of(root / "run").verdict == "Not finished: at epoch 4 of 4."
+    assert {"result", "cost"}.isdisjoint(Reader(page_of(root / "run").html()).ids)
+    (root / "run/steps.jsonl").unlink()
+    assert page_of(root / "run").verdict == "Not finished: before its first step."
+    Reader(page_of(root / "run").html())
+
+
+@pytest.mark.parametrize("text", ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a&b<c>'"])
+def test_names_can_not_become_code(root, text):
+    for file in (root / "run/config.json", root / "run/summary.json"):
+        found = json.loads(file.read_text())
+        file.write_text(json.dumps(found | {"env": text, "agent": text}))
+    steps = (root / "run/steps.jsonl").read_text().replace("pixels", json.dumps(text)[1:-1])
+    (root / "run/steps.jsonl").write_text(steps)
+    html = page_of(root / "run").html()
+    reader = Reader(html)
+    assert "<img" not in html
+    assert [tag for tag, _ in reader.tags].count("script") == len(re.findall('<figure class="chart"', html)) + 1
+    one = next(found for found in re.findall(r'<script type="application/json">(.*?)</script>', html))
+    assert text in [series["name"] for series in json.loads(one)["series"]]
+
+
+def test_nothing_is_loaded_from_anywhere(root):
+    html = page_of(root / "one").html()
+    assert "default-src 'none'" in html
+    assert re.findall(r'(?:src|href)="(?!#|data:)', html) == []
+    assert not re.search(r"https?://|@import|url\(", html)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda root: (root / "one/comparison.json").write_text("{"), "damaged"),
+        (lambda root: (root / "one/comparison.json").write_text('{"agents": {}}'), "no comparison"),
+        (lambda root: (root / "one/comparison.json").write_text('{"format": 9}'), "has format 9"),
+        (lambda root: (root / "one/comparison.json").unlink(), "not finished"),
+        (lambda root: shutil.rmtree(root / "one"), "holds no run"),
+    ],
+)
+def test_what_can_not_be_reported_is_named(root, damage, message):
+    damage(root)
+    with pytest.raises(RunFolderError, match=message):
+        page_of(root / "one")
+    assert dus("report", "one", cwd=root, check=2).stderr.startswith("dus: ")
+
+
+def test_the_same_folder_gives_the_same_page(root):
+    assert page_of(root / "one").html() == page_of(root / "one").html()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (-0.53, 4.3, [0.0, 1.0, 2.0, 3.0, 4.0]),
+        (0.0, 60000.0, [0.0, 10000.0, 20000.0, 30000.0, 40000.0, 50000.0, 60000.0]),
+        (0.9481, 0.9489, [0.9482, 0.9484, 0.9486, 0.9488]),
+    ],
+)
+def test_ticks_are_round_and_cover_the_range(low, high, expected):
+    assert ticks(low, high) == pytest.approx(expected)
+
+
+def test_thinning_keeps_both_ends():
+    assert evenly(5, 10) == [0, 1, 2, 3, 4]
+    assert evenly(1000, 5) == [0, 250, 500, 749, 999]
+
+
+def test_a_mean_is_over_the_runs_that_have_the_figure():
+    runs = [
+        [{"iterations": 1, "gap": 1.0}, {"iterations": 2, "gap": 2.0}],
+        [{"iterations": 1, "gap": 3.0}],
+        [{"iterations": 1, "gap": None}, {"iterations": 2, "gap": None}],
+    ]
+    found = mean_curve(runs, figure("gap"))
+    assert found.iterations == [1, 2]
+    assert found.mean == [2.0, 2.0]
+    assert found.high == pytest.approx([2.0 + 2**0.5, 2.0])
+
+
+def test_a_chart_of_constants_or_single_points_is_drawn():
+    for values in ([0.0], [5.0, 5.0], [None, 1.0]):
+        one = Chart("k", "t", "s", "x", "y", list(range(len(values))), [Series("a", values)])
+        assert "NaN" not in one.html()
+        Reader(one.html())
+    assert Chart("k", "t", "s", "x", "y", [], []).html() == ""
+    assert Chart("k", "t", "s", "x", "y", [0], [Series("a", [None])]).html() == ""
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2], ids=["light", "dark", "print"])
+def test_text_and_lines_stand_out_in_every_mode(mode):
+    css = (files("dus_gym.report") / "page.css").read_text()
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", css.split(":root {")[mode + 1].split("}")[0]))
+    for text in ("ink", "soft", "accent", "better", "worse"):
+        assert min(contrast(colours[text], colours[ground]) for ground in ("page", "card")) >= 4.5, text
+    assert contrast(colours["warn-ink"], colours["warn"]) >= 4.5
+    series = [name for name in colours if re.fullmatch(r"s\d", name)]
+    assert len(series) == 8
+    assert min(contrast(colours[name], colours["card"]) for name in series) >= 3

@@ -19,8 +19,9 @@ def make_run(path, *, seed=0, accuracy=0.75, finished=True):
         "method": "baseline", "method_options": {}, "seed": seed, "trainer": None, "run": {},
     }  # fmt: skip
     summary = {
-        "trainer": "fake", "data_kind": "mock", "select": "last", "gap": 0.1, "diverged": False, "epochs": 2, "iterations": 4,
-        "samples": 8, "training_runs": 0.0, "seconds": 1.0, "fused": {"method": SCORES | {"accuracy": accuracy},
+        "trainer": "fake", "data_kind": "mock", "select": "last", "gap": 0.1, "diverged": False, "epochs": 2,
+        "iterations": 4, "samples": 8, "training_runs": 0.0, "seconds": 1.0,
+        "fused": {"method": SCORES | {"accuracy": accuracy},
         "concat": None},
     }  # fmt: skip
     with RunFolder.create(path, config, force=True) as folder:

@@ -25,6 +25,10 @@ class DatasetNotFoundError(DusError, FileNotFoundError):
     """The files of a data set are not where they were looked for."""
 
 
+class PretrainedNotFoundError(DatasetNotFoundError):
+    """Pretrained weights or a vocabulary that are neither on this machine nor to be had; the data may all be there."""
+
+
 class AnnotationError(DusError, ValueError):
     """A line of an annotation file that can't be read: the message names file, line and what was expected."""
 
@@ -106,6 +110,12 @@ def check_at_least(argument: str, value: float, least: float) -> None:
     """Raises ConfigError unless ``value >= least`` (NaN fails too)."""
     if not value >= least:
         raise ConfigError(f"{argument}={value!r} is not allowed; it must be at least {least}.")
+
+
+def first_line(error: BaseException) -> str:
+    """Kind and first line of an error, for a message of our own."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 def check_fraction(argument: str, value: float, bounds: str = "[0, 1]") -> None:

@@ -102,6 +102,8 @@ class TrainingRun(Protocol):
     kind: str
     """``"real"`` or ``"fake"``."""
     data_kind: str
+    dropped: Mapping[str, int]
+    """By split, samples left out because a file of theirs is bad; every figure of a split is of the others."""
     has_validation: bool
     trains_fused: bool
     """Whether intervals carry ``fused_accuracy``."""

@@ -107,7 +107,7 @@ class Trainer:
         _check(config, method, data, m)
         self.modalities = recipe.modalities
         self.data_kind = data.data_kind
-        self.dropped = dict(data.dropped)
+        self.dropped: Mapping[str, int] = dict(data.dropped)
         self.has_validation = data.validation is not None
         self.epochs = config.epochs if config.epochs is not None else recipe.epochs
         self.method = method

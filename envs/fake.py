@@ -139,6 +139,7 @@ class FakeTrainer:
 
     kind = "fake"
     data_kind = "mock"
+    dropped: Mapping[str, int] = {}
     has_validation = True
 
     def __init__(self, task: Task, method: type[Method], config: RunConfig, seeds: RunSeeds) -> None:

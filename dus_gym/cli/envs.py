@@ -24,8 +24,6 @@ class EnvsOptions:
 def data_of(task: Task) -> str:
     """Where a task's data comes from, in a few words."""
     source = task.data_source()
-    if source is None:
-        return "no loader yet: --trainer fake"
     if task.name == OWN_TASK:
         return "yours: --data FILE"
     if task.source is source:

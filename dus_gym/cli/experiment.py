@@ -257,6 +257,7 @@ def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, last: M
         "seed": request.seed,
         "trainer": core.trainer,
         "data_kind": run.data_kind,
+        "dropped": dict(run.dropped),
         "fused": {name: None if s is None else asdict(s) for name, s in evaluation.fused.items()},
         "modalities": modalities,
         "gap": sum(progress.gaps) / len(progress.gaps) if progress.gaps else 0.0,

@@ -89,6 +89,9 @@ def run_table(console: Console, summary: dict[str, Any]) -> None:
         f"N_B = {summary['total_batch']}, {summary['epochs']} epochs, model: {selection(summary['select'])}"
         f"{_said(summary['settings'])})"
     )
+    if summary.get("dropped"):
+        left_out = ", ".join(f"{count} of {split}" for split, count in summary["dropped"].items())
+        console.print(f"[bold yellow]Left out because of bad files: {left_out}; the figures are of the others.[/]")
     if summary["diverged"]:
         console.print("[bold red]The run diverged: a training loss was not finite.[/]")
     table = Table(box=None, header_style="bold")

@@ -20,9 +20,9 @@ import numpy.typing as npt
 from dus_gym.data.annotations.record import first_of
 from dus_gym.data.dataset import TaskData
 from dus_gym.data.embedded import digits
+from dus_gym.data.log_mel import RATE, log_mel
 from dus_gym.data.small_source import Rows, SmallSource, in_memory, standardised
 from dus_gym.data.source import DataOptions
-from dus_gym.data.spectrogram import RATE, log_mel
 from dus_gym.data.splits import stratified
 from dus_gym.errors import DatasetNotFoundError, MediaError, check_choice
 

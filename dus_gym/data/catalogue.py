@@ -38,9 +38,7 @@ class DataSet:
     @property
     def source(self) -> DataSource:
         """Its source."""
-        found = self.task.data_source()
-        assert found is not None
-        return found
+        return self.task.data_source()
 
     @property
     def can_be_fetched(self) -> bool:

@@ -19,10 +19,10 @@ from dus_gym.data.annotations.record import SPLITS, Record
 from dus_gym.data.dataset import TaskData
 from dus_gym.data.source import DataOptions, DataSource
 from dus_gym.data.splits import VALIDATION_FRACTION, carve_stratified
-from dus_gym.data.store import Decoder, Row, Store, open_store
+from dus_gym.data.store import Decoder, Row, Store, open_store, warn_of_bad
 from dus_gym.data.store.opening import ON_ERROR
 from dus_gym.data.store.split import StoreSplit, Transform, View, without_bad
-from dus_gym.errors import ConfigError, DatasetNotFoundError, check_at_least, check_choice
+from dus_gym.errors import ConfigError, DatasetNotFoundError, PretrainedNotFoundError, check_at_least, check_choice
 
 if TYPE_CHECKING:
     from dus_gym.data.tasks import Task
@@ -210,9 +210,13 @@ class MediaSource(DataSource):
         try:
             records = self.records(options, root)
             streams = self.streams(task, options, root, records)
+        except PretrainedNotFoundError:
+            raise  # how to get the data is no answer to a vocabulary that is missing
         except DatasetNotFoundError as error:
             raise DatasetNotFoundError(f"{error} {self._help(task)}") from error
         stores = [self.store(stream, options, root) for stream in streams]
+        for store in stores:
+            warn_of_bad(store, self.dataset, len(records))
         records = self.carve(records, options, seeds.generator("data/split"))
         dropped: dict[str, int] = {}
 

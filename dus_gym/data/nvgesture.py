@@ -142,7 +142,11 @@ def _length(records: Sequence[Record]) -> int:
 
 def _window_row(home: Path, record: Record, sensor: str) -> Row:
     start, end = next((start, end) for name, start, end in record.windows if name == sensor)
-    return Row(record.sample, (home / record.media / SENSORS[sensor],), f"{start}:{end}")
+    path = home / record.media / SENSORS[sensor]
+    frames = path.with_suffix("")
+    if not path.exists() and frames.is_dir():  # frames taken out of the video beforehand
+        path = frames
+    return Row(record.sample, (path,), f"{start}:{end}")
 
 
 def _flow_rows(home: Path, root: Path, records: Sequence[Record]) -> tuple[list[Row], dict[str, Any]]:

@@ -16,7 +16,7 @@ from dus_gym.data.media_source import CACHE, FolderSettings, MediaOptions, Media
 from dus_gym.data.store import estimate
 from dus_gym.data.store.key import survey
 from dus_gym.data.tasks import Task
-from dus_gym.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from dus_gym.errors import AnnotationError, ConfigError, DatasetNotFoundError, PretrainedNotFoundError
 from dus_gym.seeding import RunSeeds
 
 SHOWN = 20
@@ -88,7 +88,8 @@ def scan(known: DataSet, root: Path, options: Mapping[str, Any] | None = None) -
         counts = _counts((record.split, names[record.label]) for record in records)
         streams = source.streams(task, task.options, root, records)
     except (DatasetNotFoundError, AnnotationError) as error:
-        return Scan(known.name, known.env, str(root), kind, known.published, counts, problem=f"{error} {known.how()}")
+        how = "" if isinstance(error, PretrainedNotFoundError) else f" {known.how()}"
+        return Scan(known.name, known.env, str(root), kind, known.published, counts, problem=f"{error}{how}")
     parts = []
     for stream in streams:
         surveyed = survey(stream.rows, root / CACHE)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dus_gym.data.source import DataOptions, DataSource
-from dus_gym.errors import DatasetNotFoundError, unknown_name
+from dus_gym.errors import unknown_name
 from dus_gym.options import build_options
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ class Task:
     """One line for ``dus envs``."""
     metric: str
     """The paper's second metric beside accuracy: ``map`` or ``macro_f1``."""
-    source: str | DataSource | None = None
+    source: str | DataSource
     """``module:OBJECT``, a :class:`~dus_gym.data.source.DataSource`; the object itself of a task that
-    :func:`dus_gym.register_task` made; None while a task runs on the fake trainer only."""
+    :func:`dus_gym.register_task` made."""
     options: DataOptions | None = None
     """Set by :meth:`configured`."""
     optimizer: str = "sgd"
@@ -46,8 +46,6 @@ class Task:
     """Training samples, for a fake run of a task whose data is not there."""
     regime: str = "Digits"
     """Whose learning curves the fake trainer follows."""
-    wanted: tuple[str, ...] = ()
-    """Files a loader looks for below the data root."""
 
     def recipe(self) -> Recipe:
         """The part that the training loop reads."""
@@ -63,9 +61,9 @@ class Task:
             batch=self.batch,
         )
 
-    def data_source(self) -> DataSource | None:
+    def data_source(self) -> DataSource:
         """Where the samples come from; imported when asked for."""
-        if self.source is None or isinstance(self.source, DataSource):
+        if isinstance(self.source, DataSource):
             return self.source
         module, _, name = self.source.partition(":")
         found: DataSource = getattr(import_module(module), name)
@@ -74,8 +72,7 @@ class Task:
     @property
     def options_type(self) -> type[DataOptions]:
         """The data set's options."""
-        source = self.data_source()
-        return DataOptions if source is None else source.options_type
+        return self.data_source().options_type
 
     def configured(self, options: Mapping[str, Any] | None = None, data_root: str | Path | None = None) -> Task:
         """The task with options of its data set, which may change modalities, encoders and classes.
@@ -84,8 +81,7 @@ class Task:
             ConfigError: for an option the data set does not have, or a bad value.
         """
         chosen = build_options(self.options_type, options, f"option of task {self.name!r}:")
-        source, task = self.data_source(), replace(self, options=chosen)
-        return task if source is None else source.configure(task, chosen, _path(data_root))
+        return self.data_source().configure(replace(self, options=chosen), chosen, _path(data_root))
 
     def data(self, seeds: RunSeeds, data_root: str | Path | None) -> TaskData:
         """One run's splits.
@@ -95,14 +91,6 @@ class Task:
                 them and how to try the id without them.
         """
         source = self.data_source()
-        if source is None:
-            where = data_root if data_root is not None else "(no data_root was given)"
-            raise DatasetNotFoundError(
-                f"DUS-{self.name}-v0 needs its data set, and no loader for it has landed in this version. "
-                f"Looked for {', '.join(self.wanted)} under data_root={where}. "
-                f'To try the id without data: gym.make("dus_gym:DUS-{self.name}-v0", trainer="fake"), '
-                f"or dus train DUS-{self.name}-v0 --trainer fake."
-            )
         options = self.options if self.options is not None else source.options_type()
         return source.build(self, options, seeds, _path(data_root))
 
@@ -166,10 +154,9 @@ def _paper(
     encoders: tuple[str, ...],
     train_size: int,
     metric: str,
-    wanted: tuple[str, ...],
+    source: str,
     summary: str,
     *,
-    source: str | None = None,
     batch: int = 64,
     adam: bool = False,
     regime: str = "Digits",
@@ -189,7 +176,6 @@ def _paper(
         schedule="plateau",
         train_size=train_size,
         regime=regime,
-        wanted=wanted,
     )
 
 
@@ -293,9 +279,8 @@ TASKS: dict[str, Task] = {
             ("resnet18", "resnet18"),
             6698,
             "map",
-            (),
+            "dus_gym.data.cremad:CREMAD",
             "CREMA-D, 6 acted emotions, voice and face",
-            source="dus_gym.data.cremad:CREMAD",
         ),
         _paper(
             "KineticsSounds",
@@ -304,9 +289,8 @@ TASKS: dict[str, Task] = {
             ("resnet18", "resnet18"),
             14799,
             "map",
-            (),
+            "dus_gym.data.kinetics_sounds:KINETICS_SOUNDS",
             "Kinetics-Sounds, 31 actions, sound and video",
-            source="dus_gym.data.kinetics_sounds:KINETICS_SOUNDS",
         ),
         _paper(
             "Twitter2015",
@@ -315,9 +299,8 @@ TASKS: dict[str, Task] = {
             ("bert", "resnet50:weights=imagenet"),
             3179,
             "macro_f1",
-            (),
+            "dus_gym.data.twitter2015:TWITTER2015",
             "Twitter2015, sentiment towards a target, text and image",
-            source="dus_gym.data.twitter2015:TWITTER2015",
             adam=True,
         ),
         _paper(
@@ -327,9 +310,8 @@ TASKS: dict[str, Task] = {
             ("bert", "resnet50:weights=imagenet"),
             19816,
             "macro_f1",
-            (),
+            "dus_gym.data.sarcasm:SARCASM",
             "Sarcasm, sarcastic tweets, text and image",
-            source="dus_gym.data.sarcasm:SARCASM",
             adam=True,
         ),
         _paper(
@@ -339,9 +321,8 @@ TASKS: dict[str, Task] = {
             ("i3d", "i3d", "i3d"),
             1050,
             "macro_f1",
-            (),
+            "dus_gym.data.nvgesture:NVGESTURE",
             "NVGesture, 25 hand gestures, RGB, depth and optical flow",
-            source="dus_gym.data.nvgesture:NVGESTURE",
             batch=6,
             regime="Digits3",
         ),

@@ -26,7 +26,7 @@ from dus_gym.data.transforms import ImageTransform
 from dus_gym.encoders import encoder_options
 from dus_gym.encoders.bert import BertOptions
 from dus_gym.encoders.clip import PUBLISHED, ClipTextOptions
-from dus_gym.encoders.pretrained import NONE
+from dus_gym.encoders.weights import NONE
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 
 if TYPE_CHECKING:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dus_gym.encoders.pretrained import NONE, random_sizes, transformers_model
+from dus_gym.encoders.pretrained import transformers_model
+from dus_gym.encoders.sizes import random_sizes
 from dus_gym.encoders.tokens import check_ids, check_text_shape
+from dus_gym.encoders.weights import NONE
 from dus_gym.errors import check_at_least, check_choice
 
 _SIZES = {"hidden": 768, "layers": 12, "heads": 12, "vocab": 30522}

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dus_gym.encoders.pretrained import NONE, random_sizes, transformers_model
+from dus_gym.encoders.pretrained import transformers_model
+from dus_gym.encoders.sizes import random_sizes
 from dus_gym.encoders.tokens import check_ids, check_text_shape, last_token
+from dus_gym.encoders.weights import NONE
 from dus_gym.errors import ConfigError, check_at_least
 
 PUBLISHED = "openai/clip-vit-base-patch32"

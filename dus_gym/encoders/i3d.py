@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, cat, nn
 
-from dus_gym.encoders.pretrained import NONE, load_weights, read_state_dict, stem_of_channels
+from dus_gym.encoders.weights import NONE, load_weights, read_state_dict, stem_of_channels
 from dus_gym.errors import ConfigError, check_choice
 
 Triple = tuple[int, int, int]

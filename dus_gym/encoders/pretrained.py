@@ -1,4 +1,4 @@
-"""Pretrained weights, by hub name or from disk: no code runs, no network means a clear error instead of a wait.
+"""Pretrained weights by name: from a local cache or the network; where there is none, a clear error and no wait.
 
 torchvision's and transformers' own loaders do the downloading, the caching and the checking of hashes.
 """
@@ -10,15 +10,16 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dus_gym.errors import ConfigError, DatasetNotFoundError, check_at_least
+from dus_gym.encoders.weights import NONE, read_state_dict, some
+from dus_gym.errors import ConfigError, PretrainedNotFoundError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,100 +28,8 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 
-NONE = "none"
-"""The word for random weights."""
 SECONDS_TO_ANSWER = 10.0
 """How long a server has to answer at all before it counts as unreachable."""
-_SHOWN = 5
-
-
-# -- state dicts ------------------------------------------------------------------------------------
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by name from a ``torch.save`` file or a ``.safetensors`` file.
-
-    Raises:
-        DatasetNotFoundError: if there is no such file.
-        ConfigError: for a file that is damaged, holds something else, or could run code when loaded.
-    """
-    file = Path(path).expanduser()
-    if file.is_dir():
-        raise ConfigError(f"weights={str(path)!r} is a folder; give the file of weights in it.")
-    if not file.exists():
-        raise DatasetNotFoundError(
-            f"weights={str(path)!r}: there is no file {file.absolute()}. Give the path of a downloaded file, "
-            f"or weights={NONE} to start from random ones."
-        )
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            found: Any = load_file(file)
-        else:
-            found = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # Damaged files raise anything, from EOFError to UnicodeDecodeError.
-        raise ConfigError(
-            f"weights={str(path)!r} can't be loaded ({first_line(error)}). Only tensors by name are read, as "
-            "torch.save(model.state_dict(), file) writes them; a damaged file, or one that could run code, is refused."
-        ) from error
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        keys = f" with the entries {_some(found)}" if isinstance(found, Mapping) else ""
-        raise ConfigError(
-            f"weights={str(path)!r} holds a {type(found).__name__}{keys} instead of tensors by name; save the "
-            "model's state_dict() alone."
-        )
-    return dict(found)
-
-
-def load_weights(network: nn.Module, state: Mapping[str, Tensor], weights: str) -> None:
-    """Copies ``state`` into ``network``; every entry must fit, none may be left over or missing.
-
-    Counters of batches that BatchNorm saw may be missing: PyTorch before 0.4.1 did not save them.
-
-    Args:
-        network: changed in place, and only if everything fits.
-        state: tensors by the network's own names.
-        weights: what the user asked for, for the message.
-
-    Raises:
-        ConfigError: naming the entries that don't fit.
-    """
-    own = network.state_dict()
-    problems = []
-    if missing := [name for name in own if name not in state and not name.endswith("num_batches_tracked")]:
-        problems.append(f"{len(missing)} entries are missing ({_some(missing)})")
-    if extra := [name for name in state if name not in own]:
-        problems.append(f"{len(extra)} entries are not of this network ({_some(extra)})")
-    if wrong := [
-        f"{name} is {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]:
-        problems.append(f"{len(wrong)} have another shape ({_some(wrong)})")
-    if problems:
-        raise ConfigError(f"weights={weights!r} are of another network: {'; '.join(problems)}.")
-    network.load_state_dict({**own, **state})
-
-
-def stem_of_channels(kernel: Tensor, channels: int) -> Tensor:
-    """The first kernel of a network of RGB images for another number of channels: the mean over RGB, for each.
-
-    The BatchNorm behind it makes up for the other scale as it trains.
-
-    Args:
-        kernel: ``(out, in, ...)``; returned as it is unless ``in`` is 3 and ``channels`` another number.
-        channels: wanted input channels.
-
-    Returns:
-        ``(out, channels, ...)``.
-    """
-    if kernel.shape[1] != 3 or channels == 3:
-        return kernel
-    return kernel.mean(dim=1, keepdim=True).expand(-1, channels, *kernel.shape[2:]).clone()
-
-
-# -- torchvision ------------------------------------------------------------------------------------
 
 
 def torchvision_state(weights: Any) -> dict[str, Tensor]:
@@ -130,7 +39,7 @@ def torchvision_state(weights: Any) -> dict[str, Tensor]:
         weights: such as ``ResNet50_Weights.IMAGENET1K_V1``.
 
     Raises:
-        DatasetNotFoundError: if the file is not in the cache and can't be downloaded.
+        PretrainedNotFoundError: if the file is not in the cache and can't be downloaded.
     """
     url: str = weights.url
     cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
@@ -138,7 +47,7 @@ def torchvision_state(weights: Any) -> dict[str, Tensor]:
         return read_state_dict(cached)
     how = f"Download {url} to {cached} on a machine with network, or name the file itself: weights=FILE."
     if reason := _offline() or _unreachable(url):
-        raise DatasetNotFoundError(f"{weights} is not in torch's cache ({cached}) and {reason}. {how}")
+        raise PretrainedNotFoundError(f"{weights} is not in torch's cache ({cached}) and {reason}. {how}")
     try:
         # torch.hub announces the download on standard output, which belongs to --json.
         with redirect_stdout(sys.stderr):
@@ -146,11 +55,8 @@ def torchvision_state(weights: Any) -> dict[str, Tensor]:
                 progress=sys.stderr.isatty(), check_hash=True, weights_only=True
             )
     except (OSError, RuntimeError) as error:
-        raise DatasetNotFoundError(f"{weights} could not be downloaded ({first_line(error)}). {how}") from error
+        raise PretrainedNotFoundError(f"{weights} could not be downloaded ({first_line(error)}). {how}") from error
     return found
-
-
-# -- transformers -----------------------------------------------------------------------------------
 
 
 def transformers_model(kind: type[Model], weights: str, model_types: tuple[str, ...], **arguments: Any) -> Model:
@@ -165,7 +71,7 @@ def transformers_model(kind: type[Model], weights: str, model_types: tuple[str, 
         arguments: for the constructor of ``kind``.
 
     Raises:
-        DatasetNotFoundError: for a folder that is not there, or a name that is neither cached nor downloadable.
+        PretrainedNotFoundError: for a folder that is not there, or a name that is neither cached nor downloadable.
         ConfigError: for a model of another kind, missing or ill-shaped weights, or a file that could run code.
     """
     folder = Path(weights).expanduser()
@@ -201,10 +107,10 @@ def cached_or_downloaded(
         otherwise: what does without, a sentence for the error of a hub that can't be reached.
 
     Raises:
-        DatasetNotFoundError: for a path that is not there, or a name that is neither cached nor downloadable.
+        PretrainedNotFoundError: for a path that is not there, or a name that is neither cached nor downloadable.
     """
     if not name or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
-        raise DatasetNotFoundError(
+        raise PretrainedNotFoundError(
             f"{argument}={name!r}: there is no folder {Path(name).expanduser().absolute()}. {allowed}"
         )
     try:
@@ -219,7 +125,7 @@ def cached_or_downloaded(
     how = f"{how} {otherwise}".rstrip()
     where = f"{argument}={name!r} is not in the local cache ({constants.HF_HUB_CACHE})"
     if reason := _offline() or _unreachable(constants.ENDPOINT):
-        raise DatasetNotFoundError(f"{where} and {reason}. {how}")
+        raise PretrainedNotFoundError(f"{where} and {reason}. {how}")
     try:
         return load(False)
     except ConfigError:
@@ -229,7 +135,9 @@ def cached_or_downloaded(
             # All there after all: then the file itself is at fault, and this names it.
             return load(True)
         except OSError:
-            raise DatasetNotFoundError(f"{where} and the hub did not give it ({first_line(error)}). {how}") from error
+            raise PretrainedNotFoundError(
+                f"{where} and the hub did not give it ({first_line(error)}). {how}"
+            ) from error
 
 
 def _load(
@@ -263,7 +171,7 @@ def _load(
     # Without this, transformers fills what is missing with random numbers and goes on.
     if missing := sorted(info["missing_keys"]):
         raise ConfigError(
-            f"weights={weights!r} lack {len(missing)} entries that {kind.__name__} needs ({_some(missing)})."
+            f"weights={weights!r} lack {len(missing)} entries that {kind.__name__} needs ({some(missing)})."
         )
     return model
 
@@ -284,39 +192,6 @@ def _quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-# -- sizes of random networks -----------------------------------------------------------------------
-
-
-def random_sizes(weights: str, options: object, published: Mapping[str, int]) -> dict[str, int]:
-    """Sizes of a network with random weights: the published ones, or what the options of the same names say.
-
-    Args:
-        weights: the option; pretrained weights bring their own sizes, so that none may be given beside them.
-        options: has an attribute for each size, None where it was not given.
-        published: defaults by name; those of ``hidden`` and ``heads`` among them.
-
-    Raises:
-        ConfigError: naming the option.
-    """
-    given = {name: getattr(options, name) for name in published if getattr(options, name) is not None}
-    if given and weights != NONE:
-        raise ConfigError(
-            f"{', '.join(given)} can't be set beside weights={weights!r}, which bring their own; "
-            f"give weights={NONE} for a network with random weights."
-        )
-    for name, value in given.items():
-        check_at_least(name, value, 1)
-    sizes = {**published, **given}
-    if sizes["hidden"] % sizes["heads"]:
-        raise ConfigError(
-            f"hidden={sizes['hidden']} is not allowed; it must be a multiple of heads={sizes['heads']}. Set both."
-        )
-    return sizes
-
-
-# -- network ----------------------------------------------------------------------------------------
 
 
 def _offline() -> str:
@@ -346,14 +221,3 @@ def _unreachable(url: str) -> str:
 
 def _host(url: str) -> str:
     return url.partition("://")[2].partition("/")[0] or url
-
-
-def first_line(error: BaseException) -> str:
-    """Kind and first line of an error, for a message of our own."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
-
-
-def _some(names: Mapping[Any, Any] | list[str]) -> str:
-    shown = [str(name) for name in names][:_SHOWN]
-    return ", ".join(shown) + (", …" if len(names) > _SHOWN else "")

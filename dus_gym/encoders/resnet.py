@@ -8,7 +8,8 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from dus_gym.encoders.frames import check_image_shape, per_frame
-from dus_gym.encoders.pretrained import NONE, load_weights, read_state_dict, stem_of_channels, torchvision_state
+from dus_gym.encoders.pretrained import torchvision_state
+from dus_gym.encoders.weights import NONE, load_weights, read_state_dict, stem_of_channels
 from dus_gym.errors import ConfigError, check_at_least
 
 _WORDS = {"imagenet": "IMAGENET1K_V1", "imagenet-v2": "IMAGENET1K_V2"}

@@ -151,14 +151,19 @@ def test_build_decodes_nothing_where_files_are_missing(tmp_path, mock):
     assert not (mock / ".dus-cache").exists()
 
 
-def test_what_build_skips_a_run_leaves_out(tmp_path, mock):
-    next(mock.glob("AudioWAV/*.wav")).unlink()
+def test_what_build_skips_a_run_leaves_out_and_says_so(tmp_path, mock):
+    clip = (mock / "test.csv").read_text().partition(",")[0]
+    (mock / f"AudioWAV/{clip}.wav").unlink()
     built = data("build", "cremad", "--root", mock, "--on-error", "skip", cwd=tmp_path)["modalities"]
     assert [len(part["bad"]) for part in built] == [1, 0]
-    words = ("DUS-CREMAD-v0", "--data-root", mock, "--epochs", 1, "--agent", "uniform", "--quiet", "--json")
+    words = ("DUS-CREMAD-v0", "--data-root", mock, "--epochs", 1, "--agent", "uniform", "--json")
     dus("train", *words, cwd=tmp_path, check=1)
     skip = ("--task.on-error", "skip", "--task.max-bad", ".1")
-    assert json.loads(dus("train", *words, *skip, cwd=tmp_path, check=0).stdout)["data_kind"] == "mock"
+    done = dus("train", *words, *skip, cwd=tmp_path, check=0)
+    assert json.loads(done.stdout.splitlines()[-1])["dropped"] == {"test": 1}
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "1 of test; the figures are of the others" in said
+    assert f"AudioWAV/{clip}.wav:missing" in said.replace(" ", "")  # wherever lines were broken
 
 
 def test_a_second_build_decodes_nothing(tmp_path, mock, monkeypatch):

@@ -170,6 +170,25 @@ def test_twitter_reads_a_rewritten_header_by_name(tmp_path):
     assert [(r.label, r.media, r.text, r.target) for r in found] == [(2, "1.jpg", 'says "hi" $T$', "")]
 
 
+def test_twitter_reads_the_files_of_four_lines_a_row_where_there_is_no_table(tmp_path):
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.txt").write_text("$T$ won\nour team\n1\n1.jpg\nsad $T$ lost\nthem\n-1\n2.jpg\n")
+    rows = [(r.sample, r.label, r.media, r.text, r.target) for r in twitter2015.read(tmp_path)]
+    assert rows[:2] == [
+        ("train-0", 2, "1.jpg", "$T$ won", "our team"),
+        ("train-1", 0, "2.jpg", "sad $T$ lost", "them"),
+    ]
+    (tmp_path / "train.tsv").write_text("a\tb\tc\td\te\n0\t1\t3.jpg\t$T$ met\tthey\n")
+    assert [r.media for r in twitter2015.read(tmp_path) if r.split == "train"] == ["3.jpg"]
+
+
+@pytest.mark.parametrize("rows", ["x $T$\nus\n2\n1.jpg\n", "x $T$\nus\n1\n1.jpg\ny\nus\n", "x\nus\n\n1.jpg\n"])
+def test_twitter_names_the_row_of_four_lines_it_can_not_read(tmp_path, rows):
+    (tmp_path / "dev.txt").write_text(rows)
+    with pytest.raises(AnnotationError, match=r"dev\.txt, line [15]: expected a sentence, and in three more lines"):
+        twitter2015.parse_txt(tmp_path / "dev.txt", "validation")
+
+
 @pytest.mark.parametrize("line", ["1\t3\ta.jpg\tx\ty", "1\t2\t\tx\ty", "1\t2\ta.jpg\tx", "1\t2\ta.jpg\tx\ty\tz"])
 def test_twitter_names_the_line_it_can_not_read(tmp_path, line):
     (tmp_path / "dev.tsv").write_text(f"index\t#1 ImageID\t#2 String\t#2 String\n{line}\n")

@@ -9,7 +9,7 @@ from small_data import build, real, real_folder, wav, write_recordings
 
 from dus_gym.data import avdigits
 from dus_gym.data.embedded import digits
-from dus_gym.data.spectrogram import BANDS, log_mel, mel_bank
+from dus_gym.data.log_mel import BANDS, log_mel, mel_bank
 from dus_gym.errors import ConfigError, DatasetNotFoundError, MediaError
 
 
@@ -72,6 +72,7 @@ def test_each_feature_has_mean_0_and_deviation_1_over_the_training_samples_alone
     assert scalar.train.inputs[1].mean(0).abs().max() > 0.1
 
 
+@pytest.mark.slow
 def test_a_folder_of_recordings_gives_what_its_zip_gives(root, tmp_path):
     with zipfile.ZipFile(root / "fsdd.zip") as archive:
         archive.extractall(tmp_path)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from gestures import FRAMES, START, rows, write_gestures
 from media_files import write_video
+from PIL import Image
 
 from dus_gym.data.tasks import get_task
 from dus_gym.errors import AnnotationError, BadMediaError, ConfigError, DatasetNotFoundError
@@ -155,6 +156,26 @@ def test_a_video_shorter_than_its_window_is_named(gestures):
         data_of(gestures)
     data = data_of(gestures, on_error="skip", max_bad=0.1)
     assert data.dropped == {"test": 1}
+
+
+def test_frames_taken_out_of_the_videos_will_do(gestures):
+    names = rows("test")
+    for folder, subject, _ in names:
+        for sensor in ("sk_color", "sk_depth"):
+            video = gestures / f"Video_data/class_{folder:02d}/subject{subject}_r0/{sensor}.avi"
+            video.unlink()
+            video.with_suffix("").mkdir()
+            for i in range(START + FRAMES):
+                pixels = np.full((24, 32, 3), 8 * i, np.uint8)
+                Image.fromarray(pixels).save(video.with_suffix("") / f"frame{i:05d}.png")
+    test = data_of(gestures).test
+    assert len(test.labels) == len(names)
+    for modality in (RGB, DEPTH):
+        clips = test.fetch(modality, torch.arange(len(names)))
+        assert (frames_of(clips) == torch.arange(START, START + FRAMES)).all()
+    (video.with_suffix("") / "frame00000.png").unlink()
+    with pytest.raises(BadMediaError, match=r"sk_depth: too-short: .* has 12 frames; frames 3 to 12 are wanted"):
+        data_of(gestures)
 
 
 def test_a_missing_video_is_named(gestures):

@@ -51,6 +51,7 @@ def test_what_is_missing_is_named(tmp_path):
         build("SarcasmTags", tmp_path, vocabulary=2)
 
 
+@pytest.mark.slow
 @real
 def test_the_published_tweets():
     data, _ = build("SarcasmTags", real_folder("annotations/sarcasm"))

@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_media import NpyDecoder, tree_bytes, value_of, write_media
+from npy_media import NpyDecoder, tree_bytes, value_of, write_media
 
 from dus_gym.data.store import Row, Store, builder, estimate, estimate_bytes, open_store
 from dus_gym.data.store.key import key_of, recipe_of, survey

@@ -12,9 +12,11 @@ import torch
 from tweets import BERT, write_sarcasm, write_settings, write_twitter
 
 from dus_gym.data.annotations import twitter2015
+from dus_gym.data.catalogue import DATA_SETS
+from dus_gym.data.scan import scan
 from dus_gym.data.tasks import get_task
 from dus_gym.encoders import encoder_options
-from dus_gym.errors import BadMediaError, ConfigError, DatasetNotFoundError
+from dus_gym.errors import BadMediaError, ConfigError, DatasetNotFoundError, PretrainedNotFoundError
 from dus_gym.seeding import RunSeeds
 
 FOLDER = os.environ.get("DUS_TEST_DATA")
@@ -295,6 +297,18 @@ def test_training_pictures_are_augmented_and_evaluation_is_not(twitter):
 def test_options_that_can_not_be_are_named(twitter, options, message):
     with pytest.raises(ConfigError, match=message):
         data_of("Twitter2015", twitter, **options)
+
+
+def test_a_missing_vocabulary_is_no_missing_data(twitter):
+    missing = str(twitter / "nowhere.txt")
+    with pytest.raises(PretrainedNotFoundError, match=r"there is no file .*nowhere") as caught:
+        data_of("Twitter2015", twitter, tokenizer=missing)
+    assert "dus data" not in str(caught.value)
+    assert "TomBERT" not in str(caught.value)
+    found = scan(DATA_SETS["twitter2015"], twitter, {"tokenizer": missing})
+    assert not found.ok
+    assert "nowhere" in found.problem
+    assert "TomBERT" not in found.problem
 
 
 def test_without_data_the_error_says_what_to_do():

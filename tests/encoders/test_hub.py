@@ -63,6 +63,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_models_are_downloaded_once_by_name(tiny_bert, tmp_path, server):
     """In a process of its own: huggingface_hub reads its settings once, when it is imported."""
     folder, address, asked = server
@@ -81,7 +82,7 @@ def test_models_are_downloaded_once_by_name(tiny_bert, tmp_path, server):
     # The second time nothing was asked: one look whether the hub is there for each name that was not cached.
     assert again == first
     assert asked.count("HEAD /") == 3
-    assert absent.startswith("DatasetNotFoundError")
+    assert absent.startswith("PretrainedNotFoundError")
     assert "the hub did not give it" in absent
     assert "hf download someone/absent" in absent
     assert cut.startswith("ConfigError")

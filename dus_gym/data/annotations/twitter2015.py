@@ -10,6 +10,7 @@ from dus_gym.errors import DatasetNotFoundError
 CLASSES = ("negative", "neutral", "positive")
 TARGET = "$T$"
 """Stands in the sentence for the target."""
+_POLARITIES = ("-1", "0", "1")
 _NAMES = {"train": ("train",), "validation": ("dev", "valid", "val"), "test": ("test",)}
 _FOLDERS = ("", "annotations/", "absa_data/twitter2015/", "twitter2015/", "Twitter15/annotations/", "Twitter15/")
 
@@ -50,17 +51,39 @@ def parse_tsv(path: Path, split: str) -> list[Record]:
     return records
 
 
+def parse_txt(path: Path, split: str) -> list[Record]:
+    """The same split as TomBERT's other file has it, four lines a row: sentence, target, polarity (-1, 0, 1), picture.
+
+    Raises:
+        AnnotationError: for rows of another form.
+    """
+    lines = list(lines_of(path))
+    records = []
+    for first in range(0, len(lines), 4):
+        (number, text), *rest = lines[first : first + 4]
+        fields = [line.strip() for _, line in rest]
+        if len(fields) != 3 or fields[1] not in _POLARITIES or not fields[2]:
+            raise bad_line(path, number, text, "a sentence, and in three more lines target, polarity and picture")
+        target, polarity, picture = fields
+        label = _POLARITIES.index(polarity)
+        records.append(Record(f"{split}-{first // 4}", split, label, picture, text.strip(), target))
+    return records
+
+
 def read(root: Path) -> list[Record]:
-    """All three splits: 3179 / 1122 / 1037 rows.
+    """All three splits: 3179 / 1122 / 1037 rows, from ``.tsv`` files or, where there is none, ``.txt`` files.
 
     Raises:
         DatasetNotFoundError: naming what was looked for.
     """
     records: list[Record] = []
     for split, stems in _NAMES.items():
-        names = [f"{folder}{stem}.tsv" for folder in _FOLDERS for stem in stems]
+        names = [f"{folder}{stem}{ending}" for ending in _PARSERS for folder in _FOLDERS for stem in stems]
         path = first_of(root, names)
         if path is None:
             raise DatasetNotFoundError(f"no list of the {split} tweets under {root}; looked for {', '.join(names)}.")
-        records += parse_tsv(path, split)
+        records += _PARSERS[path.suffix](path, split)
     return records
+
+
+_PARSERS = {".tsv": parse_tsv, ".txt": parse_txt}

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from dus_gym.data.media import video
+from dus_gym.data.media.window import read_frames
 from dus_gym.data.store import Row
 from dus_gym.errors import ConfigError, MediaError, check_choice
 
@@ -166,10 +167,10 @@ class FlowDecoder:
         """The row's flow.
 
         Raises:
-            MediaError: as :func:`~dus_gym.data.media.video.read_window`.
+            MediaError: as :func:`~dus_gym.data.media.window.read_frames`.
         """
         start, end = (int(part) for part in row.payload.split(":"))
-        grey = video.read_window(row.paths[0], start, end, (self.size, self.size), "grey")[..., 0]
+        grey = read_frames(row.paths[0], start, end, self.size, "grey")[..., 0]
         flow = np.stack([self._between(first, second) for first, second in pairwise(grey)])
         return of_all_frames(to_bytes(flow), self.frames, row.paths[0])
 

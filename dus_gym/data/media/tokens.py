@@ -19,8 +19,8 @@ from dus_gym.data.media.text import CLEANERS
 from dus_gym.data.store import Row
 from dus_gym.data.store.decoder import Array
 from dus_gym.data.store.randomness import Keys
-from dus_gym.encoders.pretrained import cached_or_downloaded, first_line
-from dus_gym.errors import ConfigError, DatasetNotFoundError, check_at_least, check_choice
+from dus_gym.encoders.pretrained import cached_or_downloaded
+from dus_gym.errors import ConfigError, PretrainedNotFoundError, check_at_least, check_choice, first_line
 
 Ids = npt.NDArray[np.int32]
 FILE, WORDS = "tokenizer.json", "vocab.txt"
@@ -67,19 +67,19 @@ def load_vocabulary(name: str) -> Vocabulary:
         name: a ``tokenizer.json``, a ``vocab.txt``, a folder with one of them, or the name of a model on the hub.
 
     Raises:
-        DatasetNotFoundError: naming what was looked for, where, and how to get it.
+        PretrainedNotFoundError: naming what was looked for, where, and how to get it.
         ConfigError: for a file that is no vocabulary, or one of another kind than BERT's and CLIP's.
     """
     path = Path(name).expanduser()
     if path.is_dir():
         found = [path / file for file in (FILE, WORDS) if (path / file).is_file()]
         if not found:
-            raise DatasetNotFoundError(f"tokenizer={name!r}: the folder has no {FILE} and no {WORDS}. {_GIVE}")
+            raise PretrainedNotFoundError(f"tokenizer={name!r}: the folder has no {FILE} and no {WORDS}. {_GIVE}")
         path = found[0]
     if path.exists():
         return _checked(name, _read(name, path))
     if path.suffix in (".txt", ".json"):
-        raise DatasetNotFoundError(f"tokenizer={name!r}: there is no file {path.absolute()}. {_GIVE}")
+        raise PretrainedNotFoundError(f"tokenizer={name!r}: there is no file {path.absolute()}. {_GIVE}")
     file = cached_or_downloaded("tokenizer", name, lambda local: _hub_file(name, local), _GIVE)
     return _checked(name, _read(name, file))
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
+from dus_gym.data.media.audio import LIBRARIES, RESAMPLER, read_wave
 from dus_gym.data.media.image import read_image
 from dus_gym.data.store import Row
 from dus_gym.data.store.decoder import Array
@@ -60,13 +61,14 @@ class Sound:
 
     name: str
     seconds: float
-    libraries: ClassVar[tuple[str, ...]] = ("soundfile", "scipy")
+    libraries: ClassVar[tuple[str, ...]] = LIBRARIES
     dtype: ClassVar[str] = "float16"
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What changes the result."""
-        return {"kind": "sound", "seconds": self.seconds, "rate": RATE, "window": WINDOW, "hop": HOP, "bands": BANDS}
+        sound = {"seconds": self.seconds, "rate": RATE, "channels": "mean", "resampler": RESAMPLER, "clip": 1.0}
+        return {"kind": "sound", **sound, "window": WINDOW, "hop": HOP, "bands": BANDS}
 
     @property
     def fixed_shape(self) -> tuple[int, ...]:
@@ -79,21 +81,9 @@ class Sound:
 
     def __call__(self, row: Row) -> Array:
         """The spectrogram of a row."""
-        import soundfile
-        from scipy.signal import resample_poly
-
-        path = row.paths[0]
-        if not path.is_file():
-            raise MediaError("missing", f"{path} is not there")
-        try:
-            wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        except (soundfile.SoundFileError, OSError) as error:
-            raise MediaError("undecodable", f"{path}: {error}") from error
-        if not len(wave):
-            raise MediaError("empty", f"{path} has no samples")
-        mono = resample_poly(wave[: round(self.seconds * rate)].mean(axis=1), RATE, rate)
+        mono = read_wave(row.paths[0], RATE)
         whole = np.zeros(max(self._samples, WINDOW), np.float32)
-        whole[: len(mono)] = mono[: len(whole)]
+        whole[: min(len(mono), self._samples)] = mono[: self._samples]
         frames = np.lib.stride_tricks.sliding_window_view(whole, WINDOW)[::HOP] * np.hanning(WINDOW)
         power = np.abs(np.fft.rfft(frames, axis=1)[:, 1:]) ** 2
         bands = power.reshape(len(power), BANDS, -1).mean(axis=2)

@@ -21,7 +21,7 @@ from dus_gym.data.own.folder import Folder, decoder_of, gathered, read_folder
 from dus_gym.data.own.table import Array, Table
 from dus_gym.data.source import DataOptions, DataSource
 from dus_gym.data.splits import stratified
-from dus_gym.data.store import open_store
+from dus_gym.data.store import open_store, warn_of_bad
 from dus_gym.encoders import encoder_options
 from dus_gym.errors import ConfigError, DatasetNotFoundError, check_at_least, check_choice, unknown_name
 from dus_gym.optim import OPTIMIZERS
@@ -187,6 +187,8 @@ class Own(DataSource):
             )
             for name, rows in folder.rows.items()
         }
+        for store in stores.values():
+            warn_of_bad(store, "own", len(folder.samples))
         return gathered(folder, stores)
 
 

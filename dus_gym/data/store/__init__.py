@@ -1,8 +1,8 @@
 """Media decoded once into memory-mapped arrays, one store a modality and preset."""
 
-from dus_gym.data.store.builder import Estimate, estimate, estimate_bytes
 from dus_gym.data.store.decoder import Decoder, Row
-from dus_gym.data.store.opening import open_store
+from dus_gym.data.store.estimate import Estimate, estimate, estimate_bytes
+from dus_gym.data.store.opening import open_store, warn_of_bad
 from dus_gym.data.store.reader import BadFile, Store
 
-__all__ = ["BadFile", "Decoder", "Estimate", "Row", "Store", "estimate", "estimate_bytes", "open_store"]
+__all__ = ["BadFile", "Decoder", "Estimate", "Row", "Store", "estimate", "estimate_bytes", "open_store", "warn_of_bad"]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import multiprocessing
 import os
 import shutil
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -20,21 +18,19 @@ from typing import Any
 import numpy as np
 
 from dus_gym.data.store import files
-from dus_gym.data.store.decoder import Array, Decoder, Row, checked
+from dus_gym.data.store.decoder import Array, Decoder, Problem, Row, attempt
 from dus_gym.data.store.earlier import Earlier
+from dus_gym.data.store.estimate import estimate_bytes
 from dus_gym.data.store.key import Source, canonical, content_of
-from dus_gym.errors import ConfigError, MediaError, StoreError
+from dus_gym.errors import ConfigError, StoreError
 
 SHARD_ROWS = 1024
 SHARD_BYTES = 512 << 20
 """A shard ends at whichever comes first."""
 SPARE_DISK = 10
 """Free disk needed beyond what the store is estimated to take: one part in so many."""
-PROBES = 8
 FEW_ROWS = 64
 
-Problem = tuple[str, str]
-"""Kind and message."""
 Progress = Callable[[int, int], None]
 """Called with the rows done and all rows."""
 _log = logging.getLogger(__name__)
@@ -68,27 +64,7 @@ class Plan:
     @property
     def folder(self) -> Path:
         """Where the shards grow until the store is finished."""
-        return self.final.with_name(f".partial-{self.final.name}")
-
-
-def attempt(decoder: Decoder, row: Row) -> Array | Problem:
-    """One row's array, or what is wrong with its media.
-
-    Raises:
-        Exception: whatever the decoder raises that no file is to blame for, with the row named in a note.
-    """
-    try:
-        array = decoder(row)
-        return checked(array, decoder) or array
-    except MediaError as error:
-        return error.kind, error.message
-    except FileNotFoundError as error:
-        return "missing", str(error)
-    except PermissionError as error:
-        return "undecodable", str(error)
-    except Exception as error:
-        error.add_note(f"while decoding sample {row.sample!r} ({', '.join(map(str, row.paths)) or 'no file'})")
-        raise
+        return self.final.with_name(files.PARTIAL + self.final.name)
 
 
 _decoder_of_worker: list[Decoder] = []
@@ -168,6 +144,7 @@ class Builder:
         plan = self.plan
         with files.disk_errors(plan.folder):
             (plan.folder / files.RESUME).mkdir(parents=True, exist_ok=True)
+            files.write(plan.folder / files.RESUME / files.RECIPE, canonical(plan.recipe))
             self._resume()
             self._check_bad()
             self._check_disk()
@@ -190,7 +167,7 @@ class Builder:
         while (record := self._record(self._records)) is not None:
             self._take(record)
         known = {shard["file"] for shard in self.shards}
-        records = {f"{number:05d}.json" for number in range(self._records)}
+        records = {files.RECIPE, *(f"{number:05d}.json" for number in range(self._records))}
         for place, kept in ((folder, known | {files.RESUME}), (folder / files.RESUME, records)):
             for path in place.iterdir():
                 if path.name not in kept:
@@ -360,39 +337,3 @@ class Builder:
         # Last, so that a crash before this line costs nothing.
         shutil.rmtree(plan.final / files.RESUME, ignore_errors=True)
         shutil.rmtree(aside, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What decoding would take."""
-
-    bytes: int
-    """On disk."""
-    seconds: float
-    """In one process."""
-
-
-def estimate(decoder: Decoder, rows: Sequence[Row], probes: int = PROBES) -> Estimate:
-    """Size and time of a store, from decoding a few rows spread over all; writes nothing.
-
-    Rows of the same files and payload count once. Where every probe is bad, only a fixed shape gives a size.
-    """
-    distinct = _distinct(rows)
-    count = len(distinct)
-    places = sorted({round(k * (count - 1) / max(probes - 1, 1)) for k in range(min(probes, count))})
-    started = time.perf_counter()
-    sizes = [found.nbytes for found in (attempt(decoder, distinct[i]) for i in places) if isinstance(found, np.ndarray)]
-    seconds = (time.perf_counter() - started) / max(len(places), 1)
-    each = sum(sizes) / max(len(sizes), 1)
-    if decoder.fixed_shape is not None:
-        each = math.prod(decoder.fixed_shape) * np.dtype(decoder.dtype).itemsize
-    return Estimate(math.ceil(each * count), seconds * count)
-
-
-def estimate_bytes(decoder: Decoder, rows: Sequence[Row], probes: int = PROBES) -> int:
-    """The size part of :func:`estimate`; with a fixed shape nothing is decoded for it."""
-    return estimate(decoder, rows, 0 if decoder.fixed_shape is not None else probes).bytes
-
-
-def _distinct(rows: Sequence[Row]) -> list[Row]:
-    return list({(row.paths, row.payload): row for row in rows}.values())

@@ -10,7 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dus_gym.errors import MediaError
+
 Array = npt.NDArray[Any]
+Problem = tuple[str, str]
+"""Kind, one of :data:`~dus_gym.errors.MEDIA_PROBLEMS`, and message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Decoder(Protocol):
         ...
 
 
-def checked(array: object, decoder: Decoder) -> tuple[str, str] | None:
+def checked(array: object, decoder: Decoder) -> Problem | None:
     """What is wrong with a decoded array as (kind, message), or None.
 
     Raises:
@@ -78,3 +82,23 @@ def checked(array: object, decoder: Decoder) -> tuple[str, str] | None:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return "not-finite", "decodes to values that are NaN, infinite or too large for " + decoder.dtype
     return None
+
+
+def attempt(decoder: Decoder, row: Row) -> Array | Problem:
+    """One row's array, or what is wrong with its media.
+
+    Raises:
+        Exception: whatever the decoder raises that no file is to blame for, with the row named in a note.
+    """
+    try:
+        array = decoder(row)
+        return checked(array, decoder) or array
+    except MediaError as error:
+        return error.kind, error.message
+    except FileNotFoundError as error:
+        return "missing", str(error)
+    except PermissionError as error:
+        return "undecodable", str(error)
+    except Exception as error:
+        error.add_note(f"while decoding sample {row.sample!r} ({', '.join(map(str, row.paths)) or 'no file'})")
+        raise

@@ -7,7 +7,7 @@
     errors.jsonl        every file that could not be used
     manifest.json       recipe, key, and length and checksum of everything above
     DONE                the manifest's SHA-256; written last
-    resume/             while building: one record a shard
+    resume/             while building: one record a shard, and the recipe
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ from dus_gym.data.store.decoder import Array
 from dus_gym.data.store.key import FORMAT, canonical
 from dus_gym.errors import StoreError
 
-MANIFEST, DONE, ROWS, MEDIA, ERRORS, RESUME = (
+MANIFEST, DONE, ROWS, MEDIA, ERRORS, RESUME, RECIPE = (
     "manifest.json",
     "DONE",
     "rows.npy",
     "media.npy",
     "errors.jsonl",
     "resume",
+    "recipe.json",
 )
+PARTIAL = ".partial-"
+"""Begins the name of a store's folder until it is finished."""
 UNFINISHED = ".tmp"
 MAX_RANK = 6
 MEDIA_TYPE = np.dtype(
@@ -174,7 +177,7 @@ def read_contents(path: Path) -> Contents:
                 raise StoreError(f"{path / name} is damaged (its SHA-256 differs); delete {path}.")
         rows, media = (np.load(BytesIO(small[name]), allow_pickle=False) for name in (ROWS, MEDIA))
         bad = [json.loads(line) for line in small[ERRORS].decode().splitlines()]
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(f"{path} is no finished store: {Path(str(error.filename)).name} is missing.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is damaged, or no store of this version ({error}); delete it.") from error

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from dus_gym.data.store.builder import Builder, Plan, Progress, TooManyBadError
 from dus_gym.data.store.decoder import Decoder, Row
-from dus_gym.data.store.earlier import Earlier
-from dus_gym.data.store.files import DONE, ERRORS, RESUME
+from dus_gym.data.store.earlier import Earlier, is_of
+from dus_gym.data.store.files import DONE, ERRORS, PARTIAL, RESUME
 from dus_gym.data.store.key import Source, content_of, key_of, recipe_of, survey
 from dus_gym.data.store.reader import BadFile, Store
 from dus_gym.errors import BadMediaError, ConfigError, StoreError, check_at_least, check_choice
-from dus_gym.lock import FileLock, LockLostError
+from dus_gym.lock import FileLock, LockHeldError, LockLostError
 
 ON_ERROR = ("fail", "skip", "substitute")
 SHOWN = 20
@@ -104,6 +104,14 @@ def open_store(
     return store.substituting(wanted) if on_error == "substitute" else store
 
 
+def warn_of_bad(store: Store, dataset: str, rows: int) -> None:
+    """Says in the log which of so many rows can't be used, where the policy let the store open all the same."""
+    if store.bad:
+        lines = _listing(f"{store.modality} of {dataset}", store.bad, rows, store.path / ERRORS)
+        what = "Zeros stand for them." if store.substitutes else "Their samples are left out of every modality."
+        _log.warning("%s", "\n".join([*lines, what]))
+
+
 def _built(plan: Plan, verify: bool) -> Store:
     """The store, built under its lock by this process or, while it waits, by another."""
     home = plan.final.parent
@@ -112,8 +120,10 @@ def _built(plan: Plan, verify: bool) -> Store:
             with FileLock(home / f".{plan.final.name}.lock") as lock:
                 store = _finished(plan, verify)
                 if store is None:
-                    Builder(plan, Earlier(_finished_folders(plan), plan.recipe), lock.check).build()
+                    given_up = [path for path in _unfinished_folders(plan) if is_of(path, plan.recipe)]
+                    Builder(plan, Earlier([*_finished_folders(plan), *given_up], plan.recipe), lock.check).build()
                     store = Store(plan.final)
+                    _remove(given_up)
                 return store
         except LockLostError:
             _log.warning("%s: another process took this build over; waiting for it", plan.final)
@@ -123,6 +133,25 @@ def _finished_folders(plan: Plan) -> list[Path]:
     """Stores of the same modality, whatever their keys; the one of this very key first."""
     found = {path.parent for path in plan.final.parent.glob(f"{plan.decoder.name}-*/{DONE}")}
     return sorted(found, key=lambda path: (path != plan.final, path.name))
+
+
+def _unfinished_folders(plan: Plan) -> list[Path]:
+    """What other builds of the same modality left, or are making now."""
+    found = plan.final.parent.glob(f"{PARTIAL}{plan.decoder.name}-*")
+    return sorted(path for path in found if path.name != PARTIAL + plan.final.name)
+
+
+def _remove(given_up: Sequence[Path]) -> None:
+    """Frees the disk of builds that nobody goes on with; what they had is in the store that was just finished."""
+    for path in given_up:
+        try:
+            lock = FileLock(path.with_name(f".{path.name.removeprefix(PARTIAL)}.lock")).take()
+        except LockHeldError:
+            continue  # somebody is building it
+        try:
+            shutil.rmtree(path, ignore_errors=True)
+        finally:
+            lock.release()
 
 
 def _finished(plan: Plan, verify: bool) -> Store | None:
@@ -165,6 +194,15 @@ def _known(source: Source, modality: str) -> BadFile:
 def _report(
     what: str, on_error: str, max_bad: float, bad: Sequence[BadFile], looked_at: int, listed: Path | None = None
 ) -> str:
+    lines = _listing(what, bad, looked_at, listed)
+    if on_error == "fail":
+        lines.append("Mend or remove them, or leave such samples out with on_error='skip' (at most max_bad of them).")
+    else:
+        lines.append(f"on_error={on_error!r} allows max_bad={max_bad:g} of the rows; mend the files, or raise max_bad.")
+    return "\n".join(lines)
+
+
+def _listing(what: str, bad: Sequence[BadFile], looked_at: int, listed: Path | None) -> list[str]:
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(entry.kind for entry in bad).most_common())
     lines = [f"{len(bad)} of the {looked_at} rows looked at of {what} can't be used ({kinds}):"]
     lines += [f"  {entry.sample}: {entry.path or 'no file'}: {entry.kind}: {entry.message}" for entry in bad[:SHOWN]]
@@ -172,8 +210,4 @@ def _report(
         lines.append(f"  and {len(bad) - SHOWN} more")
     if listed is not None:
         lines.append(f"All are listed in {listed}.")
-    if on_error == "fail":
-        lines.append("Mend or remove them, or leave such samples out with on_error='skip' (at most max_bad of them).")
-    else:
-        lines.append(f"on_error={on_error!r} allows max_bad={max_bad:g} of the rows; mend the files, or raise max_bad.")
-    return "\n".join(lines)
+    return lines

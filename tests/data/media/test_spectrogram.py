@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from npy_media import keys_of
 from scipy.signal import ShortTimeFFT, get_window
-from tiny_media import keys_of
 
 from dus_gym.data.media.audio import looped, read_wave
 from dus_gym.data.media.fbank import GEWU_MEAN, GEWU_STD, FbankDecoder, fbank

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_media import keys_of
+from npy_media import keys_of
 
 from dus_gym.data.media.frames import places
 from dus_gym.data.transforms import ClipTransform, ImageTransform

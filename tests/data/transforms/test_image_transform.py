@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from npy_media import keys_of
 from PIL import Image
-from tiny_media import keys_of
 
 from dus_gym.data.store.reader import Ragged
 from dus_gym.data.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageTransform

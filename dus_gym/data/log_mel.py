@@ -1,4 +1,4 @@
-"""Small log-mel pictures of short recordings."""
+"""Small log-mel pictures of short recordings, as AVDigits hears them; the media data sets have presets of their own."""
 
 from __future__ import annotations
 

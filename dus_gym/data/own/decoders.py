@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from dus_gym.data.media.image import read_image
+from dus_gym.data.media.image import LIBRARIES, read_image
 from dus_gym.data.store import Row
 from dus_gym.data.store.decoder import Array
 from dus_gym.errors import MediaError
@@ -31,7 +31,7 @@ class Picture:
 
     name: str
     size: int
-    libraries: ClassVar[tuple[str, ...]] = ("Pillow",)
+    libraries: ClassVar[tuple[str, ...]] = LIBRARIES
     dtype: ClassVar[str] = "uint8"
 
     @property

@@ -1,5 +1,6 @@
 """The store gives back what was decoded, decodes once, and believes only what is whole."""
 
+import gc
 import hashlib
 import json
 import os
@@ -93,6 +94,27 @@ def test_identical_media_lie_on_the_disk_once(root, rows):
     assert len(decoder.seen) == 24
     assert sum(p.stat().st_size for p in store.path.glob("shard-*.bin")) == 24 * 12
     np.testing.assert_array_equal(*store.gather(["s003", "s004"]))
+
+
+def test_a_shard_cut_off_under_an_open_store_is_told_and_not_read_as_zeros(root, rows):
+    store = open_store(root, "toy", NpyDecoder(), rows)
+    with (store.path / "shard-00000.bin").open("r+b") as file:
+        file.truncate(20)
+    np.testing.assert_array_equal(store.gather([0])[0], original(rows[0]))
+    with pytest.raises(StoreError, match="was cut off while it was read"):
+        store.gather([1])
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to count open files")
+def test_files_are_closed_with_the_last_store_that_reads_them(root, rows):
+    before = len(os.listdir("/proc/self/fd"))
+    store = open_store(root, "toy", NpyDecoder(), rows)
+    other = store.substituting([rows[0].sample])
+    del store
+    np.testing.assert_array_equal(other.gather([3])[0], original(rows[3]))
+    del other
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 # -- decoded once ----------------------------------------------------------------------------------

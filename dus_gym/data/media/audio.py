@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import soundfile
-from scipy.signal import resample_poly
+from scipy.signal import firwin, resample_poly
 
 from dus_gym.data.store import Row
 from dus_gym.errors import MediaError
@@ -64,8 +65,17 @@ def resampled(samples: Wave, found: int, rate: int) -> Wave:
     if found == rate:
         return samples
     common = math.gcd(found, rate)
-    wave: Wave = resample_poly(samples, rate // common, found // common).astype(np.float32, copy=False)
+    up, down = rate // common, found // common
+    wave: Wave = resample_poly(samples, up, down, window=_low_pass(up, down)).astype(np.float32, copy=False)
     return wave
+
+
+@lru_cache(maxsize=16)
+def _low_pass(up: int, down: int) -> Wave:
+    """The filter that ``resample_poly`` designs anew in every call, which takes longer than using it."""
+    longest = max(up, down)
+    found: Wave = firwin(20 * longest + 1, 1 / longest, window=("kaiser", 5.0)).astype(np.float32)
+    return found
 
 
 def looped(wave: Wave, samples: int) -> Wave:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dus_gym.data.media.image import SHORT_SIDE, Pixels, read_image
+from dus_gym.data.media.image import LIBRARIES, SHORT_SIDE, SHRINK, Pixels, read_image
 from dus_gym.data.media.video import PARAMETERS, read_every
 from dus_gym.data.store import Row
 from dus_gym.errors import MediaError, check_at_least, check_choice
@@ -87,7 +87,7 @@ class FramesDecoder:
     """Of a video file."""
     short_side: int | None = SHORT_SIDE
     """See :func:`~dus_gym.data.media.image.read_image`."""
-    libraries: tuple[str, ...] = ("Pillow", "av")
+    libraries: tuple[str, ...] = (*LIBRARIES, "av")
     fixed_shape: None = None
     dtype: str = "uint8"
 
@@ -100,7 +100,8 @@ class FramesDecoder:
     def parameters(self) -> Mapping[str, Any]:
         """What changes the result."""
         kept = {"keep": self.keep} if self.keep == ALL else {"keep": self.keep, "frames": self.frames}
-        return {**PARAMETERS, **kept, "per_second": self.per_second, "short_side": self.short_side, "exif": "ignored"}
+        size = {"short_side": self.short_side, "resize": SHRINK}
+        return {**PARAMETERS, **kept, **size, "per_second": self.per_second, "exif": "ignored"}
 
     def __call__(self, row: Row) -> Pixels:
         """The row's frames."""

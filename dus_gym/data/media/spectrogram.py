@@ -70,5 +70,5 @@ class SpectrogramDecoder:
     def __call__(self, row: Row) -> Spectrogram:
         """The row's spectrogram."""
         wave = looped(read_wave(row.paths[0], self.rate, self.stft.n_fft), self.samples)
-        found: Spectrogram = self.stft(torch.from_numpy(wave)[None])[0].numpy().astype(np.float16)
+        found: Spectrogram = self.stft(torch.from_numpy(wave)[None])[0].half().contiguous().numpy()
         return found

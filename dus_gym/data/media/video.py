@@ -50,7 +50,7 @@ def read_window(
     with _frames(path) as (frames, _):
         for count, frame in enumerate(frames, start=1):
             if count > start:
-                found.append(_array(frame, colour, lambda image: _resized(image, size)))
+                found.append(_array(frame, colour, lambda pixels: _resized(pixels, size)))
             if count == end:
                 break
     if count < end:
@@ -79,7 +79,7 @@ def read_every(path: Path, per_second: int, short_side: int | None = None) -> Pi
         second = max(1, int(rate))
         step = max(1, second // per_second)
         kept = [
-            _array(frame, "rgb", lambda image: fitted(image, short_side))
+            _array(frame, "rgb", lambda pixels: fitted(pixels, short_side))
             for number, frame in enumerate(frames)
             if number % second % step == 0 and number % second // step < per_second
         ]
@@ -113,14 +113,16 @@ def _whole(frames: Iterator[av.VideoFrame], path: Path) -> Iterator[av.VideoFram
         yield frame
 
 
-def _array(frame: av.VideoFrame, colour: Colour, change: Callable[[Image.Image], Image.Image]) -> Pixels:
-    image = change(Image.fromarray(frame.to_ndarray(format=_FORMATS[colour])))
-    array: Pixels = np.asarray(image)
+def _array(frame: av.VideoFrame, colour: Colour, change: Callable[[Pixels], Pixels]) -> Pixels:
+    pixels: Pixels = frame.to_ndarray(format=_FORMATS[colour]).astype(np.uint8, copy=False)
+    array = change(pixels)
     return array if array.ndim == 3 else array[..., None]
 
 
-def _resized(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
-    return image if size is None else image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+def _resized(pixels: Pixels, size: tuple[int, int] | None) -> Pixels:
+    if size is None:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def _stacked(frames: list[Pixels], path: Path) -> Pixels:

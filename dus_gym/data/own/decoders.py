@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from dus_gym.data.media.audio import LIBRARIES, RESAMPLER, read_wave
+from dus_gym.data.media import audio, image
+from dus_gym.data.media.audio import RESAMPLER, read_wave
 from dus_gym.data.media.image import read_image
 from dus_gym.data.store import Row
 from dus_gym.data.store.decoder import Array
@@ -32,7 +33,7 @@ class Picture:
 
     name: str
     size: int
-    libraries: ClassVar[tuple[str, ...]] = ("Pillow",)
+    libraries: ClassVar[tuple[str, ...]] = image.LIBRARIES
     dtype: ClassVar[str] = "uint8"
 
     @property
@@ -61,7 +62,7 @@ class Sound:
 
     name: str
     seconds: float
-    libraries: ClassVar[tuple[str, ...]] = LIBRARIES
+    libraries: ClassVar[tuple[str, ...]] = audio.LIBRARIES
     dtype: ClassVar[str] = "float16"
 
     @property

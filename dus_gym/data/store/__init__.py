@@ -1,4 +1,4 @@
-"""Media decoded once into memory-mapped arrays, one store a modality and preset."""
+"""Media decoded once into arrays, one store a modality and preset."""
 
 from dus_gym.data.store.decoder import Decoder, Row
 from dus_gym.data.store.estimate import Estimate, estimate, estimate_bytes

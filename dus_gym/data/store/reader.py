@@ -1,9 +1,8 @@
-"""Reading a finished store: memory-mapped, any sample at the cost of copying it."""
+"""Reading a finished store: any sample at the cost of copying it."""
 
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -14,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dus_gym.data.store.decoder import Array
-from dus_gym.data.store.files import check_length, has_checksum, read_contents
+from dus_gym.data.store.files import has_checksum, read_contents
+from dus_gym.data.store.shards import Bytes, Shards
 from dus_gym.errors import ConfigError, StoreError
 
-Bytes = npt.NDArray[np.uint8]
 Allocate = Callable[[int], Bytes]
 _READ_AHEAD = 1 << 20
 """From this many bytes on, the system is told what will be read, so that a cold disk gets all requests at once."""
@@ -85,14 +84,7 @@ class Store:
         ]
         self._number_of = {sample: number for number, sample in enumerate(self.samples)}
         self._blank: tuple[int, ...] | None = self.fixed_shape
-        self._maps: list[mmap.mmap] = []
-        self._bytes: list[Bytes] = []
-        for record in self.manifest["shards"]:
-            check_length(path, record)
-            with (path / record["file"]).open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._maps.append(mapped)
-            self._bytes.append(np.frombuffer(mapped, np.uint8))
+        self._shards = Shards(path, self.manifest["shards"])
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -218,16 +210,11 @@ class Store:
                 number = media[i]
                 offset = int(self._offset_of[number] + skip[i])
                 todo.append((int(self._shard_of[number]), offset, ends[i], ends[i + 1]))
-        if len(memory) >= _READ_AHEAD and hasattr(mmap, "MADV_WILLNEED"):
+        if len(memory) >= _READ_AHEAD:
             for shard, offset, first, end in todo:
-                page = offset // mmap.PAGESIZE * mmap.PAGESIZE
-                self._maps[shard].madvise(mmap.MADV_WILLNEED, page, offset + end - first - page)
+                self._shards.announce(shard, offset, end - first)
         for shard, offset, first, end in todo:
-            memory[first:end] = self._bytes[shard][offset : offset + end - first]
-        if hasattr(mmap, "MADV_DONTNEED"):
-            # The pages stay in the system's cache, and out of this process: its memory does not grow with the data.
-            for shard in {place[0] for place in todo}:
-                self._maps[shard].madvise(mmap.MADV_DONTNEED)
+            self._shards.read(shard, offset, memory[first:end])
 
 
 def _again(path: Path, substitutes: bool, blank: tuple[int, ...] | None) -> Store:

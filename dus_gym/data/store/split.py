@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dus_gym.data.store.decoder import Array
 from dus_gym.data.store.randomness import Keys, draw_keys, words_of
-from dus_gym.data.store.reader import Bytes, Store, new_bytes
+from dus_gym.data.store.reader import Store, new_bytes
+from dus_gym.data.store.shards import Bytes
 from dus_gym.errors import ConfigError
 
 Indices = npt.NDArray[np.int64]

@@ -1,8 +1,9 @@
 """Boxes of pictures resized to one size and scaled: antialiased, as Pillow and torchvision do it.
 
 On the CPU every box goes through PyTorch's own kernel for bytes, which is Pillow's algorithm; a picture of 150 kB stays
-in the processor's cache from there to the scaled result. On an accelerator the same weights are two matrix
-products over the whole batch: no picture is handled on its own.
+in the processor's cache from there to the scaled result. Channels stay last in memory all the way, as they are stored:
+no pass is spent on rearranging them, and convolutions on the CPU are faster for it. On an accelerator the same weights
+are two matrix products over the whole batch: no picture is handled on its own.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def resized(
         kernel: of the resampling.
 
     Returns:
-        Shape ``(k, C, *size)``, float32, on the pictures' device.
+        Shape ``(k, C, *size)``, float32, on the pictures' device; in ``torch.channels_last`` order on the CPU.
     """
     if pictures[0].device.type == "cpu":
         return _one_by_one(pictures, boxes, flips, size, scaling, kernel)
@@ -78,15 +79,18 @@ def _one_by_one(
     scaling: Scaling,
     kernel: Kernel = BILINEAR,
 ) -> Tensor:
-    factor, offset = scaling.columns(torch.device("cpu"))
-    whole = torch.empty(len(pictures), len(scaling.factor), *size)
+    # Tiled to a line of pixels: one long contiguous axis is what vector instructions need.
+    factor, offset = (torch.tensor(values).repeat(size[1]) for values in (scaling.factor, scaling.offset))
+    whole = torch.empty(len(pictures), *size, len(scaling.factor))
     for place, picture, (top, left, height, width), flip in zip(
         whole, pictures, boxes.tolist(), flips.tolist(), strict=True
     ):
-        box = picture[top : top + height, left : left + width].permute(2, 0, 1)[None]
-        small = F.interpolate(box, size, mode=kernel, antialias=True, align_corners=False)[0]
-        place.copy_(small.flip(-1) if flip else small).mul_(factor).add_(offset)
-    return whole
+        # The batch's axis first, then the channels' to its place: only so the kernel sees that channels come last.
+        box = picture[top : top + height, left : left + width][None].permute(0, 3, 1, 2)
+        small = F.interpolate(box, size, mode=kernel, antialias=True, align_corners=False)[0].permute(1, 2, 0)
+        place.copy_(small.flip(1) if flip else small)
+        place.view(size[0], -1).mul_(factor).add_(offset)
+    return whole.permute(0, 3, 1, 2)
 
 
 def _at_once(

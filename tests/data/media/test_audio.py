@@ -1,11 +1,13 @@
 """Every kind of sound file becomes one channel of samples, or an error that says what is wrong."""
 
+import math
 import struct
 
 import numpy as np
 import pytest
 import soundfile
 from media_files import write_video
+from scipy.signal import resample_poly
 
 from dus_gym.data.media.audio import WaveformDecoder, looped, read_wave, resampled
 from dus_gym.data.store import Row, open_store
@@ -52,6 +54,15 @@ def test_a_tone_stays_that_tone_at_another_rate(source, target):
     assert len(found) == -(-len(tone(source)) * target // source)
     inner = slice(target // 50, -target // 50)  # the ends meet silence
     assert np.abs(found[inner] - tone(target)[: len(found)][inner]).max() < 2e-3
+
+
+@pytest.mark.parametrize(("source", "target"), [(16_000, 22_050), (44_100, 22_050), (48_000, 35_400)])
+def test_a_filter_that_is_kept_changes_no_bit_of_scipys_result(source, target):
+    wave = np.random.default_rng(0).normal(size=3000).astype(np.float32)
+    common = math.gcd(source, target)
+    expected = resample_poly(wave, target // common, source // common)
+    for _ in range(2):  # designed, then kept
+        np.testing.assert_array_equal(resampled(wave, source, target), expected)
 
 
 def test_what_a_lower_rate_cannot_hold_is_removed_and_not_folded():

@@ -35,13 +35,21 @@ def test_the_short_side_is_at_most_256_and_nothing_is_made_larger(tmp_path, size
     assert read_image(tmp_path / "a.png", None).shape == (*size, 3)
 
 
-def test_the_picture_is_made_smaller_as_torchvision_does_it(tmp_path):
+@pytest.mark.parametrize("make", [smooth, noise])
+def test_the_picture_is_made_smaller_as_torchvision_does_it_but_for_the_last_rounding(tmp_path, make):
     from torchvision.transforms import Resize
 
-    pixels = smooth(401, 333)
+    pixels = make(401, 333)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     expected = np.asarray(Resize(200)(Image.fromarray(pixels)))
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png", 200), expected)
+    difference = np.abs(read_image(tmp_path / "a.png", 200).astype(int) - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
+
+
+def test_a_picture_made_smaller_lies_in_memory_as_it_is_stored(tmp_path):
+    Image.fromarray(noise(60, 40)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", 20).flags.c_contiguous
 
 
 def test_grey_cmyk_palette_and_transparency_become_rgb(tmp_path):

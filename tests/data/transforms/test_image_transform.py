@@ -76,6 +76,13 @@ def test_a_sample_does_not_depend_on_its_batch():
     assert torch.equal(transform(same, keys[:3], True, CPU), transform(list(same), keys[:3], True, CPU))
 
 
+@pytest.mark.parametrize("train", [False, True])
+def test_on_the_cpu_channels_are_last_in_memory(train):
+    found = ImageTransform(32)(pictures(), keys_of(6), train, CPU)
+    assert found.shape == (6, 3, 32, 32)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_an_empty_batch_keeps_its_shape():
     assert ImageTransform(32)(np.empty((0, 8, 8, 3), np.uint8), keys_of(0), True, CPU).shape == (0, 3, 32, 32)
 

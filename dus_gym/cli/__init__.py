@@ -32,7 +32,7 @@ USAGE = (
 
 
 IMPORTED: list[str] = []
-"""Modules that ``--import`` named; worker processes import them too."""
+"""Modules that ``--import`` named in the command under way; worker processes import them too."""
 
 
 def import_modules(words: Sequence[str]) -> list[str]:
@@ -41,6 +41,7 @@ def import_modules(words: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: for one that is not there.
     """
+    IMPORTED.clear()
     left: list[str] = []
     remaining = iter(words)
     for word in remaining:

@@ -187,7 +187,7 @@ def replay(row: Row, tolerance: float, data_root: str | None = None) -> float:
     """Runs a row's command; returns how far its mean lies from the row's, in points.
 
     Raises:
-        DusError: if it lies further off than ``tolerance``.
+        DusError: if it lies further off than ``tolerance``, or for a tolerance of 0 if any seed does.
     """
     words = shlex.split(row.command)[1:]
     with tempfile.TemporaryDirectory() as folder:
@@ -200,6 +200,8 @@ def replay(row: Row, tolerance: float, data_root: str | None = None) -> float:
     print("every seed is the same" if again.each == row.each else f"seeds then {row.each}\nseeds now  {again.each}")
     if off > tolerance:
         raise DusError(f"the row is off by {off:.2f} points; {tolerance:g} are allowed: {row.command}")
+    if tolerance == 0.0 and again.each != row.each:
+        raise DusError(f"the row's mean is right, but not its seeds: {row.command}")
     return off
 
 

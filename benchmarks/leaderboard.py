@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.cli import main as dus
-from dus_gym.cli.options import jsonable
+from dus_gym.cli.options import OWN_ID, jsonable
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError, DusError
 from dus_gym.runs import COMPARISON, CONFIG, folder_of, read_object
@@ -65,7 +65,7 @@ def read(path: Path = BOARD) -> list[Row]:
     """The rows in the file; none if it is not there.
 
     Raises:
-        ConfigError: for a file with other columns.
+        ConfigError: for a file with other columns, or a row whose accuracy is no number.
     """
     if not path.is_file():
         return []
@@ -74,7 +74,13 @@ def read(path: Path = BOARD) -> list[Row]:
         expected = [field.name for field in fields(Row)]
         if reader.fieldnames != expected:
             raise ConfigError(f"{path} has columns {reader.fieldnames}; a leaderboard has {expected}.")
-        return [Row(**row) for row in reader]
+        rows = [Row(**row) for row in reader]
+    for number, row in enumerate(rows, start=1):
+        try:
+            float(row.accuracy)
+        except (TypeError, ValueError):
+            raise ConfigError(f"{path}, row {number}: accuracy={row.accuracy!r} is no number.") from None
+    return rows
 
 
 def write(rows: Sequence[Row], path: Path = BOARD) -> None:
@@ -101,6 +107,8 @@ def command_of(config: Mapping[str, Any], agent: str) -> str:
         words += _words({prefix + name: value for name, value in options.items()})
     if first["trainer"] is not None:
         words += ["--trainer", first["trainer"]]
+    if first["threads"] != 1:
+        words += ["--threads", str(first["threads"])]
     return shlex.join([*words, *_words(_changed(first["run"]))])
 
 
@@ -135,8 +143,13 @@ def rows_of(comparison: Path, commit: str) -> list[Row]:
 
     Raises:
         FileNotFoundError: if the comparison is not finished.
+        ConfigError: for a folder of several comparisons, data of one's own, or runs that are gone.
     """
     config, result = read_object(comparison / CONFIG), read_object(comparison / COMPARISON)
+    if "comparisons" in result:
+        raise ConfigError(f"{comparison} holds several comparisons; give the folders below it that have one each.")
+    if result["env"] == OWN_ID:
+        raise ConfigError(f"{comparison} is on data of your own, which nobody else can replay; use a registered id.")
     found = []
     for agent in result["agents"]:
         folders = sorted(comparison.glob("*/seed*/summary.json"))
@@ -146,6 +159,8 @@ def rows_of(comparison: Path, commit: str) -> list[Row]:
             for path, summary in zip(folders, summaries, strict=True)
             if path.parent.parent.name == folder_of(agent)
         }
+        if lost := [seed for seed in result["seeds"] if seed not in mine]:
+            raise ConfigError(f"{comparison} lacks runs of {agent} with seeds {lost}; run dus compare --resume.")
         each = [mine[seed] for seed in result["seeds"]]
         of = mean_std(each)
         found.append(
@@ -172,7 +187,7 @@ def replay(row: Row, tolerance: float, data_root: str | None = None) -> float:
     """Runs a row's command; returns how far its mean lies from the row's, in points.
 
     Raises:
-        DusError: if it lies further off than ``tolerance``.
+        DusError: if it lies further off than ``tolerance``, or for a tolerance of 0 if any seed does.
     """
     words = shlex.split(row.command)[1:]
     with tempfile.TemporaryDirectory() as folder:
@@ -185,6 +200,8 @@ def replay(row: Row, tolerance: float, data_root: str | None = None) -> float:
     print("every seed is the same" if again.each == row.each else f"seeds then {row.each}\nseeds now  {again.each}")
     if off > tolerance:
         raise DusError(f"the row is off by {off:.2f} points; {tolerance:g} are allowed: {row.command}")
+    if tolerance == 0.0 and again.each != row.each:
+        raise DusError(f"the row's mean is right, but not its seeds: {row.command}")
     return off
 
 
@@ -201,8 +218,8 @@ def main() -> None:
     replaying.add_argument("--data-root")
     commands.add_parser("show", help="print the board")
     arguments = parser.parse_args()
-    board = read()
     try:
+        board = read()
         if arguments.command == "add":
             new = [row for path in arguments.comparisons for row in rows_of(path, commit_of(BOARD.parent))]
             keys = {row.key for row in new}

@@ -18,7 +18,7 @@ from typing import Any
 from dus_gym.errors import RunFolderError
 from dus_gym.options import with_said
 from dus_gym.run_lock import writer
-from dus_gym.runs import CONFIG, STEPS, SUMMARY, is_ours, read_object
+from dus_gym.runs import CONFIG, STEPS, SUMMARY, holds_runs, is_ours, read_object
 from dus_gym.state import write_atomically
 
 INDEX = ".dus-index.jsonl"
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def find_runs(root: Path) -> Iterator[Path]:
-    """The run folders at and below a folder, in order; a comparison's own folder is none, its runs are.
+    """The run folders at and below a folder, in order; a comparison's or reproduction's own folder is none.
 
     Raises:
         RunFolderError: if the root is not there.
@@ -46,7 +46,7 @@ def find_runs(root: Path) -> Iterator[Path]:
 def _is_run(path: Path) -> bool:
     """Whether a folder with a config is a run of ours; one with a damaged config counts, so that it is shown."""
     try:
-        return "agents" not in read_object(path / CONFIG) and is_ours(path)
+        return not holds_runs(read_object(path / CONFIG)) and is_ours(path)
     except OSError:
         return is_ours(path)
 

@@ -107,6 +107,12 @@ def is_ours(path: Path, command: str | None = None) -> bool:
     return config.get("written_by") == MARK["written_by"] and command in (None, config.get("command"))
 
 
+def holds_runs(config: Mapping[str, Any]) -> bool:
+    """Whether a folder's config is that of many runs below it, a comparison or a reproduction, and not of one run."""
+    # A reproduction's runs name its command too, but each has its environment.
+    return "agents" in config or (config.get("command") == "reproduce" and "env" not in config)
+
+
 def clear(path: Path) -> None:
     """Deletes a run's files, its config last, so that a kill in between leaves a folder that is still ours."""
     for name in sorted(listing(path), key=lambda name: (name == CONFIG, name != SUMMARY)):

@@ -28,7 +28,7 @@ class Cell:
     printed: float | None
     printed_std: float | None
     note: str
-    """Why there are no values."""
+    """Why there are no values or fewer than seeds, or what is wrong with them."""
 
     @property
     def mean(self) -> float | None:
@@ -46,7 +46,7 @@ class Cell:
         return None if self.mean is None or self.printed is None else self.mean - self.printed
 
     def text(self) -> str:
-        """``68.9 ± 1.2 | 73.9 | -5.0`` in one cell."""
+        """Ours / printed (difference): ``68.9 ± 1.2 / 73.90 (-5.0)``; a dash where there are no runs."""
         deviation = "" if self.std is None else f" ± {self.std:.1f}"
         ours = "–" if self.mean is None else f"{self.mean:.1f}{deviation}"
         spread = "" if self.printed_std is None else f" ± {self.printed_std:.2f}"
@@ -93,7 +93,7 @@ def cells(
         datasets: as printed.
         rows: of the table.
         summaries: of the runs that there are.
-        notes: why the others are not there, by data set and row's folder.
+        notes: why the others are not there, and what to know of those that are, by data set and row's folder.
     """
     found = []
     for dataset in datasets:
@@ -136,10 +136,16 @@ def markdown(found: Sequence[Cell], plan: Plan) -> str:
         for row, word in dict.fromkeys((cell.row, cell.modality) for cell in mine):
             texts = [cell.text() for cell in mine if (cell.row, cell.modality) == (row, word)]
             lines.append(f"| {row} | {word} | " + " | ".join(texts) + " |")
-        notes = dict.fromkeys(f"{cell.row}: {cell.note}" for cell in mine if cell.note)
-        parts.append(
-            "\n".join(
-                [f"### {label_of(plan, settings()[dataset])}", "", *lines, "", *(f"- {note}" for note in notes)]
-            ).rstrip()
-        )
+        parts.append("\n".join([f"### {label_of(plan, settings()[dataset])}", "", *lines, "", *_notes(mine)]).rstrip())
     return "\n\n".join(parts)
+
+
+def _notes(mine: Sequence[Cell]) -> list[str]:
+    """A line a note of one data set, behind the rows that it is of, unless it is of all."""
+    rows = list(dict.fromkeys(cell.row for cell in mine))
+    found: dict[str, list[str]] = {}
+    for cell in mine:
+        of = found.setdefault(cell.note, [])
+        if cell.row not in of:
+            of.append(cell.row)
+    return [f"- {note}" if of == rows else f"- {', '.join(of)}: {note}" for note, of in found.items() if note]

@@ -21,7 +21,6 @@ class Drawing:
 
     title: str
     """Stands above the picture: the item, the data set, the protocol."""
-    dataset: str
     modalities: tuple[str, ...]
     """The environment's names, in order."""
     rows: tuple[Row, ...]
@@ -65,7 +64,6 @@ def drawing(
         return None
     return Drawing(
         title=f"{item.title} · {label_of(plan, settings()[dataset])}\n{plan.protocol}",
-        dataset=dataset,
         modalities=tuple(source_of(plan, settings()[dataset]).modalities.values()),
         rows=there,
         summaries={row.folder: summaries[dataset, row.folder] for row in there},

@@ -15,7 +15,6 @@ from dus_gym.config import RunConfig
 from dus_gym.errors import DatasetNotFoundError
 from dus_gym.methods import method_class
 
-MODES = ("real", "standin", "smoke")
 PAPER_SEEDS = 3
 
 
@@ -93,7 +92,7 @@ def label_of(plan: Plan, setting: Setting) -> str:
 
 def _below(base: Path | None, folder: str) -> Path | None:
     """``base/folder``; ``base`` itself where it is that data set's own folder."""
-    return base if base is None or base.name == folder else base / folder
+    return base if base is None or base.expanduser().resolve().name == folder else base / folder
 
 
 def run_of(plan: Plan, setting: Setting, row: Row, seed: int) -> Run:

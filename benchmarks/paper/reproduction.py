@@ -12,13 +12,14 @@ from dus_gym.benchmarks.paper.item import Item, drawing
 from dus_gym.benchmarks.paper.plan import Plan, label_of, run_of, source_of, unfit
 from dus_gym.benchmarks.paper.rows import ROWS, Row
 from dus_gym.benchmarks.paper.settings import Setting, settings
+from dus_gym.cli.experiment import RunRequest
 from dus_gym.cli.matrix import Run, finished, make_folder
 from dus_gym.cli.train import check
 from dus_gym.data.mock.making import make_mock
-from dus_gym.errors import DatasetNotFoundError, RunFolderError
+from dus_gym.errors import ConfigError, DatasetNotFoundError, RunFolderError
 from dus_gym.lock import FileLock
 from dus_gym.run_lock import lock
-from dus_gym.runs import CONFIG, MARK, as_json, is_ours, listing, read_object, read_steps
+from dus_gym.runs import CONFIG, MARK, as_json, is_ours, listing, read_object, read_steps, writing
 from dus_gym.state import write_atomically
 
 Place = tuple[str, str]
@@ -72,7 +73,7 @@ def runs_of(plan: Plan, wanted: Sequence[Wanted]) -> tuple[list[Run], dict[Place
     """
     runs: dict[Path, Run] = {}
     notes: dict[Place, str] = {}
-    lacks = {name: _lacks(plan, settings()[name]) for want in wanted for name in want.datasets}
+    lacks = {name: _lacks(plan, settings()[name]) for name in dict.fromkeys(n for w in wanted for n in w.datasets)}
     for want in wanted:
         for name in want.datasets:
             for row in want.rows:
@@ -93,15 +94,29 @@ def runs_of(plan: Plan, wanted: Sequence[Wanted]) -> tuple[list[Run], dict[Place
 def _lacks(plan: Plan, setting: Setting) -> str | None:
     """What is missing of a data set and how to get it; None where it is there."""
     try:
-        check(run_of(plan, setting, ROWS["Baseline"], plan.seeds[0]).request)
+        request = run_of(plan, setting, ROWS["Baseline"], plan.seeds[0]).request
+        if plan.encoder is not None:
+            _check_encoder(request, label_of(plan, setting))
+        check(request)
     except DatasetNotFoundError as error:
         return str(error)
     return None
 
 
+def _check_encoder(request: RunRequest, name: str) -> None:
+    """Raises ConfigError, which names the data set, if the task does not offer the encoder that is asked for."""
+    try:
+        request.task()
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error} Leave that data set out by --datasets.") from error
+
+
 def write(want: Wanted, plan: Plan, notes: Mapping[Place, str]) -> tuple[dict[str, Any], str]:
-    """Writes an item's page, numbers and pictures from the finished runs; returns the numbers and the page."""
-    item = want.item
+    """Writes an item's page, numbers and pictures from the finished runs; returns the numbers and the page.
+
+    Runs that are not finished, and runs that diverged, are named below the table.
+    """
+    item, notes = want.item, dict(notes)
     summaries: dict[Place, list[dict[str, Any]]] = {}
     steps: dict[Place, list[list[dict[str, Any]]]] = {}
     for name in want.datasets:
@@ -109,9 +124,12 @@ def write(want: Wanted, plan: Plan, notes: Mapping[Place, str]) -> tuple[dict[st
             if (name, row.folder) in notes:
                 continue
             runs = [run_of(plan, settings()[name], row, seed) for seed in plan.seeds]
-            found = [finished(run) for run in runs]
-            summaries[name, row.folder] = [summary for summary in found if summary is not None]
-            steps[name, row.folder] = [list(read_steps(run.folder)) for run in runs] if item.draw is not None else []
+            done = [(run, summary) for run in runs if (summary := finished(run)) is not None]
+            if known := _known([summary for _, summary in done], len(runs)):
+                notes[name, row.folder] = known
+            if done:
+                summaries[name, row.folder] = [summary for _, summary in done]
+                steps[name, row.folder] = [list(read_steps(run.folder)) for run, _ in done if item.draw is not None]
     numbers = cells(item, plan, want.datasets, want.rows, summaries, notes)
     parts = [f"# {item.title}", "", f"{plan.protocol[0].upper()}{plan.protocol[1:]}.", ""]
     pictures: dict[str, Any] = {}
@@ -139,6 +157,15 @@ def write(want: Wanted, plan: Plan, notes: Mapping[Place, str]) -> tuple[dict[st
         "cells": [cell.as_json() for cell in numbers],
         "figures": pictures,
     }
-    write_atomically(plan.out / f"{item.word}.json", as_json(result))
-    write_atomically(plan.out / f"{item.word}.md", text.encode())
+    for file, content in ((f"{item.word}.json", as_json(result)), (f"{item.word}.md", text.encode())):
+        with writing(plan.out / file):
+            write_atomically(plan.out / file, content)
     return result, text
+
+
+def _known(done: Sequence[Mapping[str, Any]], seeds: int) -> str:
+    """What to know of a row's runs: how many are not finished, how many diverged; empty if all is well."""
+    said = [] if len(done) == seeds else [f"{len(done)} of {seeds} runs finished"]
+    if diverged := sum(summary["diverged"] for summary in done):
+        said.append(f"{diverged} of {len(done)} runs diverged and stopped early")
+    return "; ".join(said)

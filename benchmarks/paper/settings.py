@@ -91,7 +91,7 @@ def chosen(words: str | None, among: tuple[str, ...]) -> tuple[str, ...]:
         return among
     known = {name.lower(): name for name in among} | {settings()[name].folder: name for name in among}
     names = []
-    for word in filter(None, words.split(",")):
+    for word in filter(None, map(str.strip, words.split(","))):
         if word.lower() not in known:
             raise unknown_name("data set", word, known)
         names.append(known[word.lower()])

@@ -95,7 +95,8 @@ def run_all(runs: Sequence[Run], place: Place, on_done: OnDone | None = None) ->
     if errors:
         more = f"\n  and {len(errors) - MOST_NAMED} more" if len(errors) > MOST_NAMED else ""
         raise RunsFailedError(
-            f"{len(errors)} of {len(runs)} runs failed; the others are kept, --resume goes on:\n  "
+            f"{len(errors)} of {len(runs)} runs failed; the others are kept. The same command goes on, "
+            "dus compare with --resume:\n  "
             + "\n  ".join(dict.fromkeys(str(error) for error in errors[:MOST_NAMED]))
             + more
         )

@@ -102,8 +102,3 @@ def _runs(result: Mapping[str, Any], folder: Path | None) -> Runs:
         {name: [list(read_steps(path)) for path in paths] for name, paths in whole.items()},
         found[reference[0]][1] if reference[0] in found else {},
     )
-
-
-def _task(of: Mapping[str, Any]) -> tuple[str, str]:
-    """What a run and its comparison have in common."""
-    return of["env"], with_said(of["method"], of["method_options"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -15,13 +16,12 @@ from dus_gym.benchmarks.paper import ITEMS
 from dus_gym.benchmarks.paper.item import Item
 from dus_gym.benchmarks.paper.plan import PAPER_SEEDS, Plan
 from dus_gym.benchmarks.paper.reproduction import Wanted, mock, prepare, runs_of, write
-from dus_gym.benchmarks.paper.rows import Row
 from dus_gym.benchmarks.paper.settings import chosen, settings
 from dus_gym.cli.matrix import run_all
 from dus_gym.cli.options import parse, parse_seeds
 from dus_gym.cli.places import ScaleOptions, open_place
 from dus_gym.cli.tables import progress_over, show_log
-from dus_gym.errors import ConfigError, unknown_name
+from dus_gym.errors import ConfigError, DusError, unknown_name
 
 ALL = "all"
 
@@ -54,7 +54,8 @@ class ReproduceOptions:
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
     out: Path | None = None
-    """Output folder. The same command goes on where a killed one stopped; a finished run is never run again."""
+    """Output folder; runs/reproduce-MODE if not given, MODE followed by the encoder, trainer and epochs that were.
+    The same command goes on where a killed one stopped; a finished run is never run again."""
     threads: int = 1
     """CPU threads of each run."""
     scale: Annotated[ScaleOptions, tyro.conf.arg(prefix_name=False, name="")] = field(default_factory=ScaleOptions)
@@ -68,9 +69,7 @@ def main(words: list[str]) -> None:
     """Runs what is missing and writes the tables and figures."""
     options: Any = parse(ReproduceOptions, words, "reproduce", "Re-run the paper's tables and figures.")
     plan = _plan(options)
-    wanted = [
-        Wanted(item, _datasets(item, options.datasets), _rows(item, options.methods)) for item in _items(options.item)
-    ]
+    wanted = _wanted(options)
     console = Console(quiet=options.quiet)
     show_log(console)
     held = prepare(plan)
@@ -82,7 +81,13 @@ def main(words: list[str]) -> None:
             open_place(options.scale, threads=plan.threads, device=plan.device) as place,
             progress_over(console, f"dus reproduce {options.item}", len(runs)) as advance,
         ):
-            run_all(runs, place, lambda run: advance(str(run)))
+            try:
+                run_all(runs, place, lambda run: advance(str(run)))
+            except (DusError, OSError):
+                # A failed run takes nothing from the others: their cells are written, and its own says so.
+                for want in wanted:
+                    write(want, plan, notes)
+                raise
         written = [write(want, plan, notes) for want in wanted]
     finally:
         held.release()
@@ -107,7 +112,7 @@ def _plan(options: Any) -> Plan:
         raise ConfigError(f"data_root={options.data_root} is not allowed with --smoke, which makes its own media.")
     return Plan(
         mode=mode,
-        out=options.out or Path("runs") / f"reproduce-{mode}",
+        out=options.out or Path("runs") / _folder(options, mode),
         seeds=tuple(parse_seeds(options.seeds)),
         data_root=options.data_root,
         encoder=options.encoder,
@@ -118,15 +123,58 @@ def _plan(options: Any) -> Plan:
     )
 
 
-def _datasets(item: Item, words: str | None) -> tuple[str, ...]:
-    return chosen(words, item.datasets if words is None or item.table is not None else tuple(settings()))
+def _folder(options: Any, mode: str) -> str:
+    """Names the output: runs of other encoders, trainers or epochs are other runs and lie elsewhere."""
+    epochs = None if options.epochs is None else f"{options.epochs}-epochs"
+    trainer = None if options.trainer == "real" else options.trainer
+    return "-".join(filter(None, ("reproduce", mode, options.encoder, trainer, epochs)))
 
 
-def _rows(item: Item, words: str | None) -> tuple[Row, ...]:
+def _wanted(options: Any) -> list[Wanted]:
+    """The items with the data sets and rows that were asked for; of ``all``, those that have any of both.
+
+    Raises:
+        ConfigError: for a data set or row that no item has, and if no item has both.
+    """
+    items = _items(options.item)
+    datasets = chosen(options.datasets, tuple(dict.fromkeys(name for item in items for name in _offered(item))))
+    labels = _labels(items, options.methods, options.item)
+    wanted = [
+        Wanted(
+            item,
+            item.datasets if options.datasets is None else tuple(name for name in datasets if name in _offered(item)),
+            tuple(row for row in item.rows if row.label in labels),
+        )
+        for item in items
+    ]
+    wanted = [want for want in wanted if want.datasets and want.rows]
+    if not wanted:
+        raise ConfigError(
+            f"no table or figure has datasets={options.datasets!r} and methods={options.methods!r} together."
+        )
+    return wanted
+
+
+def _offered(item: Item) -> tuple[str, ...]:
+    """The data sets that an item can be had of: a table's own, and every one for a figure."""
+    return item.datasets if item.table is not None else tuple(settings())
+
+
+def _labels(items: Sequence[Item], words: str | None, of: str) -> set[str]:
+    """The rows that comma-separated words name; all for None.
+
+    Raises:
+        ConfigError: for a word that names none, and for words that name nothing.
+    """
+    known = {row.label.lower(): row.label for item in items for row in item.rows}
     if words is None:
-        return item.rows
-    known = {row.label.lower(): row for row in item.rows}
-    for word in filter(None, words.split(",")):
+        return set(known.values())
+    asked = [word.strip() for word in words.split(",") if word.strip()]
+    for word in asked:
         if word.lower() not in known:
-            raise unknown_name(f"row of {item.word}", word, [row.label for row in item.rows])
-    return tuple(row for row in item.rows if row.label.lower() in words.lower().split(","))
+            raise unknown_name(f"row of {of}", word, known.values())
+    if not asked:
+        raise ConfigError(
+            f"methods={words!r} is not allowed; it names no row. Choose from {', '.join(known.values())}."
+        )
+    return {known[word.lower()] for word in asked}

@@ -19,7 +19,7 @@ from dus_gym.errors import ConfigError, RunFolderError, check_choice, unknown_na
 from dus_gym.run_export import check_parquet, write_csv, write_parquet
 from dus_gym.run_index import STATUSES, find_runs, last_step, list_runs
 from dus_gym.run_lock import lock
-from dus_gym.runs import CONFIG, SUMMARY, clear, flat, is_ours, read_object, read_steps
+from dus_gym.runs import CONFIG, SUMMARY, clear, flat, holds_runs, is_ours, read_object, read_steps
 
 USAGE = """usage: dus runs COMMAND [options]
 
@@ -183,6 +183,11 @@ def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
         raise RunFolderError(f"{path} holds no run of dus-gym; its {CONFIG} is somebody else's.")
     if "agents" in config:
         raise RunFolderError(f"{path} holds a comparison; give one of its runs, such as {path}/uniform/seed0.")
+    if holds_runs(config):
+        raise RunFolderError(
+            f"{path} holds a reproduction, whose pages are the .md files in it; give one of its runs: "
+            f"`dus runs list {path}` names them."
+        )
     return config, read_object(path / SUMMARY) if (path / SUMMARY).is_file() else None
 
 
@@ -270,7 +275,7 @@ def _remove(words: list[str]) -> None:
 
 
 def _doomed(path: Path) -> list[Path]:
-    """The runs of a folder that is one, or is a comparison."""
+    """The runs of a folder that is one, or is a comparison or a reproduction."""
     if not is_ours(path):
         raise RunFolderError(f"{path} holds no run and no comparison of dus-gym; nothing was deleted.")
     runs = list(find_runs(path))

@@ -22,7 +22,7 @@ from dus_gym.cli.runs import differences, read_run
 from dus_gym.cli.tables import live_run
 from dus_gym.errors import RunFolderError
 from dus_gym.run_index import find_runs
-from dus_gym.runs import CONFIG, MARK, MODEL, NOT_REPRODUCIBLE, STEPS, SUMMARY, RunFolder, read_object
+from dus_gym.runs import CONFIG, MARK, MODEL, NOT_REPRODUCIBLE, STEPS, SUMMARY, RunFolder, holds_runs, read_object
 
 NOT_RESULTS = (*NOT_REPRODUCIBLE, "version", "format")
 """Of a summary: what a second run may say otherwise although it came to the same."""
@@ -33,7 +33,7 @@ class ValidateOptions:
     """Options of ``dus validate``."""
 
     run: tyro.conf.Positional[Path]
-    """The folder of a finished run, or of a comparison: then all its runs."""
+    """The folder of a finished run, or of a comparison or a reproduction: then all its runs."""
     data_root: Path | None = None
     """Where the data set's files lie now, if not where they lay."""
     json: bool = False
@@ -60,8 +60,8 @@ def main(words: list[str]) -> None:
 
 def _runs(path: Path) -> list[Path]:
     """The runs to validate, all of them finished."""
-    is_comparison = (path / CONFIG).is_file() and "agents" in read_object(path / CONFIG)
-    runs = list(find_runs(path)) if is_comparison else [path]
+    many = (path / CONFIG).is_file() and holds_runs(read_object(path / CONFIG))
+    runs = list(find_runs(path)) if many else [path]
     for run in runs:
         if read_run(run)[1] is None:
             raise RunFolderError(f"{run} is not finished; go on with --resume, then validate it.")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from command import dus
@@ -9,10 +10,12 @@ from command import dus
 from dus_gym.benchmarks.paper import ITEMS
 from dus_gym.benchmarks.paper.cells import Cell, lines_of
 from dus_gym.benchmarks.paper.item import Item
+from dus_gym.benchmarks.paper.plan import Plan, source_of
 from dus_gym.benchmarks.paper.printed import printed
 from dus_gym.benchmarks.paper.settings import FILES, chosen, settings
+from dus_gym.cli.experiment import execute
 from dus_gym.data.tasks import TASKS
-from dus_gym.errors import ConfigError
+from dus_gym.errors import ConfigError, DusError
 from dus_gym.methods import METHODS
 
 
@@ -147,6 +150,8 @@ def test_cells_without_data_say_how_to_get_it(tmp_path):
     [
         (["table9"], "table9"),
         (["table1", "--methods", "MLE"], "MLA"),
+        (["table1", "--methods", ","], "it names no row"),
+        (["all", "--methods", "PMR", "--datasets", "nvgesture"], "no table or figure has"),
         (["table1", "--datasets", "nvgesture"], "nvgesture"),
         (["table1", "--smoke", "--standin"], "--smoke and --standin"),
         (["table1", "--smoke", "--data-root", "x"], "data_root=x"),
@@ -163,3 +168,94 @@ def test_a_folder_of_another_mode_is_refused(tmp_path):
     table("tableA2", "--methods", "DUS", out=tmp_path)
     done = dus("reproduce", "tableA2", "--standin", "--out", tmp_path, cwd=tmp_path, check=2)
     assert "mode 'real'" in done.stderr
+
+
+def test_encoders_that_a_data_set_lacks_are_refused_by_its_name(tmp_path):
+    done = dus("reproduce", "table1", "--encoder", "clip", *FAKE, "--out", tmp_path, cwd=tmp_path, check=2)
+    assert "CREMA-D: encoder='clip'" in done.stderr
+    assert "--datasets" in done.stderr
+
+
+def test_other_encoders_trainers_and_epochs_lie_in_other_folders(tmp_path):
+    dus("reproduce", "tableA4", "--encoder", "clip", "--methods", "dus", *FAKE, cwd=tmp_path, check=0)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["reproduce-real-clip-fake-4-epochs"]
+
+
+def test_all_takes_what_each_item_has(tmp_path):
+    words = ("--datasets", "cremad,nvgesture", "--methods", "mla, DUS/MLA", *FAKE)
+    done = dus("reproduce", "all", *words, "--out", tmp_path, cwd=tmp_path, check=0)
+    found = {
+        item["item"]: {cell["dataset"] for cell in item["cells"]}
+        for item in json.loads(done.stdout.splitlines()[-1])["items"]
+    }
+    both = {"CREMA-D", "NVGesture"}
+    assert found == {
+        "table1": {"CREMA-D"},
+        "table2": {"NVGesture"},
+        "tableA1": both,
+        "fig1": both,
+        "fig4": both,
+        "fig5": both,
+    }
+
+
+def test_a_run_that_fails_leaves_the_others_cells_and_is_named(tmp_path, monkeypatch):
+    def fails(request, folder):
+        if request.seed == 1:
+            raise DusError("the disk is gone")
+        return execute(request, folder)
+
+    monkeypatch.setattr("dus_gym.cli.matrix.execute", fails)
+    words = ("reproduce", "tableA2", "--methods", "DUS", *FAKE, "--out", tmp_path)
+    assert "the disk is gone" in dus(*words, cwd=tmp_path, check=1).stderr
+    assert "1 of 2 runs finished" in (tmp_path / "tableA2.md").read_text(encoding="utf-8")
+    (values,) = {len(cell["values"]) for cell in json.loads((tmp_path / "tableA2.json").read_text())["cells"]}
+    assert values == 1
+    monkeypatch.undo()
+    dus(*words, cwd=tmp_path, check=0)
+    assert "finished" not in (tmp_path / "tableA2.md").read_text(encoding="utf-8")
+
+
+def test_a_run_that_diverged_is_named(tmp_path):
+    table("tableA2", "--methods", "DUS", out=tmp_path)
+    (file,) = tmp_path.rglob("seed1/summary.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"diverged": True}), encoding="utf-8")
+    (note,) = {cell["note"] for cell in table("tableA2", "--methods", "DUS", out=tmp_path)["cells"]}
+    assert note == "1 of 2 runs diverged and stopped early"
+
+
+def test_a_data_root_may_be_the_data_set_s_own_folder(tmp_path, monkeypatch):
+    own = tmp_path / "cremad"
+    own.mkdir()
+    monkeypatch.chdir(own)
+    for root in (own, Path("."), tmp_path):
+        plan = Plan("real", tmp_path / "out", (0,), data_root=root)
+        source = source_of(plan, settings()["CREMA-D"])
+        assert source.root is not None
+        assert source.root.resolve() == own
+
+
+def test_a_reproduction_s_folder_is_no_run_and_its_runs_are_found(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    table("tableA2", "--methods", "DUS", out=out)
+    listed = json.loads(dus("runs", "list", out, "--json", "--quiet", cwd=tmp_path, check=0).stdout)["runs"]
+    assert [row["status"] for row in listed] == ["finished"] * 2
+    for command in (("report",), ("runs", "show"), ("watch",)):
+        assert "holds a reproduction" in dus(*command, out, cwd=tmp_path, check=2).stderr
+    assert dus("validate", out, cwd=tmp_path, check=0).stdout.count("identical") == 2
+    assert "deleted 2 runs" in dus("runs", "rm", out, "--yes", cwd=tmp_path, check=0).stdout
+
+
+@pytest.mark.slow
+def test_a_rehearsal_needs_no_data_and_says_what_it_is(tmp_path):
+    words = ("reproduce", "table4", "--smoke", "--methods", "DUS", "--json", "--quiet", "--out", tmp_path / "out")
+    for seeds in ("1", "2"):
+        done = dus(*words, "--seeds", seeds, cwd=tmp_path, check=0)
+        item = json.loads(done.stdout.splitlines()[-1])["items"][0]
+        assert item["data_kind"] == "mock"
+        assert {len(cell["values"]) for cell in item["cells"]} == {int(seeds)}
+        page = (tmp_path / "out" / "table4.md").read_text(encoding="utf-8")
+        assert "SMOKE TEST: made-up media" in page
+        assert "made-up media in its place" in page
+    assert all(cell["std"] is not None for cell in item["cells"])

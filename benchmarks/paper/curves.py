@@ -11,8 +11,6 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Steps = Sequence[dict[str, Any]]
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""Okabe and Ito's, told apart by colour-blind readers too."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from dus_gym.benchmarks.paper.command import reproduce
-from dus_gym.benchmarks.paper.curves import COLOURS, MARKERS, average_sizes, fused
+from dus_gym.benchmarks.paper.curves import MARKERS, average_sizes, fused
 from dus_gym.benchmarks.paper.item import Drawing, Item
 from dus_gym.benchmarks.paper.rows import rows
+from dus_gym.report.picture import COLOURS
 
 
 def draw(path: Path, what: Drawing) -> list[str]:

@@ -1,6 +1,6 @@
 """The agents of stable-baselines3 on the five embedded tasks; writes docs/sb3-results.md.
 
-    python -m dus_gym.benchmarks.sb3 --workers 2            # about three hours on two cores
+    python -m dus_gym.benchmarks.sb3                        # about an hour and a half on one core
 
 A finished comparison in ``--out`` is not run again, and a killed one goes on where it stopped.
 """

@@ -150,10 +150,10 @@ def rows_of(comparison: Path, commit: str) -> list[Row]:
         raise ConfigError(f"{comparison} holds several comparisons; give the folders below it that have one each.")
     if result["env"] == OWN_ID:
         raise ConfigError(f"{comparison} is on data of your own, which nobody else can replay; use a registered id.")
+    folders = sorted(comparison.glob("*/seed*/summary.json"))
+    summaries = [json.loads(path.read_text(encoding="utf-8")) for path in folders]
     found = []
     for agent in result["agents"]:
-        folders = sorted(comparison.glob("*/seed*/summary.json"))
-        summaries = [json.loads(path.read_text(encoding="utf-8")) for path in folders]
         mine = {
             summary["seed"]: 100.0 * summary["fused"]["method"]["accuracy"]
             for path, summary in zip(folders, summaries, strict=True)

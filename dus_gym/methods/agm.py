@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from dus_gym.errors import check_at_least, check_choice
 from dus_gym.methods.absent import features_of_zeros, inputs_of_zeros
 from dus_gym.methods.base import Method, MethodOptions
+from dus_gym.methods.clipping import clip_if_exceeded
 from dus_gym.methods.coefficients import agm_coefficients, response_scores
 from dus_gym.methods.scaling import SCALE_VIA, ScaleGradient, resolve, scale_encoders
-from dus_gym.methods.shapley import additive_responses, shapley_responses, shapley_weights
+from dus_gym.methods.shapley import fused_responses, shapley_weights
 
 if TYPE_CHECKING:
     from dus_gym.context import Context
@@ -102,7 +102,9 @@ class AGM(Method):
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """One loss over all rows, each with the modalities that hold it."""
         features = [ctx.features(j) for j in range(ctx.num_modalities)]
-        responses, parts = self._responses(ctx.model, features)
+        # After the samples' features: running statistics must not change between their use and the backward pass.
+        empty = features_of_zeros(ctx.model, self._zeros)
+        responses, parts = fused_responses(ctx.model, features, empty, self._weights)
         for j, part in enumerate(parts):
             ctx.record(j, part)
         paired = ctx.batch.paired
@@ -117,38 +119,23 @@ class AGM(Method):
 
     def after_backward(self, ctx: Context) -> None:
         """The conditional clip."""
-        limit = self.options.clip
-        last = [p.grad for p in ctx.optimizer.parameters("fused")[-2:] if p.grad is not None]
-        if limit and last:
-            every = list(ctx.model.parameters())
-            largest = torch.stack([gradient.abs().amax() for gradient in last]).amax()
-            norm = get_total_norm([p.grad for p in every if p.grad is not None])
-            # A norm given as 0 clips nothing, and the host need not know whether it is.
-            clip_grads_with_norm_(every, limit, torch.where(largest > limit, norm, 0.0))
+        if self.options.clip:
+            clip_if_exceeded(ctx.model.parameters(), ctx.optimizer.parameters("fused")[-2:], self.options.clip)
 
     def unimodal_logits(self, model: MultimodalModel, features: Sequence[Tensor]) -> list[Tensor]:
         """Additive parts of a linear head, responses ψ_j of one with a hidden layer; both sum to the fused logits."""
-        return self._responses(model, features)[1] if self.fused_hidden else model.additive_parts(features)
-
-    def _responses(self, model: MultimodalModel, features: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """ψ, ``(m, a_max, c)``, and the logits that modalities are judged by, m tensors ``(a_j, c)``."""
-        # After the samples' features: running statistics must not change between their use and the backward pass.
-        empty = features_of_zeros(model, self._zeros)
-        if self.fused_hidden:
-            found = shapley_responses(model.fused, features, empty, self._weights)
-            return found, [response[: len(h)] for response, h in zip(found, features, strict=True)]
-        parts = model.additive_parts(features)
-        return additive_responses(parts, model.additive_parts(empty)), parts
+        if not self.fused_hidden:
+            return model.additive_parts(features)
+        return fused_responses(model, features, features_of_zeros(model, self._zeros), self._weights)[1]
 
     def _coefficients(self, ctx: Context, scores: Tensor) -> Tensor:
         """κ; the scores enter the running means afterwards, inside and outside the window of epochs."""
-        options, m = self.options, len(scores)
+        options = self.options
         running = torch.zeros_like(scores) if self._running is None else self._running.to(scores.device)
         self._running = running + (scores - running) / (ctx.iteration + 1)
         kappa = torch.ones_like(scores)
         if options.start_epoch <= ctx.epoch and (options.end_epoch is None or ctx.epoch <= options.end_epoch):
-            cap = options.cap if options.cap is not None else 10.0 if m == 2 else 7.0
-            kappa = agm_coefficients(scores, running, options.alpha, cap)
+            kappa = agm_coefficients(scores, running, options.alpha, options.cap)
         ctx.log({f"kappa/{name}": value for name, value in zip(ctx.modalities, kappa, strict=True)})
         return kappa
 

@@ -49,15 +49,17 @@ def response_scores(responses: Tensor, labels: Tensor) -> Tensor:
     return losses.clamp_max(-log(LEAST_PROBABILITY)).view(m, p).mean(dim=1)
 
 
-def agm_coefficients(scores: Tensor, running: Tensor, alpha: float, cap: float) -> Tensor:
+def agm_coefficients(scores: Tensor, running: Tensor, alpha: float, cap: float | None) -> Tensor:
     """AGM's factor κ of every modality, ``(m,)``: below 1 for one that is further ahead than on average so far.
 
     Args:
         scores: of this batch, shape ``(m,)``.
         running: means of the scores of the batches before, shape ``(m,)``.
         alpha: α.
-        cap: C.
+        cap: C; None: 10 with two modalities, 7 with more.
     """
+    if cap is None:
+        cap = 10.0 if len(scores) == 2 else 7.0
 
     def lead(s: Tensor) -> Tensor:
         # The mean of the others minus one's own is m / (m - 1) times the mean of all minus one's own.

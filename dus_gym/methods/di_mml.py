@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dus_gym.errors import ConfigError, check_at_least, check_fraction, check_positive
 from dus_gym.methods.base import Method, MethodOptions, Phase
+from dus_gym.methods.certainty import certainty_weighted
 from dus_gym.methods.transfer import dimension_accuracies, transfer_loss
 
 if TYPE_CHECKING:
@@ -47,12 +48,6 @@ class DIMMLOptions(MethodOptions):
             )
         for name in ("temperature", "certainty_temperature"):
             check_positive(name, getattr(self, name))
-
-
-def certainty_weighted(logits: Tensor, temperature: float) -> Tensor:
-    """Logits ``(k, n, c)`` of k heads, weighted per sample by the softmax of each head's largest probability / T'."""
-    sure = logits.softmax(dim=2).amax(dim=2)
-    return ((sure / temperature).softmax(dim=0).unsqueeze(2) * logits).sum(dim=0)
 
 
 class DIMML(Method):

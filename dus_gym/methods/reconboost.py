@@ -11,11 +11,10 @@ from torch import Tensor
 
 from dus_gym.errors import ConfigError, check_at_least, check_choice, check_fraction, check_positive
 from dus_gym.methods.base import Method, MethodOptions, Phase
-from dus_gym.methods.residual import residual_losses
+from dus_gym.methods.residual import consolidation_distances, residual_losses
 
 if TYPE_CHECKING:
     from dus_gym.context import Context
-
 
 PRETRAINING = "pretraining"
 
@@ -77,10 +76,8 @@ class ReconBoost(Method):
     modality's, in turn, and has two phases, each with a fresh optimiser. In the first, φ_j and H (with the projection
     to H's width, if φ_j needs one) train on :func:`residual_losses`, where p̄ is of ``ρ Σ_{k≠j} z_k``, plus α times the
     mean squared distance of softmax(z_j) to that of the previous stage's modality, none in the first stage. In the
-    second, everything trains on CE(F, y).
-
-    The others count as they are in the first stage, too, where the released code, unless they were pre-trained, puts
-    p̄_y = 1.
+    second, everything trains on CE(F, y). The others count as they are in the first stage, too, where the released
+    code, unless they were pre-trained, puts p̄_y = 1.
     """
 
     name: ClassVar[str] = "reconboost"
@@ -146,10 +143,7 @@ class ReconBoost(Method):
             z, others, ctx.batch.labels[j], options.label_weight, options.residual_weight, options.residual
         )
         if phase.previous is not None:
-            own = z.softmax(dim=1)
-            if options.consolidation == "released":
-                own = own.detach()
-            distances = (own - every[phase.previous].softmax(dim=1)).square().mean(dim=1)
+            distances = consolidation_distances(z, every[phase.previous], options.consolidation == "paper")
             ctx.log({"distance": distances.mean()})
             losses = losses + options.consolidation_weight * distances
         return ctx.reduce(losses)

@@ -1,4 +1,4 @@
-"""The loss of a learner that is boosted: what it learns is what the others do not predict yet (ReconBoost)."""
+"""What a boosted learner learns: what the others do not predict yet, not too far from the one before (ReconBoost)."""
 
 from __future__ import annotations
 
@@ -29,3 +29,15 @@ def residual_losses(
     else:
         known = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1) * own
     return (label_weight * own - residual_weight * known) / logits.shape[1]
+
+
+def consolidation_distances(logits: Tensor, previous: Tensor, attract: bool) -> Tensor:
+    """Mean squared distance of a learner's probabilities to the previous learner's, of every sample, ``(n,)``.
+
+    Args:
+        logits: the learner's, shape ``(n, c)``.
+        previous: the previous learner's, shape ``(n, c)``, without a gradient.
+        attract: whether the distance has a gradient at all.
+    """
+    own = logits.softmax(dim=1)
+    return ((own if attract else own.detach()) - previous.softmax(dim=1)).square().mean(dim=1)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import factorial
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from dus_gym.model import MultimodalModel
 
 
 def additive_responses(parts: Sequence[Tensor], empty: Sequence[Tensor]) -> Tensor:
@@ -60,6 +64,27 @@ def shapley_responses(
     logits = fused(columns)
     # No matrix product, which mixed precision would round.
     return (weights[:, :, None, None] * logits.view(-1, rows, logits.shape[1])).sum(dim=1)
+
+
+def fused_responses(
+    model: MultimodalModel, features: Sequence[Tensor], empty: Sequence[Tensor], weights: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Responses ψ_j of a model's fused head, ``(m, a_max, c)``, and what modalities are judged by, m ``(a_j, c)``.
+
+    They are judged by the additive parts of a linear head, by the responses of one with a hidden layer; both sum to
+    the fused logits.
+
+    Args:
+        model: has the fused head.
+        features: as in :func:`shapley_responses`.
+        empty: as in :func:`shapley_responses`.
+        weights: as in :func:`shapley_responses`, which only a head with a hidden layer needs.
+    """
+    if not isinstance(model.fused_head, nn.Linear):
+        found = shapley_responses(model.fused, features, empty, weights)
+        return found, [response[: len(h)] for response, h in zip(found, features, strict=True)]
+    parts = model.additive_parts(features)
+    return additive_responses(parts, model.additive_parts(empty)), parts
 
 
 def subset_logits(present: Sequence[Tensor], absent: Sequence[Tensor]) -> Tensor:

@@ -1,7 +1,7 @@
 """The small real data sets: what a uniform split reaches, and what agents change; writes docs/small-data.md.
 
     dus data fetch avdigits --root DATA/avdigits      # and cremad-ratings, mfeat, sarcasm-tags
-    python -m dus_gym.benchmarks.small_data DATA      # half an hour on one core
+    python -m dus_gym.benchmarks.small_data DATA      # an hour and a half on one core
 
 ``DATA`` holds a folder for each data set. Finished runs are kept in ``--out`` and not run again.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dus_gym.benchmarks.tables import table
+from dus_gym.benchmarks.tables import AGENTS, table
 from dus_gym.cli import main as dus
 from dus_gym.runs import COMPARISON
 from dus_gym.statistics import mean_std
@@ -38,7 +38,6 @@ EXTRA = (
     ("DUS-MFeat-v0", "unimodal", ("--epochs", "120")),
 )
 """What explains the differences to the known figures."""
-AGENTS = "holdout,lr-matched:match=holdout,score:rule=softmax,random"
 AGENT_TASKS = (("DUS-AVDigits-v0", ("--validation", "speaker")), ("DUS-AVDigitsOfficial-v0", ()))
 
 

@@ -26,10 +26,10 @@ CANDIDATES = ((0.07, 0.1), (0.035, 0.1), (0.05, 0.1), (0.1, 0.1), (0.14, 0.1), (
 
 INTRODUCTION = f"""# How the recommended agent's two numbers were chosen
 
-Written by `python -m dus_gym.benchmarks.holdout_choice`; do not edit by hand. Test accuracy against `uniform` in points,
-concat / sum, mean over seeds 100 to 129, which no other table reports; `loss_norm="fixed"`. The aim: at least +{GAIN} on
-Digits and Digits3, at least {LOSS} elsewhere. `worst` is the least distance to the aim over tasks and predictors: above 0,
-the aim is met everywhere.
+Written by `python -m dus_gym.benchmarks.holdout_choice`; do not edit by hand. Test accuracy against `uniform` in
+points, concat / sum, mean over seeds 100 to 129, which no other table reports; `loss_norm="fixed"`. The aim: at least
++{GAIN} on Digits and Digits3, at least {LOSS} elsewhere. `worst` is the least distance to the aim over tasks and
+predictors: above 0, the aim is met everywhere.
 """
 
 

@@ -54,7 +54,9 @@ class Runner:
 
     def __call__(self, env: str, words: list[str]) -> tuple[str, Path]:
         """The command as a reader would write it, and the folder of the comparison."""
-        folder = self.out / "-".join([env, *(word.lstrip("-").replace(",", "_").replace(":", "=") for word in words)])
+        # All agents together are too long for a file's name.
+        parts = ("every-agent" if word == AGENTS else word.lstrip("-").replace(",", "_") for word in words)
+        folder = self.out / "-".join([env, *parts])
         asked = ["compare", env, *words]
         if not (folder / COMPARISON).is_file():
             root = ["--data-root", str(self.data / TASKS[env])]

@@ -27,9 +27,9 @@ INTRODUCTION = """# The agents of stable-baselines3
 
 Written by `python -m dus_gym.benchmarks.sb3`; do not edit by hand. Twenty training runs, then one run with the
 deterministic policy, whose test accuracy counts: points against `uniform` on the same seeds, 0 to 9, with the p-value
-of a paired t-test, not corrected: with 84 figures read p below .0006. `gap` is the distance of the scores under
-`uniform` and under the agent. Eq. 5 is the reward, `loss_norm="fixed"`, and no modality falls below a quarter of the
-equal share. The controls on the same tasks, without that floor, stand in [results.md](results.md) and, of the audio
+of a paired t-test, not corrected: with {figures} figures read p below {bound}. `gap` is the distance of the scores
+under `uniform` and under the agent. Eq. 5 is the reward, `loss_norm="fixed"`, and no modality falls below a quarter of
+the equal share. The controls on the same tasks, without that floor, stand in [results.md](results.md) and, of the audio
 tasks, in [small-data.md](small-data.md).
 """
 
@@ -43,7 +43,7 @@ def command(task: str, agent: str) -> list[str]:
 def cell(result: dict[str, Any], agent: str) -> str:
     """Points against uniform by two predictors, and both gaps."""
     row, uniform = result["agents"][agent], result["agents"]["uniform"]
-    lines = [f"{p} {row['vs_uniform'][p]['points']:+.1f} ({row['vs_uniform'][p]['p']:.3f})" for p in PREDICTORS]
+    lines = [f"{p} {row['vs_uniform'][p]['points']:+.1f} ({row['vs_uniform'][p]['p']:.4f})" for p in PREDICTORS]
     return "<br>".join([*lines, f"gap {uniform['gap']['mean']:.3f} to {row['gap']['mean']:.3f}"])
 
 
@@ -52,10 +52,12 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder with avdigits")
     parser.add_argument("--out", type=Path, default=Path("runs/sb3"))
     parser.add_argument("--page", type=Path, default=Path("docs/sb3-results.md"))
+    parser.add_argument("--agents", default=",".join(AGENTS), help="whose rows the page has, separated by commas")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     lines = ["| agent | " + " | ".join(TASKS) + " |", "|---" * (len(TASKS) + 1) + "|"]
-    for agent in AGENTS:
+    agents = arguments.agents.split(",")
+    for agent in agents:
         cells = []
         for task in TASKS:
             out = arguments.out / f"{task}-{agent}"
@@ -69,7 +71,9 @@ def main() -> None:
         lines.append(f"| `{agent}` | " + " | ".join(cells) + " |")
     example = shlex.join(["dus", *command("TASK", "AGENT")])
     audio = "; ".join(f"{task} with `{shlex.join(words)}`" for task, words in AUDIO.items() if words)
-    text = f"{INTRODUCTION}\n`{example}`; {audio}\n\n" + "\n".join(lines) + "\n"
+    figures = len(agents) * len(TASKS) * len(PREDICTORS)
+    opening = INTRODUCTION.format(figures=figures, bound=f"{0.05 / figures:.1g}")
+    text = f"{opening}\n`{example}`; {audio}\n\n" + "\n".join(lines) + "\n"
     arguments.page.write_text(text, encoding="utf-8")
 
 

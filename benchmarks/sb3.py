@@ -13,8 +13,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from dus_gym.cli import main as dus
-from dus_gym.runs import COMPARISON, read_object
+from dus_gym.benchmarks.kept import kept_comparison
 
 AGENTS = ("ppo", "a2c", "dqn", "sac", "td3", "ddpg")
 EMBEDDED = ("Digits", "Digits3", "DigitsControl", "DigitsRowsCols", "DigitsHalves")
@@ -60,13 +59,9 @@ def main() -> None:
     for agent in agents:
         cells = []
         for task in TASKS:
-            out = arguments.out / f"{task}-{agent}"
-            if not (out / COMPARISON).is_file():
-                root = ["--data-root", str(arguments.data / "avdigits")] if task in AUDIO else []
-                resume = ["--resume"] if out.exists() else []
-                place = ["--workers", str(arguments.workers), "--out", str(out), "--quiet", *resume]
-                dus([*command(task, agent), *root, *place])
-            cells.append(cell(read_object(out / COMPARISON), agent))
+            root = ["--data-root", str(arguments.data / "avdigits")] if task in AUDIO else []
+            words = [*command(task, agent), *root, "--workers", str(arguments.workers)]
+            cells.append(cell(kept_comparison(words, arguments.out / f"{task}-{agent}"), agent))
             print(agent, task, flush=True)
         lines.append(f"| `{agent}` | " + " | ".join(cells) + " |")
     example = shlex.join(["dus", *command("TASK", "AGENT")])

@@ -1,7 +1,7 @@
 """The small real data sets: what a uniform split reaches, and what agents change; writes docs/small-data.md.
 
     dus data fetch avdigits --root DATA/avdigits      # and cremad-ratings, mfeat, sarcasm-tags
-    python -m dus_gym.benchmarks.small_data DATA      # an hour and a half on one core
+    python -m dus_gym.benchmarks.small_data DATA      # about twenty minutes on one core
 
 ``DATA`` holds a folder for each data set. Finished runs are kept in ``--out`` and not run again.
 """
@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dus_gym.benchmarks.kept import kept_comparison
 from dus_gym.benchmarks.tables import AGENTS, table
-from dus_gym.cli import main as dus
 from dus_gym.runs import COMPARISON
 from dus_gym.statistics import mean_std
 
@@ -58,9 +58,7 @@ class Runner:
         parts = ("every-agent" if word == AGENTS else word.lstrip("-").replace(",", "_") for word in words)
         folder = self.out / "-".join([env, *parts])
         asked = ["compare", env, *words]
-        if not (folder / COMPARISON).is_file():
-            root = ["--data-root", str(self.data / TASKS[env])]
-            dus([*asked, *root, "--out", str(folder), "--quiet", *(["--resume"] if folder.exists() else [])])
+        kept_comparison([*asked, "--data-root", str(self.data / TASKS[env])], folder)
         print(env, *words, flush=True)
         return shlex.join(["dus", *asked, "--data-root", f"DATA/{TASKS[env]}"]), folder
 

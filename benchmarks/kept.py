@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.cli import main as dus
-from dus_gym.runs import COMPARISON, read_object
+from dus_gym.experiments.storage.run_folder import COMPARISON, read_object
 
 
 def kept_comparison(words: Sequence[str], folder: Path) -> dict[str, Any]:

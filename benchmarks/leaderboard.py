@@ -27,7 +27,7 @@ from dus_gym.cli import main as dus
 from dus_gym.cli.options import OWN_ID, jsonable
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError, DusError
-from dus_gym.runs import COMPARISON, CONFIG, folder_of, read_object
+from dus_gym.experiments.storage.run_folder import COMPARISON, CONFIG, folder_of, read_object
 from dus_gym.state import write_atomically
 from dus_gym.statistics import mean_std
 

@@ -13,9 +13,9 @@ import shlex
 from pathlib import Path
 
 from dus_gym.cli import main as dus
-from dus_gym.cli.experiment import RunRequest
+from dus_gym.experiments.run import RunRequest
+from dus_gym.experiments.storage.run_folder import COMPARISON
 from dus_gym.methods import METHODS, method_class
-from dus_gym.runs import COMPARISON
 from dus_gym.statistics import mean_std, paired
 
 ENVS = ("DUS-Digits-v0", "DUS-Digits3-v0")

@@ -2,7 +2,7 @@
 
     python -m dus_gym.benchmarks.scale_out     # two minutes on two idle cores
 
-Each round makes one run by itself in a worker, then two side by side in two workers, on ``--place processes`` or
+Each round makes one run by itself in a worker, then two side by side in two workers, on ``--executor processes`` or
 ``ray``. Workers are begun before the clock is started. A ratio of 1 is a core each; two runs that shared one core would
 give 2. Wall time means this only where nothing else runs: the load is printed beside it. CPU time a run takes alone and
 side by side means it on a busy machine too: threads that get in each other's way burn time while they wait.
@@ -18,10 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from dus_gym.cli.experiment import RunRequest
-from dus_gym.cli.matrix import Run, perform
-from dus_gym.cli.places import Place, ScaleOptions, open_place
 from dus_gym.config import RunConfig
+from dus_gym.experiments.executors.executor import Executor, ScaleOptions, open_executor
+from dus_gym.experiments.run import RunRequest
+from dus_gym.experiments.run_many import Run, perform
 
 
 def cpu_seconds(run: Run, again: bool) -> float:
@@ -31,13 +31,13 @@ def cpu_seconds(run: Run, again: bool) -> float:
     return time.process_time() - started
 
 
-def cost(place: Place, folder: Path, request: RunRequest, seeds: list[int]) -> tuple[float, float]:
+def cost(executor: Executor, folder: Path, request: RunRequest, seeds: list[int]) -> tuple[float, float]:
     """Wall seconds until runs of these seeds, begun at once, are all done; CPU seconds of the first."""
     runs = [Run(dataclasses.replace(request, seed=seed), folder / f"seed{seed}") for seed in seeds]
     for run in runs:
         run.folder.mkdir(parents=True)
     started = time.perf_counter()
-    cpu = dict(place.do(cpu_seconds, runs))
+    cpu = dict(executor.do(cpu_seconds, runs))
     return time.perf_counter() - started, cpu[0]
 
 
@@ -46,17 +46,17 @@ def main() -> None:
     parser.add_argument("--env", default="DUS-Digits-v0")
     parser.add_argument("--epochs", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--place", choices=("processes", "ray"), default="processes")
+    parser.add_argument("--executor", choices=("processes", "ray"), default="processes")
     arguments = parser.parse_args()
     request = RunRequest(arguments.env, agent="uniform", run=RunConfig(epochs=arguments.epochs))
-    scale = ScaleOptions(workers=2) if arguments.place == "processes" else ScaleOptions(ray="local")
+    scale = ScaleOptions(workers=2) if arguments.executor == "processes" else ScaleOptions(ray="local")
     walls, cpus = [], []
-    with tempfile.TemporaryDirectory(prefix="dus-scale-") as name, open_place(scale, threads=1) as place:
+    with tempfile.TemporaryDirectory(prefix="dus-scale-") as name, open_executor(scale, threads=1) as executor:
         short = dataclasses.replace(request, run=RunConfig(epochs=1))
-        cost(place, Path(name) / "warm", short, [0, 1, 2, 3])
+        cost(executor, Path(name) / "warm", short, [0, 1, 2, 3])
         for round_ in range(arguments.rounds):
-            one, one_cpu = cost(place, Path(name) / f"{round_}-one", request, [0])
-            two, two_cpu = cost(place, Path(name) / f"{round_}-two", request, [0, 1])
+            one, one_cpu = cost(executor, Path(name) / f"{round_}-one", request, [0])
+            two, two_cpu = cost(executor, Path(name) / f"{round_}-two", request, [0, 1])
             walls.append(two / one)
             cpus.append(two_cpu / one_cpu)
             print(

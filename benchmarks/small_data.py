@@ -17,7 +17,7 @@ from typing import Any
 
 from dus_gym.benchmarks.kept import kept_comparison
 from dus_gym.benchmarks.tables import AGENTS, table
-from dus_gym.runs import COMPARISON
+from dus_gym.experiments.storage.run_folder import COMPARISON
 from dus_gym.statistics import mean_std
 
 SEEDS, AGENT_SEEDS = 5, 10

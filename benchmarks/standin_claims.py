@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.benchmarks.paper.rows import ROWS
-from dus_gym.runs import SUMMARY, read_object
+from dus_gym.experiments.storage.run_folder import SUMMARY, read_object
 from dus_gym.statistics import paired
 
 CLAIMS = (

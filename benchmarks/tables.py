@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.cli import main as dus
+from dus_gym.experiments.storage.run_folder import COMPARISON
 from dus_gym.records import FUSED_PREDICTORS
-from dus_gym.runs import COMPARISON
 
 AGENTS = (
     "heuristic,half,score,score:rule=softmax,reinforce,reinforce:policy=literal,reinforce:preset=tuned,"

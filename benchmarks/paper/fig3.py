@@ -14,7 +14,7 @@ from dus_gym.benchmarks.paper.command import reproduce
 from dus_gym.benchmarks.paper.curves import fused
 from dus_gym.benchmarks.paper.item import Drawing, Item
 from dus_gym.benchmarks.paper.rows import ROWS
-from dus_gym.report.picture import COLOURS
+from dus_gym.experiments.picture import COLOURS
 
 TOTALS = (16, 32, 64, 128)
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)

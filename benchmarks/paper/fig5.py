@@ -11,7 +11,7 @@ from dus_gym.benchmarks.paper.command import reproduce
 from dus_gym.benchmarks.paper.curves import iterations, over_seeds, scores
 from dus_gym.benchmarks.paper.item import Drawing, Item
 from dus_gym.benchmarks.paper.rows import rows
-from dus_gym.report.picture import COLOURS
+from dus_gym.experiments.picture import COLOURS
 
 
 def draw(path: Path, what: Drawing) -> list[str]:

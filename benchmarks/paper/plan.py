@@ -9,10 +9,10 @@ from typing import Any
 
 from dus_gym.benchmarks.paper.rows import Row
 from dus_gym.benchmarks.paper.settings import Setting
-from dus_gym.cli.experiment import RunRequest
-from dus_gym.cli.matrix import Run
 from dus_gym.config import RunConfig
 from dus_gym.errors import DatasetNotFoundError
+from dus_gym.experiments.run import RunRequest
+from dus_gym.experiments.run_many import Run
 from dus_gym.methods import method_class
 
 PAPER_SEEDS = 3

@@ -12,14 +12,23 @@ from dus_gym.benchmarks.paper.item import Item, drawing
 from dus_gym.benchmarks.paper.plan import Plan, label_of, run_of, source_of, unfit
 from dus_gym.benchmarks.paper.rows import ROWS, Row
 from dus_gym.benchmarks.paper.settings import Setting, settings
-from dus_gym.cli.experiment import RunRequest
-from dus_gym.cli.matrix import Run, finished, make_folder
 from dus_gym.cli.train import check
 from dus_gym.data.mock.making import make_mock
 from dus_gym.errors import ConfigError, DatasetNotFoundError, RunFolderError
+from dus_gym.experiments.run import RunRequest
+from dus_gym.experiments.run_many import Run, finished, make_folder
+from dus_gym.experiments.storage.run_folder import (
+    CONFIG,
+    MARK,
+    as_json,
+    is_ours,
+    listing,
+    lock,
+    read_object,
+    read_steps,
+    writing,
+)
 from dus_gym.lock import FileLock
-from dus_gym.run_lock import lock
-from dus_gym.runs import CONFIG, MARK, as_json, is_ours, listing, read_object, read_steps, writing
 from dus_gym.state import write_atomically
 
 Place = tuple[str, str]

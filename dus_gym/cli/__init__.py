@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from dus_gym.errors import ConfigError, DusError, unknown_name
+from dus_gym.experiments.executors.executor import IMPORTED
 
 COMMANDS = {
     "envs": "list the registered environments",
@@ -29,10 +30,6 @@ USAGE = (
     + "".join(f"  {name:<12}{text}\n" for name, text in COMMANDS.items())
     + "\n--import MODULE behind any command first imports a module of yours, which may call dus_gym.register_task.\n"
 )
-
-
-IMPORTED: list[str] = []
-"""Modules that ``--import`` named in the command under way; worker processes import them too."""
 
 
 def import_modules(words: Sequence[str]) -> list[str]:

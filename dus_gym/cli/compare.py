@@ -12,10 +12,6 @@ from typing import Any
 
 from rich.console import Console
 
-from dus_gym.cli.comparison import REFERENCE, compare, correct, equal_total
-from dus_gym.cli.comparison_folder import prepare, write_result
-from dus_gym.cli.experiment import RunRequest
-from dus_gym.cli.matrix import Run, run_all
 from dus_gym.cli.options import (
     CommonOptions,
     env_among,
@@ -26,13 +22,17 @@ from dus_gym.cli.options import (
     with_options,
     word_after,
 )
-from dus_gym.cli.places import Place, ScaleOptions, open_place
 from dus_gym.cli.tables import comparison_table, evidence_table, progress_over, show_log
 from dus_gym.cli.train import check, request_of
-from dus_gym.cli.verdict import verdict, warnings
 from dus_gym.errors import ConfigError, UnfitAgentError
+from dus_gym.experiments.comparison import REFERENCE, compare, correct, equal_total
+from dus_gym.experiments.executors.executor import Executor, ScaleOptions, open_executor
+from dus_gym.experiments.run import RunRequest
+from dus_gym.experiments.run_many import Run, run_all
+from dus_gym.experiments.storage.comparison_folder import prepare, write_result
+from dus_gym.experiments.storage.run_folder import folder_of, latest, listing, unused
+from dus_gym.experiments.verdict import verdict, warnings
 from dus_gym.options import with_said
-from dus_gym.runs import folder_of, latest, listing, unused
 
 DEFAULT_AGENTS = "heuristic,score,reinforce,reversed,random,best-fixed,lr-matched"
 """What users ask about, and every control of DESIGN.md, section 5.4; uniform is always there."""
@@ -89,14 +89,14 @@ def main(words: list[str]) -> None:
     show_log(console)
     device = options.run.device
     # Before any folder is touched: a cluster that does not answer costs nothing.
-    with open_place(options, threads=options.threads, device=device) as place, ExitStack() as held:
+    with open_executor(options, threads=options.threads, device=device) as executor, ExitStack() as held:
         out = _folder(options, cells)
         held.enter_context(prepare(out, _settings(cells), resume=options.resume, force=options.force))
         folders = [out if len(cells) == 1 else out / cell.env / folder_of(_said(cell)) for cell in cells]
         if len(cells) > 1:
             for cell, folder in zip(cells, folders, strict=True):
                 held.enter_context(prepare(folder, _settings([cell]), resume=bool(listing(folder))))
-        results = run_cells(cells, folders, place, console)
+        results = run_cells(cells, folders, executor, console)
         for result, folder in zip(results, folders, strict=True):
             write_result(folder, result)
         whole = results[0] if len(cells) == 1 else {"comparisons": results}
@@ -149,19 +149,21 @@ def cells_of(options: Any, names: Sequence[str], seeds: Sequence[int]) -> list[C
     return cells
 
 
-def run_cells(cells: Sequence[Cell], folders: Sequence[Path], place: Place, console: Console) -> list[dict[str, Any]]:
+def run_cells(
+    cells: Sequence[Cell], folders: Sequence[Path], executor: Executor, console: Console
+) -> list[dict[str, Any]]:
     """Makes every run, then uniform's at equal samples, and says what came out; one result a cell."""
     label = cells[0].env if len(cells) == 1 else f"{len(cells)} comparisons"
     runs = [
         {key: Run(request, folder / folder_of(key[0]) / f"seed{key[1]}") for key, request in cell.requests.items()}
         for cell, folder in zip(cells, folders, strict=True)
     ]
-    made = _make([run for of_cell in runs for run in of_cell.values()], label, place, console)
+    made = _make([run for of_cell in runs for run in of_cell.values()], label, executor, console)
     summaries = [{key: made[run.folder] for key, run in of_cell.items()} for of_cell in runs]
     references = _equal_samples(cells, folders, summaries)
     extra = [run for by_name in references for runs_of in by_name.values() for run in runs_of]
     if extra:
-        made = _make(extra, f"{label}, uniform at equal samples", place, console)
+        made = _make(extra, f"{label}, uniform at equal samples", executor, console)
     results = []
     for cell, of_cell, by_name in zip(cells, summaries, references, strict=True):
         equal = {name: [made[run.folder] for run in runs_of] for name, runs_of in by_name.items()}
@@ -172,10 +174,10 @@ def run_cells(cells: Sequence[Cell], folders: Sequence[Path], place: Place, cons
     return results
 
 
-def _make(runs: Sequence[Run], label: str, place: Place, console: Console) -> dict[Path, dict[str, Any]]:
+def _make(runs: Sequence[Run], label: str, executor: Executor, console: Console) -> dict[Path, dict[str, Any]]:
     """Makes the runs behind a bar; their summaries by folder."""
     with progress_over(console, label, len(runs)) as advance:
-        summaries = run_all(runs, place, lambda run: advance(str(run)))
+        summaries = run_all(runs, executor, lambda run: advance(str(run)))
     return dict(zip([run.folder for run in runs], summaries, strict=True))
 
 

@@ -21,11 +21,11 @@ from dus_gym.agents import make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.agents.loop import Episode, run_episode
 from dus_gym.agents.transfer import ALGORITHMS, Transfer
-from dus_gym.cli.experiment import RunRequest
 from dus_gym.cli.options import changed, jsonable, parse, parse_seeds, with_options, word_after
 from dus_gym.cli.tables import percent, progress_over
 from dus_gym.cli.train import check
 from dus_gym.errors import ConfigError, RunFolderError, check_at_least, check_choice
+from dus_gym.experiments.run import RunRequest
 from dus_gym.statistics import paired
 
 FIRST_SEED = 100

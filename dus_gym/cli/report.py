@@ -13,14 +13,23 @@ import tyro
 from dus_gym.cli.options import parse
 from dus_gym.cli.runs import read_run
 from dus_gym.errors import RunFolderError
+from dus_gym.experiments.storage.run_folder import (
+    COMPARISON,
+    CONFIG,
+    REPORT,
+    SUMMARY,
+    folder_of,
+    read_object,
+    read_steps,
+    writing,
+)
+from dus_gym.experiments.storage.run_index import find_runs
 from dus_gym.options import with_said
 from dus_gym.report.comparison import comparison_page
 from dus_gym.report.comparison_tables import Runs
 from dus_gym.report.page import Page
 from dus_gym.report.run import run_page
 from dus_gym.report.verdict import REFERENCE
-from dus_gym.run_index import find_runs
-from dus_gym.runs import COMPARISON, CONFIG, REPORT, SUMMARY, folder_of, read_object, read_steps, writing
 from dus_gym.state import write_atomically
 
 

@@ -17,11 +17,11 @@ from dus_gym.benchmarks.paper.item import Item
 from dus_gym.benchmarks.paper.plan import PAPER_SEEDS, Plan
 from dus_gym.benchmarks.paper.reproduction import Wanted, mock, prepare, runs_of, write
 from dus_gym.benchmarks.paper.settings import chosen, settings
-from dus_gym.cli.matrix import run_all
 from dus_gym.cli.options import parse, parse_seeds
-from dus_gym.cli.places import ScaleOptions, open_place
 from dus_gym.cli.tables import progress_over, show_log
 from dus_gym.errors import ConfigError, DusError, unknown_name
+from dus_gym.experiments.executors.executor import ScaleOptions, open_executor
+from dus_gym.experiments.run_many import run_all
 
 ALL = "all"
 
@@ -78,11 +78,11 @@ def main(words: list[str]) -> None:
             mock(plan, sorted({name for want in wanted for name in want.datasets}))
         runs, notes = runs_of(plan, wanted)
         with (
-            open_place(options.scale, threads=plan.threads, device=plan.device) as place,
+            open_executor(options.scale, threads=plan.threads, device=plan.device) as executor,
             progress_over(console, f"dus reproduce {options.item}", len(runs)) as advance,
         ):
             try:
-                run_all(runs, place, lambda run: advance(str(run)))
+                run_all(runs, executor, lambda run: advance(str(run)))
             except (DusError, OSError):
                 # A failed run takes nothing from the others: their cells are written, and its own says so.
                 for want in wanted:

@@ -16,10 +16,19 @@ from rich.table import Table
 from dus_gym.cli.options import parse
 from dus_gym.cli.tables import percent, run_table, selection, show_log
 from dus_gym.errors import ConfigError, RunFolderError, check_choice, unknown_name
-from dus_gym.run_export import check_parquet, write_csv, write_parquet
-from dus_gym.run_index import STATUSES, find_runs, last_step, list_runs
-from dus_gym.run_lock import lock
-from dus_gym.runs import CONFIG, SUMMARY, clear, flat, holds_runs, is_ours, read_object, read_steps
+from dus_gym.experiments.storage.run_export import check_parquet, write_csv, write_parquet
+from dus_gym.experiments.storage.run_folder import (
+    CONFIG,
+    SUMMARY,
+    clear,
+    flat,
+    holds_runs,
+    is_ours,
+    lock,
+    read_object,
+    read_steps,
+)
+from dus_gym.experiments.storage.run_index import STATUSES, find_runs, last_step, list_runs
 
 USAGE = """usage: dus runs COMMAND [options]
 

@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dus_gym.cli.experiment import OnStep
 from dus_gym.envs.dus_env import DUSEnv
+from dus_gym.experiments.run import OnStep
 from dus_gym.options import with_said
 from dus_gym.records import FUSED_PREDICTORS
 

@@ -12,15 +12,15 @@ from rich.console import Console
 
 from dus_gym.agents import agent_class
 from dus_gym.agents.transfer import read_policy
-from dus_gym.cli.experiment import RunRequest, execute
-from dus_gym.cli.loggers import check_logger, open_logger
 from dus_gym.cli.options import CommonOptions, changed, env_among, env_and_root, parse, with_options, word_after
 from dus_gym.cli.tables import live_run, run_table, show_log
 from dus_gym.config import RunConfig
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import ConfigError, UnfitAgentError
+from dus_gym.experiments.loggers import check_logger, open_logger
+from dus_gym.experiments.run import RunRequest, execute
+from dus_gym.experiments.storage.run_folder import RunFolder, latest, unused
 from dus_gym.methods import method_class, unpaired_methods
-from dus_gym.runs import RunFolder, latest, unused
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,23 @@ import tyro
 from rich.console import Console
 
 from dus_gym import __version__
-from dus_gym.cli.experiment import RunRequest, execute
 from dus_gym.cli.options import parse
 from dus_gym.cli.runs import differences, read_run
 from dus_gym.cli.tables import live_run
 from dus_gym.errors import RunFolderError
-from dus_gym.run_index import find_runs
-from dus_gym.runs import CONFIG, MARK, MODEL, NOT_REPRODUCIBLE, STEPS, SUMMARY, RunFolder, holds_runs, read_object
+from dus_gym.experiments.run import RunRequest, execute
+from dus_gym.experiments.storage.run_folder import (
+    CONFIG,
+    MARK,
+    MODEL,
+    NOT_REPRODUCIBLE,
+    STEPS,
+    SUMMARY,
+    RunFolder,
+    holds_runs,
+    read_object,
+)
+from dus_gym.experiments.storage.run_index import find_runs
 
 NOT_RESULTS = (*NOT_REPRODUCIBLE, "version", "format")
 """Of a summary: what a second run may say otherwise although it came to the same."""
@@ -85,8 +95,8 @@ def validate(path: Path, data_root: Path | None, console: Console) -> str | None
     request = RunRequest.of(config)
     if data_root is not None:
         request = dataclasses.replace(request, data_root=str(data_root))
-    with tempfile.TemporaryDirectory(prefix="dus-validate-") as place:
-        folder = RunFolder.create(Path(place) / "run", MARK | request.as_config())
+    with tempfile.TemporaryDirectory(prefix="dus-validate-") as scratch:
+        folder = RunFolder.create(Path(scratch) / "run", MARK | request.as_config())
         with folder, live_run(console, f"{request.env} again") as on_step:
             after = execute(request, folder, on_step=on_step, keep_model=(path / MODEL).is_file())
         found = next(_differences(path, folder.path, before, after), None)

@@ -20,10 +20,9 @@ from dus_gym.cli.options import parse
 from dus_gym.cli.runs import read_run
 from dus_gym.cli.tables import percent, run_table
 from dus_gym.errors import check_at_least
+from dus_gym.experiments.storage.run_folder import STEPS, SUMMARY, parse_steps, writer
 from dus_gym.options import with_said
 from dus_gym.records import FUSED_PREDICTORS
-from dus_gym.run_lock import writer
-from dus_gym.runs import STEPS, SUMMARY, parse_steps
 
 BARS = "▁▂▃▄▅▆▇█"
 RECENT = 20

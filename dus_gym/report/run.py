@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dus_gym import __version__
+from dus_gym.experiments.storage.run_folder import flat
 from dus_gym.options import with_said
 from dus_gym.report.curves import Curve, curve, drawn, figure, modalities_of
 from dus_gym.report.page import Page, Section
 from dus_gym.report.table import Table
-from dus_gym.runs import flat
 
 SELECTIONS = {
     "last": "last epoch",

@@ -21,12 +21,12 @@ from dus_gym.agents.loop import run_episode, run_episodes
 from dus_gym.agents.sb3 import ALGORITHMS, load_sb3, make_sb3, minibatch, training_seed
 from dus_gym.agents.tensorboard import InfoCallback, numeric
 from dus_gym.cli import experiment
-from dus_gym.cli.experiment import RunRequest, execute
 from dus_gym.config import RunConfig
 from dus_gym.envs.trivial import BestSplit
 from dus_gym.envs.wrappers import DiscreteShares, SoftmaxAction
 from dus_gym.errors import CheckpointError, ConfigError
-from dus_gym.runs import NOT_REPRODUCIBLE, RunFolder
+from dus_gym.experiments.run import RunRequest, execute
+from dus_gym.experiments.storage.run_folder import NOT_REPRODUCIBLE, RunFolder
 
 FAKE = "dus_gym:DUS-Fake-v0"
 QUICK = ["ppo", "a2c", "dqn"]

@@ -13,9 +13,9 @@ from dus_gym.benchmarks.paper.item import Item
 from dus_gym.benchmarks.paper.plan import Plan, source_of
 from dus_gym.benchmarks.paper.printed import printed
 from dus_gym.benchmarks.paper.settings import FILES, chosen, settings
-from dus_gym.cli.experiment import execute
 from dus_gym.data.tasks import TASKS
 from dus_gym.errors import ConfigError, DusError
+from dus_gym.experiments.run import execute
 from dus_gym.methods import METHODS
 
 
@@ -205,7 +205,7 @@ def test_a_run_that_fails_leaves_the_others_cells_and_is_named(tmp_path, monkeyp
             raise DusError("the disk is gone")
         return execute(request, folder)
 
-    monkeypatch.setattr("dus_gym.cli.matrix.execute", fails)
+    monkeypatch.setattr("dus_gym.experiments.run_many.execute", fails)
     words = ("reproduce", "tableA2", "--methods", "DUS", *FAKE, "--out", tmp_path)
     assert "the disk is gone" in dus(*words, cwd=tmp_path, check=1).stderr
     assert "1 of 2 runs finished" in (tmp_path / "tableA2.md").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import json
 import pytest
 from command import dus
 
-from dus_gym.cli.loggers import test_figures as logged_figures
+from dus_gym.experiments.loggers import test_figures as logged_figures
 
 LABEL = "BEST TEST EPOCH, optimistic"
 SETTINGS = ("DUS-Digits-v0", "--epochs", 2)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command import dus
 
-from dus_gym.runs import NOT_REPRODUCIBLE
+from dus_gym.experiments.storage.run_folder import NOT_REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parents[2]
 DUS = (sys.executable, "-c", "from dus_gym.cli import main; main()")

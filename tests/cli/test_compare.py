@@ -6,12 +6,12 @@ import sys
 import pytest
 from command import dus
 
-from dus_gym.cli import IMPORTED
-from dus_gym.cli.experiment import RunRequest
 from dus_gym.cli.train import check
 from dus_gym.envs.fake import FakeTrainer
 from dus_gym.errors import UnfitAgentError
-from dus_gym.runs import NOT_REPRODUCIBLE
+from dus_gym.experiments.executors.executor import IMPORTED
+from dus_gym.experiments.run import RunRequest
+from dus_gym.experiments.storage.run_folder import NOT_REPRODUCIBLE
 
 FAKE = ("--trainer", "fake", "--epochs", 4)
 COSTS = ("seconds", "agent_seconds", "agent_share", "peak_memory_mib", "peak_device_memory_mib")
@@ -83,7 +83,7 @@ def test_a_finished_matrix_is_not_run_again_and_a_forced_one_leaves_nothing_of_t
     words = (*FAKE, "--agents", "score", "--seeds", 1, "--out", "c")
     first, _ = compare("DUS-Digits-v0,DUS-Digits3-v0", *words, cwd=tmp_path)
     with monkeypatch.context() as patched:
-        patched.delattr("dus_gym.cli.matrix.execute")
+        patched.delattr("dus_gym.experiments.run_many.execute")
         assert compare("DUS-Digits-v0,DUS-Digits3-v0", *words, "--resume", cwd=tmp_path)[0] == first
     compare("DUS-DigitsHalves-v0", *words, "--force", cwd=tmp_path)
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["comparison.json", "config.json", "score", "uniform"]

@@ -46,7 +46,7 @@ def test_a_comparison_under_way_has_no_result_of_before(tmp_path, monkeypatch):
     def killed(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dus_gym.cli.matrix.execute", killed)
+    monkeypatch.setattr("dus_gym.experiments.run_many.execute", killed)
     with pytest.raises(SystemExit):
         run([*COMPARE, "--agents", "heuristic"], tmp_path, "--force")
     assert not (tmp_path / "comparison.json").exists()

@@ -5,7 +5,7 @@ import json
 import pytest
 from command import dus
 
-from dus_gym.runs import NOT_REPRODUCIBLE
+from dus_gym.experiments.storage.run_folder import NOT_REPRODUCIBLE
 
 WORDS = ["train", "DUS-Digits-v0", "--trainer", "fake", "--epochs", "3", "--quiet", "--json"]
 
@@ -44,7 +44,7 @@ def test_wandb_writes_offline_into_the_run_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
 def test_a_logger_without_its_package_says_how_to_get_it(tmp_path, monkeypatch, name):
-    monkeypatch.setattr("dus_gym.cli.loggers.find_spec", lambda name: None)
+    monkeypatch.setattr("dus_gym.experiments.loggers.find_spec", lambda name: None)
     assert f'pip install "dus-gym[{name}]"' in dus(*WORDS, "--log", name, "--out", "run", cwd=tmp_path, check=2).stderr
     assert not (tmp_path / "run").exists()
 

@@ -6,11 +6,11 @@ import re
 import pytest
 
 from dus_gym.cli import matrix
-from dus_gym.cli.experiment import RunRequest
-from dus_gym.cli.matrix import Run, RunsFailedError, perform, run_all
-from dus_gym.cli.places import Here
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError, RunFolderError
+from dus_gym.experiments.executors.executor import Here
+from dus_gym.experiments.run import RunRequest
+from dus_gym.experiments.run_many import Run, RunsFailedError, perform, run_all
 
 
 def a_run(folder, seed=0, agent="uniform", **settings):
@@ -61,7 +61,7 @@ def test_a_run_that_fails_stops_no_other_and_its_error_is_kept(tmp_path):
 
 
 def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr("dus_gym.cli.experiment.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("dus_gym.experiments.run.CHECKPOINT_SECONDS", 0.0)
     whole, stopped = a_run(tmp_path / "whole"), a_run(tmp_path / "stopped")
     (expected,) = run_all([whole], Here())
     real, seen = matrix.execute, []

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from command import dus
 
-from dus_gym.runs import RunFolder
+from dus_gym.experiments.storage.run_folder import RunFolder
 
 FAKE = ["--trainer", "fake", "--epochs", "3", "--quiet"]
 
@@ -93,7 +93,7 @@ def test_list_and_steps_export_to_parquet(root):
 
 
 def test_parquet_without_its_package_says_how_to_get_it(root, monkeypatch):
-    monkeypatch.setattr("dus_gym.run_export.find_spec", lambda name: None)
+    monkeypatch.setattr("dus_gym.experiments.storage.run_export.find_spec", lambda name: None)
     done = dus("runs", "list", "--parquet", "list.parquet", cwd=root, check=2)
     assert 'pip install "dus-gym[parquet]"' in done.stderr
     assert not (root / "list.parquet").exists()

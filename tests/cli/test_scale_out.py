@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from command import dus
 
-from dus_gym.runs import NOT_REPRODUCIBLE
+from dus_gym.experiments.storage.run_folder import NOT_REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ("DUS-Digits-v0", "--epochs", 40, "--agents", "half,random", "--seeds", 2)
@@ -143,7 +143,7 @@ def test_a_cluster_is_joined_by_its_address_and_one_without_room_is_refused(tmp_
 
 def test_a_ray_address_that_does_not_answer_is_refused_and_the_old_result_stays(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason=RAY_MISSING)
-    monkeypatch.setattr("dus_gym.cli.ray_place.ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr("dus_gym.experiments.executors.ray_cluster.ANSWER_SECONDS", 2.0)
     words = ("compare", "DUS-Fake-v0", "--agents", "score", "--seeds", 1, "--out", "c")
     dus(*words, "--quiet", cwd=tmp_path, check=0)
     before = outcome(tmp_path / "c")

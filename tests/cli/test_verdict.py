@@ -2,8 +2,8 @@
 
 import pytest
 
-from dus_gym.cli.comparison import compare, correct, equal_total
-from dus_gym.cli.verdict import verdict, warnings
+from dus_gym.experiments.comparison import compare, correct, equal_total
+from dus_gym.experiments.verdict import verdict, warnings
 
 SEEDS = [0, 1, 2, 3, 4]
 NOISE = [0.000, 0.004, -0.003, 0.002, -0.003]

@@ -12,7 +12,7 @@ import pytest
 from command import dus
 
 from dus_gym.cli.watch import View, clock, sparkline
-from dus_gym.runs import STEPS
+from dus_gym.experiments.storage.run_folder import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 DUS = (sys.executable, "-c", "from dus_gym.cli import main; main()")

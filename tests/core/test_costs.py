@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from dus_gym.cli.experiment import RunRequest, execute
 from dus_gym.config import RunConfig
 from dus_gym.costs import Stopwatch, peak_device_memory, peak_memory, reset_peaks
-from dus_gym.runs import NOT_REPRODUCIBLE
+from dus_gym.experiments.run import RunRequest, execute
+from dus_gym.experiments.storage.run_folder import NOT_REPRODUCIBLE
 
 
 def test_a_stopwatch_adds_up_what_lies_inside_and_only_that(monkeypatch):

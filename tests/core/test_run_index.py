@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dus_gym.errors import RunFolderError
-from dus_gym.run_index import COLUMNS, INDEX, last_step, list_runs
-from dus_gym.runs import STEPS, RunFolder
+from dus_gym.experiments.storage.run_folder import STEPS, RunFolder
+from dus_gym.experiments.storage.run_index import COLUMNS, INDEX, last_step, list_runs
 
 SCORES = {"accuracy": 0.75, "map": 0.5, "macro_f1": 0.25}
 
@@ -74,7 +74,9 @@ def test_the_folders_win_over_the_index(root):
 
 def test_a_finished_run_is_not_read_again(root, monkeypatch):
     before = list_runs(root)
-    monkeypatch.setattr("dus_gym.run_index.read_row", lambda path, root: {"run": path.name, "status": "read"})
+    monkeypatch.setattr(
+        "dus_gym.experiments.storage.run_index.read_row", lambda path, root: {"run": path.name, "status": "read"}
+    )
     assert [row["status"] for row in list_runs(root)] == ["finished", "finished", "finished", "read"]
     assert list_runs(root)[:3] == before[:3]
     assert all(row["status"] == "read" for row in list_runs(root, rebuild=True))

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dus_gym.errors import RunFolderError, RunWriteError
-from dus_gym.runs import CHECKPOINT, CONFIG, STEPS, SUMMARY, RunFolder, read_object, unused
+from dus_gym.experiments.storage.run_folder import CHECKPOINT, CONFIG, STEPS, SUMMARY, RunFolder, read_object, unused
 
 CONFIG_ASKED = {"command": "train", "env": "DUS-Fake-v0"}
 

@@ -14,9 +14,8 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
-from dus_gym.cli import IMPORTED
-from dus_gym.cli.places import Work, WorkerLostError, attempt
 from dus_gym.errors import ConfigError
+from dus_gym.experiments.executors.executor import IMPORTED, Work, WorkerLostError, attempt
 
 log = logging.getLogger(__name__)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -130,7 +129,7 @@ class Processes:
             self._end(worker)
 
     def do(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        """See :class:`dus_gym.cli.places.Place`."""
+        """See :class:`dus_gym.experiments.executors.executor.Executor`."""
         waiting = deque((index, 0) for index in range(len(tasks)))
         while waiting or any(worker.task for worker in self._workers):
             while waiting and (worker := self._idle()) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dus_gym.cli.comparison import GAINS, HEADLINE, LOSES, REFERENCE, SIGNIFICANT, base_name, is_control
+from dus_gym.experiments.comparison import GAINS, HEADLINE, LOSES, REFERENCE, SIGNIFICANT, base_name, is_control
 from dus_gym.statistics import paired
 
 ENOUGH_SEEDS = 5
@@ -21,7 +21,7 @@ def verdict(result: dict[str, Any]) -> str:
     """One line: who gains, who loses, who can't be told from uniform, whether a gain is one of sampling.
 
     Args:
-        result: a comparison after :func:`dus_gym.cli.comparison.correct`.
+        result: a comparison after :func:`dus_gym.experiments.comparison.correct`.
     """
     agents = {name: row for name, row in result["agents"].items() if name != REFERENCE}
     # Learning rates last: what they say of the gains before them follows.

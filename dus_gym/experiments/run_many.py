@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dus_gym.cli.experiment import RunRequest, execute
-from dus_gym.cli.places import Place
 from dus_gym.errors import ConfigError, DusError, RunFolderError
+from dus_gym.experiments.executors.executor import Executor
+from dus_gym.experiments.run import RunRequest, execute
+from dus_gym.experiments.storage.run_folder import CONFIG, RunFolder, writer
 from dus_gym.lock import STALE_SECONDS
 from dus_gym.options import with_said
-from dus_gym.run_lock import writer
-from dus_gym.runs import CONFIG, RunFolder
 
 MOST_NAMED = 5
 """Failed runs whose error is printed."""
@@ -53,12 +52,12 @@ class Run:
 OnDone = Callable[[Run], None]
 
 
-def run_all(runs: Sequence[Run], place: Place, on_done: OnDone | None = None) -> list[dict[str, Any]]:
+def run_all(runs: Sequence[Run], executor: Executor, on_done: OnDone | None = None) -> list[dict[str, Any]]:
     """Makes every run that is not finished; a run that fails does not stop the others.
 
     Args:
         runs: each with a folder of its own.
-        place: where they are made.
+        executor: where they are made.
         on_done: called after each run, in the order in which they end.
 
     Returns:
@@ -81,7 +80,7 @@ def run_all(runs: Sequence[Run], place: Place, on_done: OnDone | None = None) ->
     for index in left:
         make_folder(runs[index].folder)
     errors: list[DusError | OSError] = []
-    outcomes = place.do(perform, [absolute(runs[index]) for index in left])
+    outcomes = executor.do(perform, [absolute(runs[index]) for index in left])
     with closing(outcomes):  # type: ignore[type-var]
         for position, outcome in outcomes:
             if isinstance(outcome, Exception):
@@ -140,7 +139,7 @@ def perform(run: Run, again: bool) -> dict[str, Any]:
 
     Raises:
         ConfigError: if the folder is not there.
-        DusError: see :func:`dus_gym.cli.experiment.execute`.
+        DusError: see :func:`dus_gym.experiments.run.execute`.
     """
     if not run.folder.is_dir():
         raise ConfigError(

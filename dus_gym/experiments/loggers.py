@@ -11,7 +11,7 @@ from typing import Any
 
 from dus_gym.agents.tensorboard import numeric
 from dus_gym.errors import ConfigError, check_choice
-from dus_gym.runs import TENSORBOARD, WANDB, RunFolder
+from dus_gym.experiments.storage.run_folder import TENSORBOARD, WANDB, RunFolder
 
 
 class Logger:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.errors import ConfigError
-from dus_gym.runs import writing
+from dus_gym.experiments.storage.run_folder import writing
 from dus_gym.state import write_atomically
 
 Rows = Sequence[Mapping[str, Any]]

@@ -14,6 +14,8 @@ Work = Callable[[Any, bool], Any]
 """Does one task, and with True goes on where a lost worker left it. A function of a module, so that another process
 finds it by name; tasks and results must be picklable."""
 NO_GPU = 0.0
+IMPORTED: list[str] = []
+"""Modules that the user's own names come from (``--import``); worker processes import them too."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class UnexpectedError(DusError, RuntimeError):
     """An error of a kind that is not raised on purpose, with where it happened."""
 
 
-class Place(Protocol):
+class Executor(Protocol):
     """Does tasks in some order."""
 
     def do(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
@@ -66,7 +68,7 @@ class Here:
     """One task after another, in this process."""
 
     def do(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        """See :class:`Place`."""
+        """See :class:`Executor`."""
         for index, task in enumerate(tasks):
             try:
                 result = work(task, False)
@@ -87,7 +89,7 @@ def attempt(work: Work, task: Any, again: bool) -> Any:
 
 
 @contextmanager
-def open_place(scale: ScaleOptions, *, threads: int, device: str = "cpu") -> Iterator[Place]:
+def open_executor(scale: ScaleOptions, *, threads: int, device: str = "cpu") -> Iterator[Executor]:
     """The place that the options ask for; its workers end with the block.
 
     Args:
@@ -99,7 +101,7 @@ def open_place(scale: ScaleOptions, *, threads: int, device: str = "cpu") -> Ite
         ConfigError: if a cluster does not answer, has no room for one task, or Ray is not installed.
     """
     if scale.ray is not None:
-        from dus_gym.cli.ray_place import RayCluster
+        from dus_gym.experiments.executors.ray_cluster import RayCluster
 
         if device.startswith("cuda") and not scale.gpus:
             raise ConfigError(
@@ -108,7 +110,7 @@ def open_place(scale: ScaleOptions, *, threads: int, device: str = "cpu") -> Ite
         with RayCluster(scale.ray, threads=threads, gpus=scale.gpus, retries=scale.retries) as cluster:
             yield cluster
     elif scale.workers > 1:
-        from dus_gym.cli.process_place import Processes
+        from dus_gym.experiments.executors.processes import Processes
 
         with Processes(scale.workers, threads=threads, gpus=scale.gpus, retries=scale.retries) as processes:
             yield processes

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dus_gym.experiments.storage.run_folder import FORMAT
 from dus_gym.records import FUSED_PREDICTORS
-from dus_gym.runs import FORMAT
 from dus_gym.statistics import confidence_interval, holm, mean_std, paired
 
 REFERENCE = "uniform"

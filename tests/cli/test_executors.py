@@ -6,25 +6,25 @@ import re
 import pytest
 import worker_tasks
 
-from dus_gym.cli.places import Here, ScaleOptions, UnexpectedError, WorkerLostError, open_place
-from dus_gym.cli.process_place import Processes, devices_of
 from dus_gym.errors import ConfigError
+from dus_gym.experiments.executors.executor import Here, ScaleOptions, UnexpectedError, WorkerLostError, open_executor
+from dus_gym.experiments.executors.processes import Processes, devices_of
 
 
 @pytest.fixture(scope="module")
 def two():
-    with Processes(2, threads=1, retries=1) as place:
-        yield place
+    with Processes(2, threads=1, retries=1) as executor:
+        yield executor
 
 
 @pytest.fixture(params=["here", "processes"])
-def place(request, two):
+def executor(request, two):
     return Here() if request.param == "here" else two
 
 
-def test_every_task_is_done_once(place):
-    assert sorted(place.do(worker_tasks.square, range(7))) == [(i, i * i) for i in range(7)]
-    assert list(place.do(worker_tasks.square, [])) == []
+def test_every_task_is_done_once(executor):
+    assert sorted(executor.do(worker_tasks.square, range(7))) == [(i, i * i) for i in range(7)]
+    assert list(executor.do(worker_tasks.square, [])) == []
 
 
 def test_an_error_is_a_result_and_stops_nobody_else(two):
@@ -73,8 +73,8 @@ def test_a_worker_that_died_without_a_task_is_replaced(two):
 
 def test_workers_keep_to_their_threads_and_the_parent_keeps_its_own():
     before = dict(os.environ)
-    with Processes(2, threads=1) as place:
-        for _, (variables, pools) in place.do(worker_tasks.surroundings, range(2)):
+    with Processes(2, threads=1) as executor:
+        for _, (variables, pools) in executor.do(worker_tasks.surroundings, range(2)):
             assert variables["OMP_NUM_THREADS"] == "1"
             assert pools
             assert set(pools) == {1}
@@ -108,6 +108,6 @@ def test_what_can_not_be_asked_of_a_place_is_refused(options, message):
 def test_more_gpus_than_there_are_are_refused():
     with (
         pytest.raises(ConfigError, match="need 128 GPUs and there are"),
-        open_place(ScaleOptions(workers=128, gpus=1.0), threads=1),
+        open_executor(ScaleOptions(workers=128, gpus=1.0), threads=1),
     ):
         pass

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.errors import RunFolderError
+from dus_gym.experiments.storage.run_folder import CONFIG, STEPS, SUMMARY, holds_runs, is_ours, read_object, writer
 from dus_gym.options import with_said
-from dus_gym.run_lock import writer
-from dus_gym.runs import CONFIG, STEPS, SUMMARY, holds_runs, is_ours, read_object
 from dus_gym.state import write_atomically
 
 INDEX = ".dus-index.jsonl"

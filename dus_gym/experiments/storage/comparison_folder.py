@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.errors import RunFolderError
-from dus_gym.run_lock import lock
-from dus_gym.runs import COMPARISON, CONFIG, MARK, as_json, clear, is_ours, listing, writing
+from dus_gym.experiments.storage.run_folder import (
+    COMPARISON,
+    CONFIG,
+    MARK,
+    as_json,
+    clear,
+    is_ours,
+    listing,
+    lock,
+    writing,
+)
 from dus_gym.state import write_atomically
 
 

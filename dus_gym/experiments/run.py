@@ -25,10 +25,10 @@ from dus_gym.data.own.digest import digest_of
 from dus_gym.data.tasks import Task
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError, ConfigError
+from dus_gym.experiments.picture import draw_run
+from dus_gym.experiments.storage.run_folder import FORMAT, MODEL, PICTURE, RunFolder, writing
 from dus_gym.options import with_said
 from dus_gym.records import Evaluation
-from dus_gym.report.picture import draw_run
-from dus_gym.runs import FORMAT, MODEL, PICTURE, RunFolder, writing
 from dus_gym.seeding import RunSeeds
 from dus_gym.state import save_state
 

@@ -13,9 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import dus_gym
-from dus_gym.cli import IMPORTED
-from dus_gym.cli.places import Work, WorkerLostError, attempt
 from dus_gym.errors import ConfigError
+from dus_gym.experiments.executors.executor import IMPORTED, Work, WorkerLostError, attempt
 
 log = logging.getLogger(__name__)
 ANSWER_SECONDS = 20.0
@@ -108,7 +107,7 @@ class RayCluster:
         self._ray.shutdown()
 
     def do(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        """See :class:`dus_gym.cli.places.Place`."""
+        """See :class:`dus_gym.experiments.executors.executor.Executor`."""
         ray = self._ray
         # Ray's own retries would not tell the task that it is one.
         remote = ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=0)(_perform)

@@ -25,10 +25,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from dus_gym.errors import CheckpointError, RunFolderError, RunWriteError
-from dus_gym.lock import FileLock
-from dus_gym.run_lock import LOCK, held_by, lock, writer
+from dus_gym.lock import FileLock, LockHeldError
 from dus_gym.state import load_state, save_state, write_atomically
 
+LOCK = ".lock"
+"""There while a process writes the folder."""
 CONFIG, STEPS, SUMMARY = "config.json", "steps.jsonl", "summary.json"
 CHECKPOINT, MODEL, PICTURE = "checkpoint.safetensors", "model.safetensors", "curves.png"
 COMPARISON = "comparison.json"
@@ -50,6 +51,28 @@ MARK = {"written_by": "dus-gym", "format": FORMAT}
 """What tells our config.json from anybody else's: only a folder that has it is ever replaced."""
 MAY_DIFFER = frozenset({"data_root", "run.device", "format"})
 """Where a run finds its files and where it computes does not make it another run, and neither does an older format."""
+
+
+def lock(path: Path) -> FileLock:
+    """Holds a folder, so that no second process writes to it; release it when done.
+
+    Raises:
+        RunFolderError: if a living process holds it; the message names the process.
+    """
+    try:
+        return FileLock(path / LOCK).take()
+    except LockHeldError as error:
+        raise held_by(path, str(error)) from error
+
+
+def held_by(path: Path, who: str) -> RunFolderError:
+    """The error for a folder that somebody else writes."""
+    return RunFolderError(f"out={path} is being written by {who}; wait until it ends, or give another folder.")
+
+
+def writer(path: Path) -> str | None:
+    """The living process that writes to a folder, in words; None if there is none."""
+    return FileLock(path / LOCK).holder()
 
 
 def listing(path: Path) -> list[str]:

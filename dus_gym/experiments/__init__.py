@@ -1,0 +1,1 @@
+"""Experiments: from a request to a verdict, without a console."""

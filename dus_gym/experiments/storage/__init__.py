@@ -1,0 +1,1 @@
+"""Runs and comparisons on disk: folders, their index and its export."""

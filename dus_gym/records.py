@@ -56,7 +56,7 @@ class Probe:
     """On B validation samples; None without a validation split."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Scores:
     """Accuracy, mean average precision and macro-F1, as fractions."""
 

@@ -1,0 +1,119 @@
+"""The result of one run: what ``summary.json`` and ``dus train --json`` hold, typed."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dus_gym.experiments.serialize import NOT_KEPT, from_json, to_json
+from dus_gym.options import with_said
+from dus_gym.records import Scores
+
+
+@dataclass(frozen=True)
+class ModalityResult(Scores):
+    """One modality of a finished run: its own prediction on the test split, and what it drew."""
+
+    samples: int
+    """Samples drawn for training."""
+    score: float
+    """Mean true-class probability over the last epoch's training samples."""
+    coverage: float
+    """Fraction of the training split drawn at least once."""
+    val_accuracy: float | None
+    val_score: float | None
+    """Validation figures that agents saw last; None without a validation split."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its settings, its figures on the test split, and what it cost."""
+
+    format: int
+    env: str
+    agent: str
+    agent_options: Mapping[str, Any]
+    method: str
+    method_options: Mapping[str, Any]
+    task_options: Mapping[str, Any]
+    seed: int
+    trainer: str
+    """``real`` or ``fake``."""
+    data_kind: str
+    dropped: Mapping[str, int]
+    """By split, samples left out because a file of theirs is bad."""
+    fused: Mapping[str, Scores | None]
+    """By fused predictor; None where the method has no such head."""
+    modalities: Mapping[str, ModalityResult]
+    gap: float
+    """Largest minus smallest modality score, mean over epochs."""
+    score_rise: float | None
+    """How much the mean training score rose from the last tenth of the steps but one to the last tenth; None for
+    fewer than two steps."""
+    diverged: bool
+    """Whether a training loss was not finite."""
+    settings: Mapping[str, Any]
+    """Settings of the run that were set, by whoever asked, by the data's own settings or by the agent."""
+    select: str
+    """The model that was evaluated: ``last``, ``validation`` or ``best_test``."""
+    epochs: int
+    total_batch: int
+    base_batch: int
+    iterations: int
+    samples: int
+    """Samples drawn over all modalities."""
+    version: str
+    training_runs: float
+    """Whole training runs spent on deciding, this one not included."""
+    seconds: float
+    agent_seconds: float
+    """Seconds of deciding and learning, training runs of the agent's own included."""
+    peak_memory_mib: float | None
+    peak_device_memory_mib: float | None
+    folder: Path | None = field(default=None, metadata={NOT_KEPT: True}, compare=False)
+    """Where the run is kept; None if it is not."""
+
+    @property
+    def accuracy(self) -> float | None:
+        """Test accuracy of the method's own prediction; None where it has none."""
+        own = self.fused["method"]
+        return None if own is None else own.accuracy
+
+    @property
+    def title(self) -> str:
+        """The run in one line."""
+        return (
+            f"{self.env}, {with_said(self.method, self.method_options)} under "
+            f"{with_said(self.agent, self.agent_options)}, seed {self.seed}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``summary.json`` holds."""
+        found: dict[str, Any] = to_json(self)
+        return found
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any], where: str = "the result", folder: Path | None = None) -> Result:
+        """Return the result that :meth:`to_json` wrote.
+
+        Raises:
+            RunFolderError: for anything else; the message names the key.
+        """
+        result = from_json(cls, found, where)
+        object.__setattr__(result, "folder", folder)
+        return result
+
+    def _repr_html_(self) -> str:
+        """Show the figures as a table in a notebook."""
+        rows = [*self.modalities.items(), *((f"fused, {name}", row) for name, row in self.fused.items() if row)]
+        cells = "".join(
+            f"<tr><td>{html.escape(name)}</td>"
+            + "".join(f"<td>{100.0 * value:.1f}</td>" for value in (row.accuracy, row.map, row.macro_f1))
+            + "</tr>"
+            for name, row in rows
+        )
+        head = "<tr><th>test, %</th><th>accuracy</th><th>MAP</th><th>macro-F1</th></tr>"
+        return f"<p>{html.escape(self.title)}</p><table>{head}{cells}</table>"

@@ -164,16 +164,22 @@ class DUSEnv(gym.Env[Array, Array]):
         Args:
             seed: as in Gymnasium. Without one, the run's seed is drawn from the generator that the last
                 seed started, so a sequence of resets is reproducible too.
-            options: nothing is read from it.
+            options: ``{"snapshot": state}`` goes on from a snapshot instead of starting anew; the rest is not read.
 
         Returns:
             The probe's score and the run's figures before training.
 
         Raises:
             DatasetNotFoundError: if the task's files are not there.
+            CheckpointError: for a snapshot of another seed, task, method or setting.
         """
         super().reset(seed=seed, options=options)
         self._run_seed = int(self.np_random.integers(2**63 - 1))
+        if options is not None and "snapshot" in options:
+            state = options["snapshot"]
+            if seed is not None and isinstance(state, dict) and state.get("run_seed") != self._run_seed:
+                raise CheckpointError(f"the snapshot is of another seed than seed={seed}; reset with its own.")
+            return self.restore(state)
         run = self._run = self._build_run()
         self._ended = False
         self._score = CumulativeScore(len(self.modalities), self.config.cumulative)

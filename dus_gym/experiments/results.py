@@ -12,6 +12,9 @@ from dus_gym.experiments.serialize import NOT_KEPT, from_json, to_json
 from dus_gym.options import with_said
 from dus_gym.records import Scores
 
+FORMAT = 1
+"""Of config and summary; raised when an older version could misread them."""
+
 
 @dataclass(frozen=True)
 class ModalityResult(Scores):

@@ -1,4 +1,4 @@
-"""Many runs, each in its folder: made wherever there is room, taken up where they stopped, never made twice."""
+"""Many runs, each in its folder: run where there is room, resumed where they stopped, never run twice."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from typing import Any
 
 from dus_gym.errors import ConfigError, DusError, RunFolderError
 from dus_gym.experiments.executors.executor import Executor
-from dus_gym.experiments.run import RunRequest, execute
+from dus_gym.experiments.results import Result
+from dus_gym.experiments.run import execute
+from dus_gym.experiments.spec import RunSpec
 from dus_gym.experiments.storage.run_folder import CONFIG, RunFolder, writer
 from dus_gym.lock import STALE_SECONDS
-from dus_gym.options import with_said
 
 MOST_NAMED = 5
-"""Failed runs whose error is printed."""
+"""Failed runs whose error is named."""
 
 
 class RunsFailedError(DusError, RuntimeError):
-    """More than one run of a matrix failed."""
+    """More than one of many runs failed."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run of a matrix."""
+class PlannedRun:
+    """One of many runs."""
 
-    request: RunRequest
+    spec: RunSpec
     """What to run."""
     folder: Path
     """Where it is kept."""
@@ -39,41 +40,37 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """What the folder's config says; decides whether what lies there is this run."""
-        return {"command": self.command} | self.request.as_config()
+        return {"command": self.command} | self.spec.as_config()
 
     def __str__(self) -> str:
-        request = self.request
-        return (
-            f"{request.env}, {with_said(request.method, request.method_options)} under "
-            f"{with_said(request.agent, request.agent_options)}, seed {request.seed}"
-        )
+        return self.spec.title
 
 
-OnDone = Callable[[Run], None]
+OnDone = Callable[[PlannedRun], None]
 
 
-def run_all(runs: Sequence[Run], executor: Executor, on_done: OnDone | None = None) -> list[dict[str, Any]]:
-    """Makes every run that is not finished; a run that fails does not stop the others.
+def run_all(runs: Sequence[PlannedRun], executor: Executor, on_done: OnDone | None = None) -> list[Result]:
+    """Run every run that is not finished; a run that fails does not stop the others.
 
     Args:
         runs: each with a folder of its own.
-        executor: where they are made.
+        executor: where they are run.
         on_done: called after each run, in the order in which they end.
 
     Returns:
-        Their summaries, in the order of ``runs``.
+        Their results, in the order of ``runs``.
 
     Raises:
         ConfigError: if two runs have the same folder.
         RunFolderError: before anything is run, if a folder holds a run of other settings or can't be made.
         DusError: after the others are done: the error of a run, or RunsFailedError for several.
     """
-    by_folder: dict[Path, Run] = {}
+    by_folder: dict[Path, PlannedRun] = {}
     for run in runs:
         if (other := by_folder.setdefault(run.folder, run)) is not run:
             raise ConfigError(f"{other} and {run} would lie in one folder, {run.folder}; leave one out.")
-    summaries = [finished(run) for run in runs]
-    left = [index for index, summary in enumerate(summaries) if summary is None]
+    results = [finished(run) for run in runs]
+    left = [index for index, result in enumerate(results) if result is None]
     for index in {*range(len(runs))} - {*left}:
         if on_done is not None:
             on_done(runs[index])
@@ -83,12 +80,13 @@ def run_all(runs: Sequence[Run], executor: Executor, on_done: OnDone | None = No
     outcomes = executor.do(perform, [absolute(runs[index]) for index in left])
     with closing(outcomes):  # type: ignore[type-var]
         for position, outcome in outcomes:
+            index = left[position]
             if isinstance(outcome, Exception):
                 errors.append(outcome)  # type: ignore[arg-type]
             else:
-                summaries[left[position]] = outcome
+                results[index] = dataclasses.replace(outcome, folder=runs[index].folder)
             if on_done is not None:
-                on_done(runs[left[position]])
+                on_done(runs[index])
     if len(errors) == 1:
         raise errors[0]
     if errors:
@@ -99,26 +97,32 @@ def run_all(runs: Sequence[Run], executor: Executor, on_done: OnDone | None = No
             + "\n  ".join(dict.fromkeys(str(error) for error in errors[:MOST_NAMED]))
             + more
         )
-    return [summary for summary in summaries if summary is not None]
+    return [result for result in results if result is not None]
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder; raises RunFolderError if it can't be made."""
+    """Make a folder.
+
+    Raises:
+        RunFolderError: if it can't be made.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFolderError(f"out={path} can't be used ({error}); give another folder.") from error
 
 
-def absolute(run: Run) -> Run:
-    """The same run by paths that mean the same in any process."""
-    root = run.request.data_root
-    request = run.request if root is None else dataclasses.replace(run.request, data_root=str(Path(root).absolute()))
-    return dataclasses.replace(run, request=request, folder=run.folder.absolute())
+def absolute(run: PlannedRun) -> PlannedRun:
+    """Return the same run by paths that mean the same in any process."""
+    root = run.spec.data_root
+    spec = run.spec if root is None else dataclasses.replace(run.spec, data_root=str(Path(root).absolute()))
+    if spec.policy is not None and Path(spec.policy).is_file():
+        spec = dataclasses.replace(spec, policy=str(Path(spec.policy).absolute()))
+    return dataclasses.replace(run, spec=spec, folder=run.folder.absolute())
 
 
-def finished(run: Run) -> dict[str, Any] | None:
-    """The summary of a run that is done; None if it is not, or not begun.
+def finished(run: PlannedRun) -> Result | None:
+    """Return the result of a run that is done; None if it is not, or not begun.
 
     Raises:
         RunFolderError: if the folder holds a run of other settings, or one that another process writes.
@@ -126,11 +130,11 @@ def finished(run: Run) -> dict[str, Any] | None:
     if not (run.folder / CONFIG).is_file():
         return None
     with RunFolder.resume(run.folder, run.config) as folder:
-        return folder.summary()
+        return folder.result()
 
 
-def perform(run: Run, again: bool) -> dict[str, Any]:
-    """Makes one run, from its checkpoint if it has one.
+def perform(run: PlannedRun, again: bool) -> Result:
+    """Run one run, from its checkpoint if it has one.
 
     Args:
         run: its folder must be there, if only empty: a machine that does not share it shows by that.
@@ -151,4 +155,4 @@ def perform(run: Run, again: bool) -> dict[str, Any]:
     begun = (run.folder / CONFIG).is_file()
     held = RunFolder.resume(run.folder, run.config) if begun else RunFolder.create(run.folder, run.config, force=True)
     with held as folder:
-        return folder.summary() or execute(run.request, folder)
+        return folder.result() or execute(run.spec, folder)

@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from dus_gym.errors import RunFolderError
 
 T = TypeVar("T")
@@ -31,6 +33,8 @@ def to_json(value: Any) -> Any:
         return {key: to_json(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(child) for child in value]
+    if isinstance(value, np.generic):
+        return value.item()
     return str(value) if isinstance(value, Path) else value
 
 

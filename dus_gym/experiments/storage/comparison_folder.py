@@ -24,7 +24,7 @@ from dus_gym.state import write_atomically
 
 
 @contextmanager
-def prepare(out: Path, settings: Mapping[str, Any], *, resume: bool = False, force: bool = False) -> Iterator[None]:
+def hold_folder(out: Path, settings: Mapping[str, Any], *, resume: bool = False, force: bool = False) -> Iterator[None]:
     """Holds a folder without a result, ready for runs, for as long as the block takes.
 
     Args:
@@ -79,7 +79,7 @@ def _clear_below(out: Path) -> None:
             place.rmdir()
 
 
-def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+def write_comparison(folder: Path, comparison: Comparison) -> None:
     """Writes what came out; from now on the comparison is finished."""
     with writing(folder / COMPARISON):
-        write_atomically(folder / COMPARISON, as_json(result))
+        write_atomically(folder / COMPARISON, as_json(comparison.to_json()))

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from dus_gym.errors import CheckpointError, RunFolderError, RunWriteError
+from dus_gym.experiments.results import FORMAT, Result
 from dus_gym.lock import FileLock, LockHeldError
 from dus_gym.state import load_state, save_state, write_atomically
 
@@ -38,8 +39,6 @@ REPORT, TENSORBOARD, WANDB = "report.html", "tensorboard", "wandb"
 _OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, MODEL, PICTURE, COMPARISON, REPORT, TENSORBOARD, WANDB}
 NOT_REPRODUCIBLE = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib")
 """Of a summary: what a second run of the same settings may say otherwise. All else is the same to the bit."""
-FORMAT = 1
-"""Of config and summary; raised when an older version could misread them."""
 
 
 def as_json(value: Any) -> bytes:
@@ -49,8 +48,10 @@ def as_json(value: Any) -> bytes:
 
 MARK = {"written_by": "dus-gym", "format": FORMAT}
 """What tells our config.json from anybody else's: only a folder that has it is ever replaced."""
-MAY_DIFFER = frozenset({"data_root", "run.device", "format"})
+MAY_DIFFER = frozenset({"data_root", "policy", "run.device", "format"})
 """Where a run finds its files and where it computes does not make it another run, and neither does an older format."""
+SET = "settings."
+"""Prefix of the settings that were set; ``run`` has all of them, and one set to its default is the same run."""
 
 
 def lock(path: Path) -> FileLock:
@@ -229,7 +230,7 @@ class RunFolder:
             raise RunFolderError(f"out={path} holds no run to resume; leave out --resume to start one.")
         found = flat(read_object(path / CONFIG))
         mine = flat(json.loads(as_json(MARK | dict(config))))
-        keys = sorted((mine.keys() | found.keys()) - MAY_DIFFER)
+        keys = sorted(key for key in (mine.keys() | found.keys()) - MAY_DIFFER if not key.startswith(SET))
         differing = [key for key in keys if mine.get(key) != found.get(key)]
         if differing:
             named = "; ".join(f"{key}: {found.get(key)!r} there, {mine.get(key)!r} asked" for key in differing)
@@ -281,15 +282,14 @@ class RunFolder:
         path = self.path / CHECKPOINT
         return load_state(path, "checkpoint") if path.exists() else None
 
-    def save_summary(self, summary: Mapping[str, Any]) -> None:
-        """Marks the run as finished."""
+    def save_result(self, result: Result) -> None:
+        """Mark the run as finished."""
         with writing(self.path / SUMMARY):
-            write_atomically(self.path / SUMMARY, as_json(dict(summary)))
+            write_atomically(self.path / SUMMARY, as_json(result.to_json()))
 
-    def summary(self) -> dict[str, Any] | None:
-        """The summary of a finished run, else None."""
-        file = self.path / SUMMARY
-        return read_object(file) if file.is_file() else None
+    def result(self) -> Result | None:
+        """Return the result of a finished run, else None."""
+        return read_result(self.path)
 
     def close(self) -> None:
         """Closes ``steps.jsonl`` and lets other processes write here."""
@@ -315,6 +315,16 @@ def _check_free(path: Path, force: bool) -> bool:
             f"out={path} holds another run; give another folder, --resume to continue it, or --force to replace it."
         )
     return True
+
+
+def read_result(path: Path) -> Result | None:
+    """Return the result of a finished run; None if it is not finished.
+
+    Raises:
+        RunFolderError: if its file is damaged.
+    """
+    file = path / SUMMARY
+    return Result.from_json(read_object(file), str(file), path) if file.is_file() else None
 
 
 def read_steps(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,363 @@
+"""RunSpec: completely what a run is, and which of its settings were set by whoever asked.
+
+Settings are merged in one place, :attr:`RunSpec.settings`, later ones before earlier ones:
+
+1. the defaults of :class:`dus_gym.config.RunConfig` and of the agent's, method's and data set's options;
+2. the task's own values, where a setting is None (epochs, total_batch, iterations, interval);
+3. what the data folder says of itself (``dus-data.json``), for the data set's options;
+4. what the agent asks for: its kind of action, its interval;
+5. what whoever asked has set, also where it equals a default.
+
+What came out is in the run's summary under ``settings``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from dus_gym.agents.base import Agent
+from dus_gym.config import RunConfig
+from dus_gym.data.own.digest import digest_of
+from dus_gym.data.tasks import OWN_TASK, Task, get_task
+from dus_gym.envs.registration import ids
+from dus_gym.errors import ConfigError, UnfitAgentError, unknown_name
+from dus_gym.experiments.policies import agent_name, check_options, digest_of_agent, make_policy
+from dus_gym.experiments.serialize import NOT_KEPT, to_json
+from dus_gym.methods import make_method, method_class, unpaired_methods
+from dus_gym.options import build_options, parse_pairs, with_said
+from dus_gym.seeding import RunSeeds
+
+OWN_ID = f"DUS-{OWN_TASK}-v0"
+DEFAULT_AGENT, DEFAULT_METHOD = "reinforce", "baseline"
+MOST_THREADS = 1024
+
+
+def get_env_task(env: str) -> Task:
+    """Return the task behind a registered id, with or without ``dus_gym:`` before it.
+
+    Raises:
+        ConfigError: for an unknown id; the message has the nearest one.
+    """
+    known = ids()
+    env = env.removeprefix("dus_gym:")
+    if env not in known:
+        raise unknown_name("environment", env, known)
+    return get_task(known[env])
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that decides a run's result. Mappings hold what was set, and nothing else."""
+
+    env: str
+    """A registered id."""
+    agent: str = DEFAULT_AGENT
+    """A name of the agents' or drivers' table, or the name that an object of ``policy`` goes by."""
+    agent_options: Mapping[str, Any] = field(default_factory=dict)
+    method: str = DEFAULT_METHOD
+    method_options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    trainer: str | None = None
+    """``real`` or ``fake``; None: the id's own."""
+    data_root: str | None = None
+    task_options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of :class:`dus_gym.config.RunConfig` that were set."""
+    threads: int = 1
+    policy: str | None = None
+    """A policy file, or the name of one that comes with the package: it then is the agent."""
+    trust: bool = field(default=False, metadata={NOT_KEPT: True}, compare=False)
+    """Whether a policy file may be one whose loading can run code (a ZIP file of stable-baselines3)."""
+    agent_object: Any = field(default=None, metadata={NOT_KEPT: True}, compare=False, repr=False)
+    """An agent, a model or a function that :func:`dus_gym.as_agent` takes, where the agent is no name."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "env", self.env.removeprefix("dus_gym:"))
+        run = RunConfig.of(dict(self.settings))
+        object.__setattr__(self, "settings", {name: to_json(getattr(run, name)) for name in self.settings})
+        RunSeeds(self.seed)
+        if isinstance(self.threads, bool) or not 1 <= self.threads <= MOST_THREADS:
+            raise ConfigError(f"threads={self.threads} is not allowed; it must lie in 1 … {MOST_THREADS}.")
+        get_env_task(self.env)
+
+    @property
+    def run(self) -> RunConfig:
+        """The run's settings, with defaults where none was set."""
+        return RunConfig.of(dict(self.settings))
+
+    @property
+    def title(self) -> str:
+        """The run in one line."""
+        method, agent = with_said(self.method, self.method_options), with_said(self.agent, self.agent_options)
+        return f"{self.env}, {method} under {agent}, seed {self.seed}"
+
+    def task(self) -> Task:
+        """Return the task with the options that were set."""
+        return get_env_task(self.env).configured(self.task_options, self.data_root)
+
+    def make_agent(self, num_modalities: int) -> Agent:
+        """Return the agent or driver, seeded by the run's seed."""
+        return make_policy(
+            self.agent_object if self.agent_object is not None else self.policy or self.agent,
+            num_modalities,
+            self.seed,
+            self.agent_options,
+            name=self.agent,
+            trust=self.trust,
+        )
+
+    def make_env(self, agent: Agent, **replaced: Any) -> gym.Env[Any, Any]:
+        """Return the environment with the kind of actions and the interval that the agent asks for.
+
+        Args:
+            agent: who will act in it.
+            replaced: settings of the run to be replaced, by a driver.
+
+        Raises:
+            ConfigError: for settings that do not go together, or not with the agent.
+        """
+        chosen: dict[str, Any] = {} if self.trainer is None else {"trainer": self.trainer}
+        env: gym.Env[Any, Any] = gym.make(
+            f"dus_gym:{self.env}",
+            method=self.method,
+            method_options=dict(self.method_options),
+            data_root=self.data_root,
+            task_options=dict(self.task_options),
+            **chosen | self.settings_under(agent) | replaced,
+        )
+        return env
+
+    def settings_under(self, agent: Agent) -> dict[str, Any]:
+        """Return the run's settings that were set, and what the agent asks for where they were not.
+
+        Raises:
+            ConfigError: for a kind of action that the agent does not speak.
+        """
+        settings = dict(self.settings)
+        if settings.get("action_mode", agent.action_mode) != agent.action_mode:
+            raise ConfigError(
+                f"action_mode={settings['action_mode']!r} does not fit agent {agent.name!r}, which speaks "
+                f"{agent.action_mode!r}; leave it out: the agent sets it."
+            )
+        settings["action_mode"] = agent.action_mode
+        if settings.get("interval") is None and agent.interval is not None:
+            settings["interval"] = agent.interval
+        return settings
+
+    def check(self) -> None:
+        """Refuse what can be refused by looking at settings and at the data's metadata; builds no data and no model.
+
+        Raises:
+            UnfitAgentError: if another agent could do it.
+            DatasetNotFoundError: if the data set's files are not there.
+            DusError: for anything else that can't be.
+        """
+        task = self.task()
+        agent = self.make_agent(len(task.modalities))
+        if not (method_class(self.method).supports_unpaired or agent.equal_batches):
+            raise UnfitAgentError(
+                f"agent={self.agent!r} gives modalities unequal batches, and method={self.method!r} needs every "
+                f"sample in all modalities; use agent 'uniform', or one of the methods {', '.join(unpaired_methods())}."
+            )
+        env = self.make_env(agent)
+        fake = env.get_wrapper_attr("trainer") == "fake"
+        env.close()
+        has_validation = True if fake else task.has_validation(self.data_root)
+        make_method(self.method, self.method_options).check(len(task.modalities), has_validation=has_validation)
+        if agent.needs_validation and not has_validation:
+            raise UnfitAgentError(
+                f"agent={self.agent!r} needs a validation split and {self.env} has none; choose one by --validation "
+                "where the task offers it, or another agent."
+            )
+
+    # -- as JSON, as words -------------------------------------------------------------------------
+
+    def as_config(self) -> dict[str, Any]:
+        """Return what a run folder's config says; two specs with the same value give the same result."""
+        config: dict[str, Any] = to_json(self)
+        config["run"] = to_json(dataclasses.asdict(self.run))
+        if self.env == OWN_ID and self.data_root is not None:
+            # Where the data lies is no part of a run, but what it is.
+            config["data"] = digest_of(Path(self.data_root).expanduser())
+        if (digest := digest_of_agent(self.agent_object, self.policy)) is not None:
+            config["agent_digest"] = digest
+        return config
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> RunSpec:
+        """Return the spec that :meth:`as_config` was asked of; what else a run folder's config holds is left out.
+
+        Raises:
+            ConfigError: for a setting that there is none of, or a value that can't be.
+        """
+        kept = [field.name for field in fields(cls) if not field.metadata.get(NOT_KEPT)]
+        try:
+            return cls(**{name: config[name] for name in kept if name in config})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"the run's config is damaged ({error!r}).") from error
+
+    def command(self) -> str:
+        """Return the ``dus train`` command of this run."""
+        own = self.env == OWN_ID and self.data_root is not None
+        words = ["dus", "train", *(["--data", str(self.data_root)] if own else [self.env])]
+        if self.policy is not None:
+            words += ["--policy", self.policy]
+        elif self.agent != DEFAULT_AGENT:
+            words += ["--agent", self.agent]
+        words += option_words("agent.", self.agent_options)
+        words += ["--method", self.method] if self.method != DEFAULT_METHOD else []
+        words += option_words("method.", self.method_options) + option_words("task.", self.task_options)
+        words += ["--trainer", self.trainer] if self.trainer is not None else []
+        words += ["--data-root", str(self.data_root)] if self.data_root is not None and not own else []
+        words += ["--threads", str(self.threads)] if self.threads != 1 else []
+        words += option_words("", self.settings) + (["--seed", str(self.seed)] if self.seed else [])
+        return shlex.join(words)
+
+
+def option_words(prefix: str, options: Mapping[str, Any]) -> list[str]:
+    """Return options as words of a command line, ``--PREFIXname value``."""
+    words: list[str] = []
+    for name, value in options.items():
+        flag = f"--{prefix}{name}".replace("_", "-")
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            words += [flag, *map(str, value if isinstance(value, list | tuple) else [value])]
+    return words
+
+
+def make_spec(
+    env: str,
+    agent: Any = DEFAULT_AGENT,
+    *,
+    agent_options: Mapping[str, Any] | None = None,
+    method: str = DEFAULT_METHOD,
+    method_options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    trainer: str | None = None,
+    data_root: str | Path | None = None,
+    task_options: Mapping[str, Any] | None = None,
+    threads: int = 1,
+    policy: str | None = None,
+    trust: bool = False,
+    **settings: Any,
+) -> RunSpec:
+    """Return a spec whose names and options are known to exist.
+
+    Args:
+        env: a registered id.
+        agent: a name, ``NAME:option=value`` of one, a policy file, or what :func:`dus_gym.as_agent` takes.
+        agent_options: by name; those in ``agent`` go before.
+        method: a name, or ``NAME:option=value``.
+        method_options: by name; those in ``method`` go before.
+        seed: of everything: data split, initialisation, order, agent.
+        trainer: ``real`` or ``fake``; the id's own if None.
+        data_root: where the data set's files lie.
+        task_options: the data set's options by name.
+        threads: CPU threads of PyTorch.
+        policy: a policy file, which then is the agent.
+        trust: see :class:`RunSpec`.
+        settings: fields of :class:`dus_gym.config.RunConfig`.
+
+    Raises:
+        ConfigError: for an unknown name, or a value of another type.
+    """
+    method, said = parse_word(method)
+    named = parse_agent(policy if policy is not None else agent)
+    options = {**(agent_options or {}), **named.options}
+    make_method(method, {**(method_options or {}), **said})
+    spec = RunSpec(
+        env=env,
+        agent=named.name,
+        agent_options=options,
+        method=method,
+        method_options={**(method_options or {}), **said},
+        seed=seed,
+        trainer=trainer,
+        data_root=None if data_root is None else str(data_root),
+        task_options=dict(task_options or {}),
+        settings=settings,
+        threads=threads,
+        policy=named.policy,
+        trust=trust,
+        agent_object=named.agent_object,
+    )
+    build_options(
+        get_env_task(env).options_type, spec.task_options, f"option of task {get_env_task(env).name!r}:"
+    )
+    check_options(spec.agent if spec.agent_object is None and spec.policy is None else None, options)
+    return spec
+
+
+@dataclass(frozen=True)
+class NamedAgent:
+    """An agent as somebody named it."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    policy: str | None = None
+    agent_object: Any = None
+
+    @property
+    def word(self) -> str:
+        """Its name with its options, which tells it from the others of a comparison."""
+        return with_said(self.name, self.options) if self.policy is None else self.policy
+
+
+def parse_agent(agent: Any) -> NamedAgent:
+    """Return what a word or an object names.
+
+    Raises:
+        ConfigError: for an unknown agent, or a word of another form.
+    """
+    name, policy = agent_name(agent)
+    if policy is not None:
+        return NamedAgent(name, policy=policy)
+    if not isinstance(agent, str):
+        return NamedAgent(name, agent_object=agent)
+    return NamedAgent(*parse_word(agent))
+
+
+def parse_word(word: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options of ``NAME`` or ``NAME:option=value:option=value``.
+
+    Raises:
+        ConfigError: for a word of another form.
+    """
+    name, *pairs = word.split(":")
+    return name, parse_pairs(pairs, word)
+
+
+def parse_seeds(seeds: int | str | Sequence[int]) -> list[int]:
+    """Return the seeds that are meant: ``N`` is 0 … N-1; text may list them, ``3,5,8`` or ``0-9``.
+
+    Raises:
+        ConfigError: for anything else, and for repeats: a repeat adds no evidence.
+    """
+    given = f"seeds={seeds!r} is not allowed; "
+    try:
+        if isinstance(seeds, str) and ("," in seeds or "-" in seeds):
+            found: list[int] = []
+            for part in seeds.strip(",").split(","):
+                first, dash, last = part.partition("-")
+                found += range(int(first), int(last) + 1) if dash else [int(first)]
+        elif isinstance(seeds, int | str):
+            found = list(range(int(seeds)))
+        else:
+            found = [int(seed) for seed in seeds]
+    except (ValueError, TypeError):
+        raise ConfigError(given + "give a number of seeds, or seeds as 3,5,8 or 0-9.") from None
+    if not found:
+        raise ConfigError(given + "it names no seed.")
+    if len(set(found)) != len(found):
+        raise ConfigError(given + "a seed may be named once: a repeat adds no evidence.")
+    return found

@@ -1,11 +1,12 @@
 """The leaderboard: scores with everything needed to get them again.
 
-    python -m dus_gym.benchmarks.leaderboard add runs/comparison          # rows of a finished `dus compare`
-    python -m dus_gym.benchmarks.leaderboard replay --row 1               # runs a row's command and compares
+    python -m dus_gym.benchmarks.leaderboard add runs/comparison          # rows of a finished comparison
+    python -m dus_gym.benchmarks.leaderboard replay --row 1               # runs a row's call and compares
     python -m dus_gym.benchmarks.leaderboard show
 
 ``benchmarks/leaderboard.csv`` is written by this program alone. A row is one agent on one task with one method: the
-mean test accuracy over its seeds by the method's own predictor, every seed's own, and the exact command and commit.
+mean test accuracy over its seeds by the method's own predictor, every seed's own, the commit, and the arguments of the
+:func:`dus_gym.compare` call that gets it again.
 """
 
 from __future__ import annotations
@@ -13,29 +14,31 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import shlex
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from dus_gym.cli import main as dus
-from dus_gym.cli.options import OWN_ID, jsonable
-from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError, DusError
-from dus_gym.experiments.storage.run_folder import COMPARISON, CONFIG, folder_of, read_object
+from dus_gym.experiments.compare import compare
+from dus_gym.experiments.comparison import TaskComparison
+from dus_gym.experiments.spec import OWN_ID, RunSpec
+from dus_gym.experiments.storage.comparison_folder import read_comparison
+from dus_gym.experiments.storage.run_folder import CONFIG, read_object
 from dus_gym.state import write_atomically
 from dus_gym.statistics import mean_std
 
 BOARD = Path(__file__).with_name("leaderboard.csv")
+HEADLINE = "method"
+NOT_IN_A_CALL = ("out", "resume", "force", "scale", "progress", "data_root", "trust")
+"""Arguments of :func:`dus_gym.compare` that say nothing of a result; a file must not choose them."""
 
 
 @dataclass(frozen=True)
-class Row:
+class Entry:
     """One line of the leaderboard; every field is text, as in the file."""
 
     env: str
@@ -53,79 +56,75 @@ class Row:
     select: str
     version: str
     commit: str
-    command: str
+    call: str
+    """Arguments of :func:`dus_gym.compare`, as a JSON object."""
 
     @property
     def key(self) -> tuple[str, str]:
-        """A row of the same command and agent replaces an older one."""
-        return self.command, self.agent
+        """Tell whether an entry replaces an older one: the same call and agent."""
+        return self.call, self.agent
 
 
-def read(path: Path = BOARD) -> list[Row]:
-    """The rows in the file; none if it is not there.
+def read(path: Path = BOARD) -> list[Entry]:
+    """Return the entries in the file; none if it is not there.
 
     Raises:
-        ConfigError: for a file with other columns, or a row whose accuracy is no number.
+        ConfigError: for a file with other columns, or an entry whose accuracy is no number or whose call is no object.
     """
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as lines:
         reader = csv.DictReader(lines)
-        expected = [field.name for field in fields(Row)]
+        expected = [field.name for field in fields(Entry)]
         if reader.fieldnames != expected:
             raise ConfigError(f"{path} has columns {reader.fieldnames}; a leaderboard has {expected}.")
-        rows = [Row(**row) for row in reader]
-    for number, row in enumerate(rows, start=1):
+        entries = [Entry(**row) for row in reader]
+    for number, entry in enumerate(entries, start=1):
         try:
-            float(row.accuracy)
+            float(entry.accuracy)
         except (TypeError, ValueError):
-            raise ConfigError(f"{path}, row {number}: accuracy={row.accuracy!r} is no number.") from None
-    return rows
+            raise ConfigError(f"{path}, row {number}: accuracy={entry.accuracy!r} is no number.") from None
+        arguments_of(entry, f"{path}, row {number}")
+    return entries
 
 
-def write(rows: Sequence[Row], path: Path = BOARD) -> None:
-    """Replaces the file whole; best first within a task."""
-    ordered = sorted(rows, key=lambda row: (row.env, -float(row.accuracy), row.method, row.agent, row.command))
+def arguments_of(entry: Entry, where: str) -> dict[str, Any]:
+    """Return an entry's arguments of :func:`dus_gym.compare`.
+
+    Raises:
+        ConfigError: if its call is no JSON object, or chooses what a file must not choose.
+    """
+    try:
+        found = json.loads(entry.call)
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{where}: call={entry.call!r} is no JSON object.")
+    if chosen := [name for name in NOT_IN_A_CALL if name in found]:
+        raise ConfigError(f"{where}: a call must not set {', '.join(chosen)}.")
+    return found
+
+
+def write(entries: Sequence[Entry], path: Path = BOARD) -> None:
+    """Replace the file whole; best first within a task."""
+    ordered = sorted(entries, key=lambda entry: (entry.env, -float(entry.accuracy), entry.method, entry.agent))
     text = StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(text, [field.name for field in fields(Entry)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in ordered)
+    writer.writerows(asdict(entry) for entry in ordered)
     write_atomically(path, text.getvalue().encode())
 
 
-def command_of(config: Mapping[str, Any], agent: str) -> str:
-    """The command that runs one agent of a comparison again, from the comparison's settings.
-
-    Args:
-        config: the comparison's ``config.json``.
-        agent: a word of its agents, options behind colons.
-    """
-    first = config["first"]
-    words = ["dus", "compare", first["env"], "--agents", agent, "--seeds", ",".join(map(str, config["seeds"])) + ","]
-    words += ["--method", first["method"]]
-    for prefix, options in (("method.", first["method_options"]), ("task.", first["task_options"])):
-        words += _words({prefix + name: value for name, value in options.items()})
-    if first["trainer"] is not None:
-        words += ["--trainer", first["trainer"]]
-    if first["threads"] != 1:
-        words += ["--threads", str(first["threads"])]
-    return shlex.join([*words, *_words(_changed(first["run"]))])
-
-
-def _changed(run: Mapping[str, Any]) -> dict[str, Any]:
-    default = jsonable(RunConfig())
-    return {name: value for name, value in run.items() if value != default[name]}
-
-
-def _words(options: Mapping[str, Any]) -> list[str]:
-    words: list[str] = []
-    for name, value in options.items():
-        flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            words += [flag, str(value)] if not value else [flag]
-        else:
-            words += [flag, *map(str, value if isinstance(value, list) else [value])]
-    return words
+def call_of(spec: RunSpec, agent: str, seeds: Sequence[int]) -> str:
+    """Return the call that runs one agent of a comparison again, from the spec of one of the comparison's runs."""
+    given = {
+        "method_options": dict(spec.method_options),
+        "task_options": dict(spec.task_options),
+        "trainer": spec.trainer,
+        "threads": None if spec.threads == 1 else spec.threads,
+    }
+    call = {"env": spec.env, "agents": [agent], "seeds": list(seeds), "method": spec.method}
+    return json.dumps(call | {name: value for name, value in given.items() if value} | dict(spec.settings))
 
 
 def commit_of(folder: Path) -> str:
@@ -138,70 +137,70 @@ def commit_of(folder: Path) -> str:
     return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
 
 
-def rows_of(comparison: Path, commit: str) -> list[Row]:
-    """A finished comparison as rows, one an agent.
+def entries_of(comparison: Path, commit: str) -> list[Entry]:
+    """Return a finished comparison as entries, one per agent.
 
     Raises:
         FileNotFoundError: if the comparison is not finished.
-        ConfigError: for a folder of several comparisons, data of one's own, or runs that are gone.
+        ConfigError: for a folder of several comparisons, or data of one's own.
     """
-    config, result = read_object(comparison / CONFIG), read_object(comparison / COMPARISON)
-    if "comparisons" in result:
+    found = read_comparison(comparison)
+    if len(found.parts) > 1:
         raise ConfigError(f"{comparison} holds several comparisons; give the folders below it that have one each.")
-    if result["env"] == OWN_ID:
+    (part,) = found.parts
+    if part.env == OWN_ID:
         raise ConfigError(f"{comparison} is on data of your own, which nobody else can replay; use a registered id.")
-    folders = sorted(comparison.glob("*/seed*/summary.json"))
-    summaries = [json.loads(path.read_text(encoding="utf-8")) for path in folders]
-    found = []
-    for agent in result["agents"]:
-        mine = {
-            summary["seed"]: 100.0 * summary["fused"]["method"]["accuracy"]
-            for path, summary in zip(folders, summaries, strict=True)
-            if path.parent.parent.name == folder_of(agent)
-        }
-        if lost := [seed for seed in result["seeds"] if seed not in mine]:
-            raise ConfigError(f"{comparison} lacks runs of {agent} with seeds {lost}; run dus compare --resume.")
-        each = [mine[seed] for seed in result["seeds"]]
-        of = mean_std(each)
-        found.append(
-            Row(
-                env=result["env"],
-                method=result["method"],
+    return _entries(part, RunSpec.of(read_object(comparison / CONFIG)["first"]), commit)
+
+
+def _entries(part: TaskComparison, spec: RunSpec, commit: str) -> list[Entry]:
+    """One part of a comparison as entries."""
+    entries = []
+    for agent, figures in part.agents.items():
+        accuracies = figures.by_seed[HEADLINE]
+        if accuracies is None:
+            raise ConfigError(f"method={part.method!r} has no prediction of its own to rank {agent} by.")
+        each = [100.0 * value for value in accuracies]
+        spread = mean_std(each)
+        entries.append(
+            Entry(
+                env=part.env,
+                method=part.method,
                 agent=agent,
-                accuracy=f"{of['mean']:.2f}",
-                std="" if of["std"] is None else f"{of['std']:.2f}",
-                seeds=" ".join(map(str, result["seeds"])),
+                accuracy=f"{spread['mean']:.2f}",
+                std="" if spread["std"] is None else f"{spread['std']:.2f}",
+                seeds=" ".join(map(str, part.seeds)),
                 each=" ".join(f"{value:.2f}" for value in each),
-                trainer=result["trainer"],
-                data_kind=result["data_kind"],
-                select=result["select"],
-                version=result["version"],
+                trainer=part.trainer,
+                data_kind=part.data_kind,
+                select=part.select,
+                version=part.version,
                 commit=commit,
-                command=command_of(config, agent),
+                call=call_of(spec, agent, part.seeds),
             )
         )
-    return found
+    return entries
 
 
-def replay(row: Row, tolerance: float, data_root: str | None = None) -> float:
-    """Runs a row's command; returns how far its mean lies from the row's, in points.
+def replay(entry: Entry, tolerance: float, data_root: str | None = None) -> float:
+    """Run an entry's call; return how far its mean lies from the entry's, in points.
 
     Raises:
         DusError: if it lies further off than ``tolerance``, or for a tolerance of 0 if any seed does.
     """
-    words = shlex.split(row.command)[1:]
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "replay"
-        extra = [] if data_root is None else ["--data-root", data_root]
-        dus([*words, "--out", str(out), "--quiet", *extra])
-        (again,) = [found for found in rows_of(out, row.commit) if found.agent == row.agent]
-    off = abs(float(again.accuracy) - float(row.accuracy))
-    print(f"{row.env}, {row.method} under {row.agent}: {row.accuracy} on the board, {again.accuracy} now")
-    print("every seed is the same" if again.each == row.each else f"seeds then {row.each}\nseeds now  {again.each}")
+    call = arguments_of(entry, "the entry")
+    (part,) = compare(**call, data_root=data_root).parts
+    accuracies = part.agents[entry.agent].by_seed[HEADLINE]
+    assert accuracies is not None
+    again = f"{100.0 * sum(accuracies) / len(accuracies):.2f}"
+    each = " ".join(f"{100.0 * value:.2f}" for value in accuracies)
+    off = abs(float(again) - float(entry.accuracy))
+    print(f"{entry.env}, {entry.method} under {entry.agent}: {entry.accuracy} on the board, {again} now")
+    print("every seed is the same" if each == entry.each else f"seeds then {entry.each}\nseeds now  {each}")
     if off > tolerance:
-        raise DusError(f"the row is off by {off:.2f} points; {tolerance:g} are allowed: {row.command}")
-    if tolerance == 0.0 and again.each != row.each:
-        raise DusError(f"the row's mean is right, but not its seeds: {row.command}")
+        raise DusError(f"the row is off by {off:.2f} points; {tolerance:g} are allowed: compare(**{entry.call})")
+    if tolerance == 0.0 and each != entry.each:
+        raise DusError(f"the row's mean is right, but not its seeds: compare(**{entry.call})")
     return off
 
 
@@ -210,7 +209,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     adding = commands.add_parser("add", help="add the rows of finished comparisons")
     adding.add_argument("comparisons", type=Path, nargs="+")
-    replaying = commands.add_parser("replay", help="run one row's command and compare")
+    replaying = commands.add_parser("replay", help="run one row's call and compare")
     replaying.add_argument("--row", type=int, default=1, help="line of the board, from 1")
     replaying.add_argument(
         "--tolerance", type=float, default=0.0, help="points; another processor may round other last bits"
@@ -221,7 +220,7 @@ def main() -> None:
     try:
         board = read()
         if arguments.command == "add":
-            new = [row for path in arguments.comparisons for row in rows_of(path, commit_of(BOARD.parent))]
+            new = [row for path in arguments.comparisons for row in entries_of(path, commit_of(BOARD.parent))]
             keys = {row.key for row in new}
             write([row for row in board if row.key not in keys] + new)
         elif arguments.command == "replay":

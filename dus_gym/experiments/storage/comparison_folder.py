@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.errors import RunFolderError
+from dus_gym.experiments.comparison import Comparison
 from dus_gym.experiments.storage.run_folder import (
     COMPARISON,
     CONFIG,
@@ -83,3 +84,16 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
     """Writes what came out; from now on the comparison is finished."""
     with writing(folder / COMPARISON):
         write_atomically(folder / COMPARISON, as_json(comparison.to_json()))
+
+
+def read_comparison(path: Path) -> Comparison:
+    """Return the finished comparison of a folder, or of a ``comparison.json`` alone.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        RunFolderError: if its file is damaged.
+    """
+    file = path / COMPARISON if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"{path} holds no finished comparison; run dus compare --out {path} --resume.")
+    return Comparison.from_json(read_object(file), str(file), folder=file.parent if path.is_dir() else None)

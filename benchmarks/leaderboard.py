@@ -17,16 +17,15 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 from dus_gym.cli import main as dus
-from dus_gym.cli.options import OWN_ID, jsonable
-from dus_gym.config import RunConfig
+from dus_gym.cli.options import OWN_ID
 from dus_gym.errors import ConfigError, DusError
+from dus_gym.experiments.command import compare_command
 from dus_gym.experiments.storage.run_folder import COMPARISON, CONFIG, folder_of, read_object
 from dus_gym.state import write_atomically
 from dus_gym.statistics import mean_std
@@ -93,41 +92,6 @@ def write(rows: Sequence[Row], path: Path = BOARD) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def command_of(config: Mapping[str, Any], agent: str) -> str:
-    """The command that runs one agent of a comparison again, from the comparison's settings.
-
-    Args:
-        config: the comparison's ``config.json``.
-        agent: a word of its agents, options behind colons.
-    """
-    first = config["first"]
-    words = ["dus", "compare", first["env"], "--agents", agent, "--seeds", ",".join(map(str, config["seeds"])) + ","]
-    words += ["--method", first["method"]]
-    for prefix, options in (("method.", first["method_options"]), ("task.", first["task_options"])):
-        words += _words({prefix + name: value for name, value in options.items()})
-    if first["trainer"] is not None:
-        words += ["--trainer", first["trainer"]]
-    if first["threads"] != 1:
-        words += ["--threads", str(first["threads"])]
-    return shlex.join([*words, *_words(_changed(first["run"]))])
-
-
-def _changed(run: Mapping[str, Any]) -> dict[str, Any]:
-    default = jsonable(RunConfig())
-    return {name: value for name, value in run.items() if value != default[name]}
-
-
-def _words(options: Mapping[str, Any]) -> list[str]:
-    words: list[str] = []
-    for name, value in options.items():
-        flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            words += [flag, str(value)] if not value else [flag]
-        else:
-            words += [flag, *map(str, value if isinstance(value, list) else [value])]
-    return words
-
-
 def commit_of(folder: Path) -> str:
     """The commit that is checked out, with ``+`` where files differ from it."""
 
@@ -168,8 +132,8 @@ def rows_of(comparison: Path, commit: str) -> list[Row]:
                 env=result["env"],
                 method=result["method"],
                 agent=agent,
-                accuracy=f"{of['mean']:.2f}",
-                std="" if of["std"] is None else f"{of['std']:.2f}",
+                accuracy=f"{of.mean:.2f}",
+                std="" if of.std is None else f"{of.std:.2f}",
                 seeds=" ".join(map(str, result["seeds"])),
                 each=" ".join(f"{value:.2f}" for value in each),
                 trainer=result["trainer"],
@@ -177,7 +141,7 @@ def rows_of(comparison: Path, commit: str) -> list[Row]:
                 select=result["select"],
                 version=result["version"],
                 commit=commit,
-                command=command_of(config, agent),
+                command=compare_command(config["first"], agent, config["seeds"]),
             )
         )
     return found

@@ -12,6 +12,19 @@ from dus_gym.experiments.serialize import NOT_KEPT, from_json, to_json
 from dus_gym.options import with_said
 from dus_gym.records import Scores
 
+SELECTIONS = {
+    "last": "last epoch",
+    "validation": "best validation epoch",
+    "best_test": "BEST TEST EPOCH, optimistic",
+}
+"""How the evaluated model was chosen, in words."""
+
+
+def said_settings(settings: Mapping[str, Any]) -> str:
+    """Return the settings that were set, each after a comma, but for those that tables name in words of their own."""
+    named = ("select", "epochs", "total_batch", "action_mode")
+    return "".join(f", {key} {value}" for key, value in settings.items() if key not in named)
+
 
 @dataclass(frozen=True)
 class ModalityResult(Scores):

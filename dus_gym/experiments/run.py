@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -204,7 +205,7 @@ def execute(
     if not ended:
         run_episode(env, agent, seed=request.seed, resume=resume, on_step=after_step, watch=deciding)
     save(finished=True)
-    summary = summarise(request, core, core.evaluate(), records[-1])
+    summary = summarise(request, core, core.evaluate(), records)
     summary |= {
         "training_runs": agent.training_runs,
         "seconds": spent + time.perf_counter() - started,
@@ -229,15 +230,18 @@ def execute(
     return summary
 
 
-def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, last: Mapping[str, Any]) -> dict[str, Any]:
+def summarise(
+    request: RunRequest, core: DUSEnv, evaluation: Evaluation, records: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """The summary: settings, figures on the test split, what was drawn. JSON-able and reproducible to the bit.
 
     Args:
         request: what was run.
         core: the environment at its end.
         evaluation: the test split's figures.
-        last: the last step's record: it has the validation figures that agents saw.
+        records: one a step; the last has the validation figures that agents saw.
     """
+    last = records[-1]
     run = core.run
     progress = run.progress
     modalities = {
@@ -261,6 +265,7 @@ def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, last: M
         "fused": {name: None if s is None else asdict(s) for name, s in evaluation.fused.items()},
         "modalities": modalities,
         "gap": sum(progress.gaps) / len(progress.gaps) if progress.gaps else 0.0,
+        "score_rise": score_rise(records, core.modalities),
         "diverged": core.diverged,
         "settings": jsonable(changed(core.config)) | {"action_mode": core.allocation.mode},
         "select": core.config.select,
@@ -271,3 +276,21 @@ def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, last: M
         "samples": sum(progress.samples),
         "version": dus_gym.__version__,
     }
+
+
+def score_rise(records: Sequence[Mapping[str, Any]], modalities: Sequence[str]) -> float | None:
+    """Return how much the mean training score rose over the end of a run; None for fewer than two steps.
+
+    Args:
+        records: one per step.
+        modalities: their names.
+
+    Returns:
+        The mean over modalities of the last tenth of the steps (at least one) minus that of the tenth before it.
+    """
+    if len(records) < 2:
+        return None
+    scores = [sum(record[f"train_score/{name}"] for name in modalities) / len(modalities) for record in records]
+    tenth = max(1, len(scores) // 10)
+    end, before = scores[-tenth:], scores[-2 * tenth : -tenth]
+    return math.fsum(end) / tenth - math.fsum(before) / tenth

@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import Any
 
 from dus_gym.benchmarks.kept import kept_comparison
+from dus_gym.experiments.comparison import Comparison
+from dus_gym.experiments.task_comparison import TaskComparison
 
 TASKS = ("Digits", "Digits3", "DigitsControl", "DigitsRowsCols", "DigitsHalves")
 GAINS = ("Digits", "Digits3")
@@ -44,7 +45,7 @@ def command(task: str) -> list[str]:
     return f"compare DUS-{task}-v0 --agents {agents} --seeds 100-129 --loss-norm fixed".split()
 
 
-def row(candidate: tuple[float, float], results: dict[str, dict[str, Any]]) -> str:
+def row(candidate: tuple[float, float], results: dict[str, TaskComparison]) -> str:
     """One candidate's line."""
     cells, distances = [], []
     for task in TASKS:
@@ -55,10 +56,11 @@ def row(candidate: tuple[float, float], results: dict[str, dict[str, Any]]) -> s
     return "| " + " | ".join([f"{candidate[0]:g}", f"{candidate[1]:g}", *cells]) + " |"
 
 
-def points(result: dict[str, Any], name: str, predictor: str) -> float:
+def points(part: TaskComparison, name: str, predictor: str) -> float:
     """An agent's mean difference to the uniform split."""
-    value: float = result["agents"][name]["vs_uniform"][predictor]["points"]
-    return value
+    test = part.agents[name].vs_uniform[predictor]
+    assert test is not None, "the baseline has every predictor of this table"
+    return test.points
 
 
 def main() -> None:
@@ -70,7 +72,7 @@ def main() -> None:
     results = {}
     for task in TASKS:
         words = [*command(task), "--workers", str(arguments.workers)]
-        results[task] = kept_comparison(words, arguments.out / task)
+        results[task] = Comparison.from_json(kept_comparison(words, arguments.out / task)).parts[0]
         print(task, flush=True)
     lines = ["| temperature | floor | " + " | ".join(TASKS) + " | worst |", "|---" * (len(TASKS) + 3) + "|"]
     lines += [row(candidate, results) for candidate in CANDIDATES]

@@ -16,7 +16,7 @@ from dus_gym.cli import main as dus
 from dus_gym.experiments.run import RunRequest
 from dus_gym.experiments.storage.run_folder import COMPARISON
 from dus_gym.methods import METHODS, method_class
-from dus_gym.statistics import mean_std, paired
+from dus_gym.statistics import PairedTest, mean_std, paired
 
 ENVS = ("DUS-Digits-v0", "DUS-Digits3-v0")
 AGENTS = ("uniform", "heuristic", "reinforce", "pi")
@@ -51,25 +51,18 @@ def accuracies(out: Path, method: str, agent: str) -> list[float] | None:
 def cell(values: list[float], against: list[float] | None) -> str:
     """Mean ± deviation, and the paired difference."""
     of = mean_std(values)
-    mean, deviation = of["mean"], of["std"]
-    assert mean is not None
-    assert deviation is not None, "a deviation needs two seeds, and SEEDS is more"
-    text = f"{100 * mean:.1f} ± {100 * deviation:.1f}"
-    return text if against is None else f"{text}<br>{difference(*change(values, against))}"
+    text = f"{100 * of.mean:.1f} ± {100 * (of.std or 0.0):.1f}"
+    return text if against is None else f"{text}<br>{difference(paired(values, against))}"
 
 
-def change(values: list[float], against: list[float]) -> tuple[float, float]:
-    """Paired difference in points, and its p-value."""
-    test = paired(values, against)
-    points, p = test["points"], test["p"]
-    assert points is not None
-    assert p is not None, "a test needs two seeds, and SEEDS is more"
-    return points, p
-
-
-def difference(points: float, p: float) -> str:
+def difference(test: PairedTest) -> str:
     """As a table has it."""
-    return f"{points:+.1f} ({p:.3f})"
+    return f"{test.points:+.1f} ({test.p:.3f})"
+
+
+def clear(test: PairedTest) -> bool:
+    """Whether a difference is one."""
+    return test.p is not None and test.p < CLEAR
 
 
 def section(env: str, out: Path, commands: list[str]) -> str:
@@ -88,18 +81,18 @@ def section(env: str, out: Path, commands: list[str]) -> str:
         if method == REFERENCE:
             row.append("")
         else:
-            points, p = change(uniform, reference)
-            row.append(difference(points, p))
-            if p < CLEAR:
-                (lost if points < 0 else gained).append(f"`{method}` {points:+.1f}")
+            test = paired(uniform, reference)
+            row.append(difference(test))
+            if clear(test):
+                (lost if test.points < 0 else gained).append(f"`{method}` {test.points:+.1f}")
         for agent in AGENTS[1:]:
             found = accuracies(out, method, agent)
             row.append("–" if found is None else cell(found, uniform))
             if found is None:
                 continue
-            points, p = change(found, uniform)
-            if p < CLEAR:
-                steered.append(f"`{method}` under `{agent}` {points:+.1f}")
+            test = paired(found, uniform)
+            if clear(test):
+                steered.append(f"`{method}` under `{agent}` {test.points:+.1f}")
         lines.append("| " + " | ".join(row) + " |")
     said = [
         f"Below the baseline (p < {CLEAR}): {', '.join(lost) or 'none'}.",

@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import Any
 
 from dus_gym.benchmarks.kept import kept_comparison
+from dus_gym.experiments.comparison import Comparison
+from dus_gym.experiments.task_comparison import TaskComparison
 
 AGENTS = ("ppo", "a2c", "dqn", "sac", "td3", "ddpg")
 EMBEDDED = ("Digits", "Digits3", "DigitsControl", "DigitsRowsCols", "DigitsHalves")
@@ -39,11 +40,12 @@ def command(task: str, agent: str) -> list[str]:
     return [*words.split(), *AUDIO.get(task, ())]
 
 
-def cell(result: dict[str, Any], agent: str) -> str:
+def cell(part: TaskComparison, agent: str) -> str:
     """Points against uniform by two predictors, and both gaps."""
-    row, uniform = result["agents"][agent], result["agents"]["uniform"]
-    lines = [f"{p} {row['vs_uniform'][p]['points']:+.1f} ({row['vs_uniform'][p]['p']:.4f})" for p in PREDICTORS]
-    return "<br>".join([*lines, f"gap {uniform['gap']['mean']:.3f} to {row['gap']['mean']:.3f}"])
+    row = part.agents[agent]
+    tests = {p: test for p in PREDICTORS if (test := row.vs_uniform[p]) is not None}
+    lines = [f"{p} {test.points:+.1f} ({test.p:.4f})" for p, test in tests.items()]
+    return "<br>".join([*lines, f"gap {part.uniform.gap.mean:.3f} to {row.gap.mean:.3f}"])
 
 
 def main() -> None:
@@ -61,7 +63,8 @@ def main() -> None:
         for task in TASKS:
             root = ["--data-root", str(arguments.data / "avdigits")] if task in AUDIO else []
             words = [*command(task, agent), *root, "--workers", str(arguments.workers)]
-            cells.append(cell(kept_comparison(words, arguments.out / f"{task}-{agent}"), agent))
+            comparison = Comparison.from_json(kept_comparison(words, arguments.out / f"{task}-{agent}"))
+            cells.append(cell(comparison.parts[0], agent))
             print(agent, task, flush=True)
         lines.append(f"| `{agent}` | " + " | ".join(cells) + " |")
     example = shlex.join(["dus", *command("TASK", "AGENT")])

@@ -13,11 +13,11 @@ import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from dus_gym.benchmarks.kept import kept_comparison
-from dus_gym.benchmarks.tables import AGENTS, table
-from dus_gym.experiments.storage.run_folder import COMPARISON
+from dus_gym.benchmarks.tables import AGENTS, section
+from dus_gym.experiments.comparison import Comparison
+from dus_gym.experiments.storage.run_folder import COMPARISON, read_object
 from dus_gym.statistics import mean_std
 
 SEEDS, AGENT_SEEDS = 5, 10
@@ -78,8 +78,8 @@ def row(env: str, words: list[str], run: Runner) -> tuple[str, str]:
     command, folder = run(env, words)
     fused, single = [], []
     for name, values in accuracies(folder):
-        of: dict[str, Any] = mean_std(values)
-        cell = f"{100 * of['mean']:.1f} ± {100 * of['std']:.1f}"
+        of = mean_std(values)
+        cell = f"{100 * of.mean:.1f} ± {100 * (of.std or 0.0):.1f}"
         if name in ("concat", "sum"):
             fused.append((name, cell))
         else:
@@ -111,9 +111,9 @@ def main() -> None:
         if arguments.only in env:
             words = ["--agents", AGENTS, "--seeds", str(AGENT_SEEDS), "--loss-norm", "fixed", *options]
             command, folder = run(env, words)
-            result = json.loads((folder / COMPARISON).read_text(encoding="utf-8"))
+            comparison = Comparison.from_json(read_object(folder / COMPARISON), str(folder / COMPARISON), folder)
             title = " ".join(["## Agents:", env, *options])
-            sections.append("\n".join([title, "", f"`{command}`", "", table(result), ""]))
+            sections.append("\n".join([title, "", f"`{command}`", "", section(comparison)]))
     asked: list[tuple[str, str, tuple[str, ...]]] = [(env, method, ()) for env in TASKS for method in METHODS]
     asked += EXTRA
     lines = ["| id | method and settings | concat | sum | modalities |", "|---|---|---|---|---|"]

@@ -47,9 +47,9 @@ def main() -> None:
             values, others = ([runs[s]["fused"]["method"]["accuracy"] for s in seeds] for runs in (mine, theirs))
             gaps = [sum(runs[s]["gap"] for s in seeds) / len(seeds) for runs in (theirs, mine)]
             found = paired(values, others)
-            p = "–" if found["p"] is None else f"{found['p']:.3f}"
+            p = "–" if found.p is None else f"{found.p:.3f}"
             print(
-                f"{env.name}: {label} against {reference}, {len(seeds)} seeds: {found['points']:+.1f} points (p {p}), "
+                f"{env.name}: {label} against {reference}, {len(seeds)} seeds: {found.points:+.1f} points (p {p}), "
                 f"gap {gaps[0]:.3f} to {gaps[1]:.3f}"
             )
 

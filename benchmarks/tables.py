@@ -8,14 +8,12 @@ Finished runs are kept in ``--out`` and not run again, so a killed call goes on 
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from pathlib import Path
-from typing import Any
 
 from dus_gym.cli import main as dus
-from dus_gym.experiments.storage.run_folder import COMPARISON
-from dus_gym.records import FUSED_PREDICTORS
+from dus_gym.experiments.comparison import Comparison
+from dus_gym.experiments.storage.run_folder import COMPARISON, read_object
 
 AGENTS = (
     "heuristic,half,score,score:rule=softmax,reinforce,reinforce:policy=literal,reinforce:preset=tuned,"
@@ -34,45 +32,21 @@ COMPARISONS = (
 INTRODUCTION = """# Results on the embedded tasks
 
 Written by `python -m dus_gym.benchmarks.tables`; do not edit by hand. Every figure is test accuracy of the last epoch
-in per cent, mean ± standard deviation over seeds 0 to 9; below it the paired difference to `uniform` on the same seeds
-in points, with the p-value of a paired t-test, not corrected for the number of comparisons: read p below .002. All
-agents but `heuristic` and `half` train on the same number of samples and iterations; these two see fewer samples, as
-the paper defines them. `reinforce:preset=tuned` decides every 5 iterations. The last column is what an agent spent
-on deciding, in whole training runs besides the one reported.
+in per cent, mean ± standard deviation over seeds 0 to 9; beside it the paired difference to `uniform` on the same seeds
+in points. Interval and corrected p are of the method's own prediction and corrected (Holm) for the tests of one
+comparison; `p` is not corrected. All agents but `heuristic` and `half` train on the same number of samples and
+iterations; these two see fewer samples, as the paper defines them. `reinforce:preset=tuned` decides every 5 iterations.
+`extra runs` is what an agent spent on deciding, in whole training runs besides the one reported.
 
 What the tables say:
 
 """
 
 
-def cell(figures: dict[str, Any] | None, against: dict[str, Any] | None, *, reference: bool) -> str:
-    """Mean ± deviation, and below it the difference to uniform."""
-    if figures is None or against is None:
-        return "–"
-    text = f"{100 * figures['accuracy']['mean']:.1f} ± {100 * figures['accuracy']['std']:.1f}"
-    return text if reference else f"{text}<br>{against['points']:+.1f} ({against['p']:.3f})"
-
-
-def table(result: dict[str, Any]) -> str:
-    """One comparison as a Markdown table."""
-    head = ["agent", *FUSED_PREDICTORS, "gap", "samples", "runs spent"]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for name, row in result["agents"].items():
-        cells = [cell(row["fused"][p], row["vs_uniform"][p], reference=name == "uniform") for p in FUSED_PREDICTORS]
-        lines.append(
-            "| "
-            + " | ".join(
-                [
-                    f"`{name}`",
-                    *cells,
-                    f"{row['gap']['mean']:.3f}",
-                    f"{row['samples']:.0f}",
-                    f"{row['training_runs']:.3g}",
-                ]
-            )
-            + " |"
-        )
-    return "\n".join(lines)
+def section(comparison: Comparison) -> str:
+    """One comparison as Markdown: what it says, and every figure."""
+    table = comparison.table(full=True)
+    return "\n".join([comparison.verdict, "", table.markdown(), ""])
 
 
 def main() -> None:
@@ -90,9 +64,11 @@ def main() -> None:
         out = arguments.out / f"{env}-{norm}-{method}"
         resume = ["--resume"] if out.exists() else []
         dus([*words, "--out", str(out), "--quiet", *resume])
-        result = json.loads((out / COMPARISON).read_text(encoding="utf-8"))
+        comparison = Comparison.from_json(read_object(out / COMPARISON), str(out / COMPARISON), out)
         print(env, norm, method, flush=True)
-        sections.append(f"## {env}, {method}, loss_norm {norm}\n\n`{shlex.join(['dus', *words])}`\n\n{table(result)}\n")
+        sections.append(
+            f"## {env}, {method}, loss_norm {norm}\n\n`{shlex.join(['dus', *words])}`\n\n{section(comparison)}"
+        )
     if arguments.only:
         return
     arguments.page.write_text(

@@ -33,12 +33,12 @@ class Cell:
     @property
     def mean(self) -> float | None:
         """In per cent."""
-        return mean_std(self.values)["mean"] if self.values else None
+        return mean_std(self.values).mean if self.values else None
 
     @property
     def std(self) -> float | None:
         """Sample deviation; None for one seed."""
-        return mean_std(self.values)["std"] if self.values else None
+        return mean_std(self.values).std if self.values else None
 
     @property
     def difference(self) -> float | None:

@@ -22,16 +22,16 @@ from dus_gym.cli.options import (
     with_options,
     word_after,
 )
-from dus_gym.cli.tables import comparison_table, evidence_table, progress_over, show_log
+from dus_gym.cli.tables import print_comparison, progress_over, show_log
 from dus_gym.cli.train import check, request_of
 from dus_gym.errors import ConfigError, UnfitAgentError
-from dus_gym.experiments.comparison import REFERENCE, compare, correct, equal_total
+from dus_gym.experiments.comparison import REFERENCE, Comparison, compare_results, conclude, equal_total
 from dus_gym.experiments.executors.executor import Executor, ScaleOptions, open_executor
+from dus_gym.experiments.results import Result
 from dus_gym.experiments.run import RunRequest
 from dus_gym.experiments.run_many import Run, run_all
 from dus_gym.experiments.storage.comparison_folder import prepare, write_result
 from dus_gym.experiments.storage.run_folder import folder_of, latest, listing, unused
-from dus_gym.experiments.verdict import verdict, warnings
 from dus_gym.options import with_said
 
 DEFAULT_AGENTS = "heuristic,score,reinforce,reversed,random,best-fixed,lr-matched"
@@ -47,6 +47,8 @@ class CompareOptions(ScaleOptions, CommonOptions):
     agents: str | None = None
     """Agents, separated by commas; uniform is always added as the reference. Options of one agent go behind
     colons: reinforce:policy=literal. If not given: heuristic, score, reinforce and all controls."""
+    full: bool = False
+    """Print every column: each way of fusing and each modality, the gap, p-values and costs."""
     seeds: str = "5"
     """A number of seeds (5 means 0 to 4), or the seeds themselves: 3,5,8 or 100-129."""
 
@@ -96,19 +98,16 @@ def main(words: list[str]) -> None:
         if len(cells) > 1:
             for cell, folder in zip(cells, folders, strict=True):
                 held.enter_context(prepare(folder, _settings([cell]), resume=bool(listing(folder))))
-        results = run_cells(cells, folders, executor, console)
-        for result, folder in zip(results, folders, strict=True):
-            write_result(folder, result)
-        whole = results[0] if len(cells) == 1 else {"comparisons": results}
+        comparison = run_cells(cells, folders, executor, console)
+        for part, folder in zip(comparison.parts, folders, strict=True):
+            write_result(folder, part.to_json())
         if len(cells) > 1:
-            write_result(out, whole)
+            write_result(out, comparison.to_json())
     if not options.quiet:
-        for result in results:
-            comparison_table(console, result)
-            evidence_table(console, result)
+        print_comparison(console, comparison, full=options.full)
         console.print(f"written to {out}", soft_wrap=True)
     if options.json:
-        print(json.dumps(whole, allow_nan=False))
+        print(json.dumps(comparison.to_json(), allow_nan=False))
 
 
 def cells_of(options: Any, names: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
@@ -149,10 +148,8 @@ def cells_of(options: Any, names: Sequence[str], seeds: Sequence[int]) -> list[C
     return cells
 
 
-def run_cells(
-    cells: Sequence[Cell], folders: Sequence[Path], executor: Executor, console: Console
-) -> list[dict[str, Any]]:
-    """Makes every run, then uniform's at equal samples, and says what came out; one result a cell."""
+def run_cells(cells: Sequence[Cell], folders: Sequence[Path], executor: Executor, console: Console) -> Comparison:
+    """Makes every run, then uniform's at equal samples, and says what came out; one part a cell."""
     label = cells[0].env if len(cells) == 1 else f"{len(cells)} comparisons"
     runs = [
         {key: Run(request, folder / folder_of(key[0]) / f"seed{key[1]}") for key, request in cell.requests.items()}
@@ -164,25 +161,25 @@ def run_cells(
     extra = [run for by_name in references for runs_of in by_name.values() for run in runs_of]
     if extra:
         made = _make(extra, f"{label}, uniform at equal samples", executor, console)
-    results = []
+    parts = []
     for cell, of_cell, by_name in zip(cells, summaries, references, strict=True):
         equal = {name: [made[run.folder] for run in runs_of] for name, runs_of in by_name.items()}
-        results.append(compare(cell.names, cell.seeds, of_cell, equal, cell.left_out))
-    correct(results)
-    for result in results:
-        result["verdict"], result["warnings"] = verdict(result), warnings(result)
-    return results
+        parts.append(compare_results(cell.names, cell.seeds, of_cell, equal, cell.left_out))
+    return conclude(parts)
 
 
-def _make(runs: Sequence[Run], label: str, executor: Executor, console: Console) -> dict[Path, dict[str, Any]]:
-    """Makes the runs behind a bar; their summaries by folder."""
+def _make(runs: Sequence[Run], label: str, executor: Executor, console: Console) -> dict[Path, Result]:
+    """Makes the runs behind a bar; their results by folder."""
     with progress_over(console, label, len(runs)) as advance:
         summaries = run_all(runs, executor, lambda run: advance(str(run)))
-    return dict(zip([run.folder for run in runs], summaries, strict=True))
+    results = [
+        Result.from_json(summary, str(run.folder), run.folder) for run, summary in zip(runs, summaries, strict=True)
+    ]
+    return dict(zip([run.folder for run in runs], results, strict=True))
 
 
 def _equal_samples(
-    cells: Sequence[Cell], folders: Sequence[Path], summaries: Sequence[Mapping[tuple[str, int], dict[str, Any]]]
+    cells: Sequence[Cell], folders: Sequence[Path], summaries: Sequence[Mapping[tuple[str, int], Result]]
 ) -> list[dict[str, list[Run]]]:
     """Uniform's runs with the N_B at which it sees as many samples as an agent that sees fewer, by that agent."""
     found: list[dict[str, list[Run]]] = []

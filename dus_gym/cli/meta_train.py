@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -228,17 +228,16 @@ def _score(ours: Sequence[Episode], theirs: Sequence[Episode]) -> dict[str, Any]
 
     mine, reference = [e.reward for e in ours], [e.reward for e in theirs]
     against = paired(mine, reference)
-    points = against["points"]
     found: dict[str, Any] = {
         "return": mean(mine),
         "uniform": mean(reference),
-        "difference": None if points is None else points / 100.0,
-        "p": against["p"],
+        "difference": against.points / 100.0,
+        "p": against.p,
     }
     key = "val_fused/method"
     if all(key in e.info for e in [*ours, *theirs]):
         mine, reference = [e.info[key] for e in ours], [e.info[key] for e in theirs]
-        found["val_accuracy"] = {"policy": mean(mine), "uniform": mean(reference), **paired(mine, reference)}
+        found["val_accuracy"] = {"policy": mean(mine), "uniform": mean(reference), **asdict(paired(mine, reference))}
     return found
 
 

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dus_gym.cli.options import parse
-from dus_gym.cli.tables import percent, run_table, selection, show_log
+from dus_gym.cli.tables import percent, run_table, show_log
 from dus_gym.errors import ConfigError, RunFolderError, check_choice, unknown_name
+from dus_gym.experiments.results import SELECTIONS
 from dus_gym.experiments.storage.run_export import check_parquet, write_csv, write_parquet
 from dus_gym.experiments.storage.run_folder import (
     CONFIG,
@@ -160,7 +161,7 @@ def _print_rows(console: Console, rows: Sequence[dict[str, Any]], root: Path) ->
         gap = "–" if row["gap"] is None else f"{row['gap']:.3f}"
         said = [str(row[name]) if row[name] is not None else "?" for name in ("env", "agent", "method", "seed")]
         said[0] += " fake" if row["trainer"] == "fake" else ""
-        chosen = "\n" + selection("best_test") if row["select"] == "best_test" else ""
+        chosen = "\n" + SELECTIONS["best_test"] if row["select"] == "best_test" else ""
         table.add_row(row["run"], status, *said, percent(accuracy) + chosen, gap)
     console.print(table)
     for row in rows:

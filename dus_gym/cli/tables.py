@@ -15,9 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from dus_gym.envs.dus_env import DUSEnv
+from dus_gym.experiments.comparison import Comparison
+from dus_gym.experiments.results import SELECTIONS, said_settings
 from dus_gym.experiments.run import OnStep
+from dus_gym.experiments.table import Table as TextTable
 from dus_gym.options import with_said
-from dus_gym.records import FUSED_PREDICTORS
 
 
 def percent(value: float | None) -> str:
@@ -86,8 +88,8 @@ def run_table(console: Console, summary: dict[str, Any]) -> None:
         f"[bold]{summary['env']}[/]  {with_said(summary['method'], summary['method_options'])} under "
         f"{with_said(summary['agent'], summary['agent_options'])}, seed {summary['seed']}  "
         f"(trainer {summary['trainer']}, data {summary['data_kind']}, B = {summary['base_batch']}, "
-        f"N_B = {summary['total_batch']}, {summary['epochs']} epochs, model: {selection(summary['select'])}"
-        f"{_said(summary['settings'])})"
+        f"N_B = {summary['total_batch']}, {summary['epochs']} epochs, model: {SELECTIONS[summary['select']]}"
+        f"{said_settings(summary['settings'])})"
     )
     if summary.get("dropped"):
         left_out = ", ".join(f"{count} of {split}" for split, count in summary["dropped"].items())
@@ -111,94 +113,28 @@ def run_table(console: Console, summary: dict[str, Any]) -> None:
     )
 
 
-def selection(select: str) -> str:
-    """How the evaluated model was chosen, with a warning where that was on the test split."""
-    return {
-        "last": "last epoch",
-        "validation": "best validation epoch",
-        "best_test": "BEST TEST EPOCH, optimistic",
-    }[select]
+def print_comparison(console: Console, comparison: Comparison, *, full: bool = False) -> None:
+    """Print the table, the warnings and the verdict of each comparison, and the verdict on several.
+
+    Args:
+        console: a terminal, or anything that takes text: there no line is wrapped.
+        comparison: what to print.
+        full: also every predictor and modality, p-values and costs.
+    """
+    for part in comparison.parts:
+        console.print()
+        print_table(console, part.table(full))
+        for warning in part.warnings:
+            console.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
+        console.print(f"[bold]Verdict:[/] {escape(part.verdict)}", soft_wrap=True, highlight=False)
+    if len(comparison.parts) > 1:
+        console.print(f"\n[bold]Verdict:[/] {escape(comparison.verdict)}", soft_wrap=True, highlight=False)
 
 
-def _said(settings: dict[str, Any]) -> str:
-    """Settings that are not the defaults, where the rest of the line does not name them."""
-    named = ("select", "epochs", "total_batch", "action_mode")
-    return "".join(f", {key} {value}" for key, value in settings.items() if key not in named)
-
-
-def _against_uniform(figures: dict[str, Any] | None, against: dict[str, Any] | None, *, reference: bool) -> str:
-    """Mean ± deviation, and below it the paired difference to uniform."""
-    if figures is None or against is None:
-        return "–"
-    std, p = figures["accuracy"]["std"], against["p"]
-    text = percent(figures["accuracy"]["mean"]) + ("" if std is None else f" ±{100.0 * std:.1f}")
-    if reference:
-        return text
-    return f"{text}\n{against['points']:+.1f}" + ("" if p is None else f" ({p:.3f})".replace("(0.", "(."))
-
-
-def comparison_table(console: Console, result: dict[str, Any], baseline: str = "uniform") -> None:
-    """The result of a comparison: means, deviations, and paired differences to uniform."""
-    n = len(result["seeds"])
-    method = with_said(result["method"], result["method_options"])
-    console.print(
-        f"[bold]{result['env']}[/]  {method}, {n} seed{'s' if n > 1 else ''}  (trainer {result['trainer']}, "
-        f"data {result['data_kind']}, model: {selection(result['select'])}{_said(result['settings'])})"
-    )
-    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("accuracy, %\n Δ points (p)", overflow="fold", min_width=13)
-    for predictor in FUSED_PREDICTORS:
-        table.add_column(predictor, justify="right", no_wrap=True)
-    table.add_column("gap", justify="right", no_wrap=True)
-    table.add_column("samples", justify="right", no_wrap=True)
-    for name, row in result["agents"].items():
-        cells = [
-            _against_uniform(row["fused"][predictor], row["vs_uniform"][predictor], reference=name == baseline)
-            for predictor in FUSED_PREDICTORS
-        ]
-        runs = f"\n+{row['training_runs']:.3g} runs" if row["training_runs"] else ""
-        table.add_row(name, *cells, f"{row['gap']['mean']:.3f}", f"{row['samples'] / 1000:.1f}k{runs}")
-    console.print(table)
-
-
-def evidence_table(console: Console, result: dict[str, Any], baseline: str = "uniform") -> None:
-    """What the differences of the method's own prediction are worth, what they cost, and the verdict."""
-    tests = result["correction"]["tests"]
-    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("method's own\nprediction", overflow="fold", min_width=13)
-    for column in ("Δ points\n[95 %]", f"p, Holm\nof {tests}", "seconds", "agent's\nshare", "iter-\nations", "MiB"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for name, row in result["agents"].items():
-        cost = row["costs"]
-        table.add_row(
-            name,
-            *(("", "") if name == baseline else _tested(row)),
-            f"{cost['seconds']:.1f}",
-            "–" if cost["agent_share"] is None else f"{100 * cost['agent_share']:.1f} %",
-            f"{row['iterations']:.0f}",
-            _mebibytes(cost),
-        )
-        if (equal := row["equal_samples"]) is not None:
-            table.add_row(f"  at {equal['samples'] / 1000:.1f}k samples", *_tested(equal), "", "", "", "")
-    console.print(table)
-    if len(result["seeds"]) == 1:
-        console.print("One seed: no deviation and no p-value can be given.")
-    for warning in result["warnings"]:
-        console.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
-    console.print(f"[bold]Verdict:[/] {escape(result['verdict'])}", soft_wrap=True, highlight=False)
-
-
-def _tested(row: dict[str, Any]) -> tuple[str, str]:
-    """The difference with its interval, and the corrected p-value."""
-    found, ends, p = row["vs_uniform"]["method"], row["interval"]["method"], row["p_corrected"]
-    interval = "" if ends is None else f" \\[{ends[0]:+.1f}, {ends[1]:+.1f}]"
-    return f"{found['points']:+.1f}{interval}", "" if p is None else f"{p:.3f}"
-
-
-def _mebibytes(cost: dict[str, Any]) -> str:
-    """The device's peak where there is one, else the process's."""
-    peak = cost["peak_device_memory_mib"] or cost["peak_memory_mib"]
-    return "–" if peak is None else f"{peak:.0f}"
+def print_table(console: Console, table: TextTable) -> None:
+    """Print a table: to a terminal with its head wrapped to the width, elsewhere with nothing wrapped."""
+    text = table.text(console.width if console.is_terminal else None)
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 @contextmanager

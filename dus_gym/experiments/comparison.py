@@ -1,210 +1,153 @@
-"""One comparison: agents on one task under one method, each against the uniform split on the same seeds."""
+"""What one request for comparisons came to: one or several tasks and methods, tested as one family."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from html import escape
+from pathlib import Path
 from typing import Any
 
-from dus_gym.experiments.storage.run_folder import FORMAT
-from dus_gym.records import FUSED_PREDICTORS
-from dus_gym.statistics import confidence_interval, holm, mean_std, paired
+from dus_gym.errors import RunFolderError
+from dus_gym.experiments.serialize import from_json
+from dus_gym.experiments.table import Table
+from dus_gym.experiments.task_comparison import (
+    HEADLINE,
+    REFERENCE,
+    TaskComparison,
+    compare_results,
+    equal_total,
+    interval_text,
+    signed,
+    spread_text,
+)
+from dus_gym.experiments.verdict import correct, direct_tests, overall, state, warn
 
-REFERENCE = "uniform"
-HEADLINE = "method"
-"""The predictor that is tested; the others are shown."""
-METRICS = ("accuracy", "map", "macro_f1")
-CONTROLS = ("reversed", "random", "best-fixed", "lr-matched")
-"""What a gain must beat before it is one of choosing batch sizes while training: the wrong direction, chance, a
-constant, learning rates (DESIGN.md, section 5.4)."""
-AGENTS_OWN = ("action_mode", "interval")
-"""Settings that follow from the agent, so that they differ within one comparison."""
-SIGNIFICANT = 0.05
-"""Of p-values corrected for their number."""
-SAME_SAMPLES = 0.01
-"""Agents whose samples an iteration are within this part of uniform's see as many."""
-GAINS, LOSES, UNCLEAR = "gains", "loses", "not distinguishable"
+__all__ = ["REFERENCE", "Comparison", "TaskComparison", "compare_results", "conclude", "equal_total"]
 
-Summary = Mapping[str, Any]
-Summaries = Mapping[tuple[str, int], Summary]
-Column = list[float] | None
+PARTS = "comparisons"
+"""Key of several comparisons in ``comparison.json``."""
 
 
-def base_name(agent: str) -> str:
-    """An agent's name without its options."""
-    return agent.partition(":")[0]
+@dataclass(frozen=True)
+class Comparison:
+    """Agents compared over seeds: on one task under one method, or on several."""
+
+    parts: tuple[TaskComparison, ...]
+    folder: Path | None = field(default=None, compare=False)
+    """Where the comparison and its runs are kept; None if they are not."""
+    scratch: Any = field(default=None, compare=False, repr=False)
+    """The temporary folder, if that is where; it is deleted with this object."""
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in a few sentences: a comparison's own, or how often which agent differs in several."""
+        return self.parts[0].verdict if len(self.parts) == 1 else overall(self.parts)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader should know before believing the table; of several comparisons, each after its title."""
+        if len(self.parts) == 1:
+            return self.parts[0].warnings
+        return tuple(f"{part.title}: {warning}" for part in self.parts for warning in part.warnings)
+
+    def table(self, full: bool = False) -> Table:
+        """Return the outcome as a table: a row per agent or, of several comparisons, a row per comparison.
+
+        Args:
+            full: also every predictor and modality, p-values and costs; of several comparisons, the intervals.
+        """
+        if len(self.parts) == 1:
+            return self.parts[0].table(full)
+        names = list(dict.fromkeys(name for part in self.parts for name in part.others))
+        rows = [
+            [part.title, spread_text(part.uniform, HEADLINE), *(_outcome(part, name, full) for name in names)]
+            for part in self.parts
+        ]
+        caption = (
+            f"Test accuracy of {REFERENCE} in %, ± standard deviation over seeds, and each agent's difference to it in "
+            "points"
+        )
+        return Table(["comparison", REFERENCE, *names], rows, caption)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the comparison as one HTML page and return its path.
+
+        Raises:
+            RunWriteError: if the file can't be written.
+        """
+        # Reports read comparisons, so this package can't import them when it is loaded; it alone looks upward, here.
+        written: Path = importlib.import_module("dus_gym.report.comparison").write_comparison_page(self, Path(path))
+        return written
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``comparison.json`` holds: one comparison, or several under ``comparisons``."""
+        if len(self.parts) == 1:
+            return self.parts[0].to_json()
+        return {PARTS: [part.to_json() for part in self.parts], "verdict": self.verdict}
+
+    @classmethod
+    def from_json(
+        cls, found: Mapping[str, Any], where: str = "the comparison", folder: Path | None = None
+    ) -> Comparison:
+        """Return the comparison that :meth:`to_json` wrote.
+
+        Args:
+            found: the JSON object.
+            where: what is read, for messages, such as the file.
+            folder: where its runs are.
+
+        Raises:
+            RunFolderError: for anything else; the message names the key.
+        """
+        several = found.get(PARTS, [found])
+        if not isinstance(several, list) or not several:
+            raise RunFolderError(f"{where} is damaged ({PARTS} is not a list of comparisons).")
+        parts = tuple(from_json(TaskComparison, part, where) for part in several)
+        for part in parts:
+            if REFERENCE not in part.agents:
+                raise RunFolderError(f"{where} is damaged (agents.{REFERENCE} is missing).")
+        return cls(parts, folder)
+
+    def _repr_html_(self) -> str:
+        """Show verdict, warnings and tables in a notebook."""
+        several = len(self.parts) > 1
+        said = [f"<p><strong>{escape(self.verdict)}</strong></p>"]
+        said += [f"<p>Warning: {escape(warning)}</p>" for warning in self.warnings]
+        said += [self.table().html()] if several else []
+        for part in self.parts:
+            said += [f"<p>{escape(part.title)}: {escape(part.verdict)}</p>"] if several else []
+            said.append(part.table().html())
+        return "".join(said)
 
 
-def is_control(agent: str) -> bool:
-    """Whether an agent is in a comparison as a control."""
-    return base_name(agent) in CONTROLS
-
-
-def accuracies(summaries: Sequence[Summary]) -> dict[str, Column]:
-    """Test accuracy by predictor, one a run; None where the method has no such head."""
-    return {predictor: _column(summaries, predictor, "accuracy") for predictor in FUSED_PREDICTORS}
-
-
-def _column(summaries: Sequence[Summary], predictor: str, metric: str) -> Column:
-    rows = [summary["fused"][predictor] for summary in summaries]
-    return None if any(row is None for row in rows) else [row[metric] for row in rows]
-
-
-def against(mine: Mapping[str, Column], reference: Mapping[str, Column]) -> dict[str, Any]:
-    """Paired differences to a reference by predictor, with their intervals; ``correct`` fills in what is None."""
-    both = {predictor: (mine[predictor], reference[predictor]) for predictor in FUSED_PREDICTORS}
-    tested = {k: None if a is None or b is None else paired(a, b) for k, (a, b) in both.items()}
-    intervals = {k: None if a is None or b is None else confidence_interval(a, b) for k, (a, b) in both.items()}
-    return {
-        "vs_uniform": tested,
-        "interval": {k: None if ends is None else list(ends) for k, ends in intervals.items()},
-        "p_corrected": None,
-        "outcome": None,
-    }
-
-
-def compare(
-    names: Sequence[str],
-    seeds: Sequence[int],
-    summaries: Summaries,
-    equal_samples: Mapping[str, Sequence[Summary]] | None = None,
-    left_out: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Means, deviations, paired differences to uniform and costs, from the runs' summaries.
-
-    Args:
-        names: the agents, uniform among them.
-        seeds: of the runs.
-        summaries: by agent and seed.
-        equal_samples: uniform's runs at as many samples as an agent that sees fewer, by that agent; one a seed.
-        left_out: agents that can't run here, with the reason.
-    """
-    runs = {name: [summaries[name, seed] for seed in seeds] for name in names}
-    columns = {name: accuracies(runs[name]) for name in names}
-    agents: dict[str, Any] = {}
-    for name in names:
-        fused: dict[str, Any] = {}
-        for predictor in FUSED_PREDICTORS:
-            figures = {metric: _column(runs[name], predictor, metric) for metric in METRICS}
-            found = {metric: mean_std(column) for metric, column in figures.items() if column is not None}
-            fused[predictor] = found or None
-        difference = against(columns[name], columns[REFERENCE])
-        if name == REFERENCE:
-            difference["vs_uniform"] = {
-                k: v and {"points": 0.0, "p": None} for k, v in difference["vs_uniform"].items()
-            }
-            difference["interval"] = dict.fromkeys(FUSED_PREDICTORS)
-        row = {
-            "fused": fused,
-            "by_seed": columns[name],
-            "gap": mean_std([run["gap"] for run in runs[name]]),
-            "samples": _mean([run["samples"] for run in runs[name]]),
-            "iterations": _mean([run["iterations"] for run in runs[name]]),
-            "training_runs": _mean([run["training_runs"] for run in runs[name]]),
-            "diverged": sum(run["diverged"] for run in runs[name]),
-            **difference,
-            "modalities": _modalities(runs[name]),
-            "costs": costs(runs[name]),
-            "equal_samples": None,
-        }
-        if equal_samples and name in equal_samples:
-            references = equal_samples[name]
-            row["equal_samples"] = {
-                "total_batch": references[0]["total_batch"],
-                "samples": _mean([run["samples"] for run in references]),
-                "iterations": _mean([run["iterations"] for run in references]),
-                **against(columns[name], accuracies(references)),
-            }
-        agents[name] = row
-    one = runs[REFERENCE][0]
-    return {
-        "format": FORMAT,
-        "env": one["env"],
-        "method": one["method"],
-        "method_options": one["method_options"],
-        "seeds": list(seeds),
-        "trainer": one["trainer"],
-        "data_kind": one["data_kind"],
-        "select": one["select"],
-        "settings": {key: value for key, value in one["settings"].items() if key not in AGENTS_OWN},
-        "missing_controls": [control for control in CONTROLS if control not in map(base_name, names)],
-        "left_out": dict(left_out or {}),
-        "version": one["version"],
-        "agents": agents,
-    }
-
-
-def correct(results: Sequence[dict[str, Any]]) -> None:
-    """Fills in corrected p-values and outcomes: one family of all headline tests of one command (Holm)."""
-    family = [
-        row
-        for result in results
-        for name, agent in result["agents"].items()
-        if name != REFERENCE
-        for row in (agent, agent["equal_samples"])
-        if row is not None
-    ]
-    tested = [row for row in family if (found := row["vs_uniform"][HEADLINE]) is not None and found["p"] is not None]
-    for row, p in zip(tested, holm([row["vs_uniform"][HEADLINE]["p"] for row in tested]), strict=True):
-        row["p_corrected"] = p
-        points = row["vs_uniform"][HEADLINE]["points"]
-        row["outcome"] = UNCLEAR if p >= SIGNIFICANT else GAINS if points > 0 else LOSES
-    for result in results:
-        result["correction"] = {"method": "holm", "tests": len(tested), "predictor": HEADLINE, "level": SIGNIFICANT}
-
-
-def equal_total(runs: Sequence[Summary], reference: Sequence[Summary]) -> tuple[int, int] | None:
-    """The N_B at which uniform sees as many samples in as many iterations as an agent that draws fewer or more.
+def conclude(parts: Sequence[TaskComparison], folder: Path | None = None) -> Comparison:
+    """Return the outcome of one request: tests corrected over all its comparisons, verdicts and warnings.
 
     Args:
-        runs: the agent's, one a seed.
-        reference: uniform's.
-
-    Returns:
-        N_B, a multiple of the number of modalities, and the iterations of an epoch; None for an agent that draws as
-        many as uniform, or whose runs all diverged.
+        parts: of :func:`compare_results`, one or more.
+        folder: where the runs are kept.
     """
-    whole = [run for run in runs if not run["diverged"]]
-    if not whole:
-        return None
-    drawn = sum(run["samples"] for run in whole) / sum(run["iterations"] for run in whole)
-    if abs(drawn / reference[0]["total_batch"] - 1.0) <= SAME_SAMPLES:
-        return None
-    m = len(whole[0]["modalities"])
-    return m * max(1, round(drawn / m)), whole[0]["iterations"] // whole[0]["epochs"]
+    corrected = correct(parts)
+    direct = direct_tests(corrected)
+    return Comparison(
+        tuple(
+            replace(
+                part,
+                statements=state(part, corrected, [test for test in direct if test.part == i]),
+                warnings=warn(part),
+            )
+            for i, part in enumerate(corrected)
+        ),
+        folder,
+    )
 
 
-def costs(runs: Sequence[Summary]) -> dict[str, float | None]:
-    """What one run costs beside samples and iterations; None what was not measured (runs of older versions).
-
-    Seconds are medians: the first run of a process also loads libraries and data. The agent's share is that of deciding
-    and learning, and of the whole runs that it makes to do so.
-    """
-    keys = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib")
-    seconds, agent, memory, device = ([run.get(key) for run in runs] for key in keys)
-    shares = [None if spent is None else spent / all_ for spent, all_ in zip(agent, seconds, strict=True)]
-    return {
-        "seconds": _of_all(statistics.median, seconds),
-        "agent_seconds": _of_all(statistics.median, agent),
-        "agent_share": _of_all(statistics.median, shares),
-        "peak_memory_mib": _of_all(max, memory),
-        "peak_device_memory_mib": _of_all(max, device),
-    }
-
-
-def _of_all(figure: Callable[[list[Any]], float], values: list[Any]) -> float | None:
-    """A figure of values that are all known, else None."""
-    return None if None in values else float(figure(values))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _modalities(runs: Sequence[Summary]) -> dict[str, dict[str, float | None]]:
-    """Means over runs: test accuracy, and the last epoch's training score, validation score and accuracy."""
-    keys = ("accuracy", "score", "val_score", "val_accuracy")
-    return {
-        name: {key: _of_all(_mean, [run["modalities"][name].get(key) for run in runs]) for key in keys}
-        for name in runs[0]["modalities"]
-    }
+def _outcome(part: TaskComparison, name: str, full: bool) -> str:
+    """A cell of the table of several comparisons."""
+    row = part.agents.get(name)
+    if row is None or row.test is None:
+        return "–"
+    ends = row.interval_corrected if full else None
+    return f"{signed(row.test.points)}{f' {interval_text(ends)}' if ends is not None else ''} {row.outcome}"

@@ -14,6 +14,18 @@ from dus_gym.records import Scores
 
 FORMAT = 1
 """Of config and summary; raised when an older version could misread them."""
+SELECTIONS = {
+    "last": "last epoch",
+    "validation": "best validation epoch",
+    "best_test": "BEST TEST EPOCH, optimistic",
+}
+"""How the evaluated model was chosen, in words."""
+
+
+def said_settings(settings: Mapping[str, Any]) -> str:
+    """Return the settings that were set, each after a comma, but for those that tables name in words of their own."""
+    named = ("select", "epochs", "total_batch", "action_mode")
+    return "".join(f", {key} {value}" for key, value in settings.items() if key not in named)
 
 
 @dataclass(frozen=True)

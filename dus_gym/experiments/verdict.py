@@ -1,14 +1,51 @@
-"""What a comparison says in plain words, and when it warns. Every rule is in docs/compare.md."""
+"""The rules by which figures become sentences and warnings: the only verdict there is. docs/compare.md has them all.
+
+A sentence about one agent rests on its corrected paired test against uniform, a sentence about two agents on a direct
+paired test of the two. What no test shows "cannot be told"; that never hides a loss that is not excluded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from dus_gym.experiments.comparison import GAINS, HEADLINE, LOSES, REFERENCE, SIGNIFICANT, base_name, is_control
-from dus_gym.statistics import paired
+from dus_gym.experiments.task_comparison import (
+    COLLAPSE,
+    GAINS,
+    HARM,
+    HEADLINE,
+    LOSES,
+    REFERENCE,
+    TOO_FEW,
+    UNCLEAR,
+    Against,
+    Correction,
+    EqualSamples,
+    Interval,
+    Statement,
+    TaskComparison,
+    base_name,
+    interval_text,
+    is_control,
+    signed,
+)
+from dus_gym.statistics import LEVEL, PairedTest, confidence_interval, holm, holm_levels, paired, seeds_needed
 
 ENOUGH_SEEDS = 5
+"""With fewer there is no verdict on any difference."""
+HARMFUL = -0.5
+"""Points; a mean difference below it is named even where no test tells it from nothing."""
+MOST_NEEDED = 3
+"""Agents, those with the largest differences, of which the needed seeds are said."""
+RISING = 0.006
+"""A run is undertrained whose training score rose by more than this from the last tenth of its steps but one to the
+last. Under uniform Digits rises by .0074 after 5 epochs and .0008 after 100; of the embedded tasks after 40 epochs,
+DigitsControl rises most, by .0051."""
+FEW_ITERATIONS = 100
+"""A run with fewer is undertrained."""
+JOINT, UNIMODAL = "joint", "unimodal"
+"""The method whose modalities have no prediction of their own to speak of, and the one that trains each alone."""
 HOLDS = 0.1
 """A modality's confidence holds if validation loses no more than this part of its training score."""
 SMALL_GAP = 0.05
@@ -17,144 +54,401 @@ CLOSED = 0.02
 """An agent closes the gap if it lowers it by more than this."""
 
 
-def verdict(result: dict[str, Any]) -> str:
-    """One line: who gains, who loses, who can't be told from uniform, whether a gain is one of sampling.
+# -- tests of a whole family -------------------------------------------------------------------------
+
+
+def correct(parts: Sequence[TaskComparison]) -> list[TaskComparison]:
+    """Return comparisons with corrected p-values, intervals and outcomes: one family of all headline tests (Holm).
 
     Args:
-        result: a comparison after :func:`dus_gym.experiments.comparison.correct`.
+        parts: every comparison of one request.
     """
-    agents = {name: row for name, row in result["agents"].items() if name != REFERENCE}
-    # Learning rates last: what they say of the gains before them follows.
-    ordered = sorted(agents, key=lambda name: (is_control(name), base_name(name) == "lr-matched"))
-    if len(result["seeds"]) == 1:
-        said = [
-            f"{name} {agents[name]['vs_uniform'][HEADLINE]['points']:+.1f} points"
-            for name in ordered
-            if agents[name]["vs_uniform"][HEADLINE] is not None
-        ]
-        line = "one seed gives no p-value and no verdict" + (f" ({', '.join(said)})" if said else "")
-    else:
-        line = "; ".join(_clauses(agents, ordered)) + _specific(agents)
-    missing = result["missing_controls"]
-    return f"{line}." + (f" Controls that did not run: {', '.join(missing)}." if missing else "")
-
-
-def _clauses(agents: dict[str, Any], ordered: Sequence[str]) -> list[str]:
-    """Who is not distinguishable, in one clause; then one for each of the others."""
-    unclear = [name for name in ordered if agents[name]["outcome"] not in (GAINS, LOSES)]
-    said = []
-    if unclear:
-        names = " and ".join(filter(None, [", ".join(unclear[:-1]), unclear[-1]]))
-        same = _at_equal_samples(agents[unclear[0]]) if len(unclear) == 1 else ""
-        said.append(f"{names} {'is' if len(unclear) == 1 else 'are'} not distinguishable from {REFERENCE}{same}")
-        if len(unclear) > 1:
-            said += [
-                f"{name} {row['equal_samples']['outcome']} {_points(row['equal_samples'])} at equal samples"
-                for name, row in agents.items()
-                if name in unclear and row["equal_samples"] and row["equal_samples"]["outcome"] in (GAINS, LOSES)
-            ]
-    for name in ordered:
-        row = agents[name]
-        if row["outcome"] in (GAINS, LOSES):
-            said.append(f"{name} {row['outcome']} {_points(row)}{_at_equal_samples(row)}")
-    return said
-
-
-def _points(row: dict[str, Any]) -> str:
-    points = abs(row["vs_uniform"][HEADLINE]["points"])
-    return f"{points:.1f} points"
-
-
-def _at_equal_samples(row: dict[str, Any]) -> str:
-    """What differs where uniform sees as few samples as the agent."""
-    equal = row["equal_samples"]
-    if equal is None or equal["outcome"] is None:
-        return ""
-    if equal["outcome"] in (GAINS, LOSES):
-        return f" ({equal['outcome']} {_points(equal)} at equal samples)"
-    return "" if row["outcome"] not in (GAINS, LOSES) else " (not distinguishable at equal samples)"
-
-
-def as_much(rival: dict[str, Any], row: dict[str, Any]) -> bool:
-    """Whether a rival gains, and the other is not distinguishably better on the same seeds."""
-    if rival["outcome"] != GAINS:
-        return False
-    test = paired(row["by_seed"][HEADLINE], rival["by_seed"][HEADLINE])
-    return test["points"] is None or test["points"] <= 0 or test["p"] is None or test["p"] >= SIGNIFICANT
-
-
-def _best(agents: dict[str, Any]) -> str | None:
-    """The agent that gains most; None if none gains."""
-    gaining = {name: row for name, row in agents.items() if row["outcome"] == GAINS}
-    return max(gaining, key=lambda name: gaining[name]["vs_uniform"][HEADLINE]["points"], default=None)
-
-
-def _specific(agents: dict[str, Any]) -> str:
-    """What the controls say about the gains."""
-    rates = {name: row for name, row in agents.items() if base_name(name) == "lr-matched"}
-    sampling = {name: row for name, row in agents.items() if name not in rates}
-    said = ""
-    if (best := _best(sampling)) is not None and rates:
-        if any(as_much(row, agents[best]) for row in rates.values()):
-            said += ": the gain is not specific to sampling"
-        else:
-            said += f": matched learning rates do not gain as much as {best}"
-    if (best := _best({name: row for name, row in agents.items() if not is_control(name)})) is not None:
-        meanings = {
-            "best-fixed": "a constant split gains as much as {}",
-            "random": "random splits gain as much as {}",
-            "reversed": "the reversed split gains as much as {}: the direction is not what helps",
-        }
-        for name, row in agents.items():
-            if base_name(name) in meanings and as_much(row, agents[best]):
-                said += "; " + meanings[base_name(name)].format(best)
-    return said
-
-
-def warnings(result: dict[str, Any]) -> list[str]:
-    """What a reader should know before believing the table."""
-    found = []
-    seeds = len(result["seeds"])
-    if 1 < seeds < ENOUGH_SEEDS:
-        found.append(f"{seeds} seeds are few: use {ENOUGH_SEEDS} or more before calling anything a difference.")
-    found += _likely_to_hurt(result) + _has_hurt(result)
-    found += [
-        f"{name}: {row['diverged']} of {seeds} runs diverged; their last figures are in the means."
-        for name, row in result["agents"].items()
-        if row["diverged"]
+    rows = [
+        (part, name, row)
+        for part in parts
+        for name, agent in part.others.items()
+        for row in (agent, agent.equal_samples)
+        if row is not None and row.test is not None
     ]
-    found += [f"{name} was not run: {reason}" for name, reason in result["left_out"].items()]
+    values = [row.test.p for _, _, row in rows if row.test is not None and row.test.p is not None]
+    corrected = iter(zip(holm(values), holm_levels(values), strict=True))
+    filled: dict[int, Any] = {}
+    for part, name, row in rows:
+        assert row.test is not None
+        p, ends = None, None
+        if row.test.p is not None:
+            p, level = next(corrected)
+            ends = confidence_interval(*_accuracies(part, name, row), level)
+        outcome = outcome_of(row.test, p, row.alone, len(part.seeds))
+        filled[id(row)] = replace(row, p_corrected=p, interval_corrected=ends, outcome=outcome)
+    correction = Correction("holm", len(values), HEADLINE, LEVEL)
+    found = []
+    for part in parts:
+        agents = {}
+        for name, agent in part.agents.items():
+            equal = agent.equal_samples
+            agents[name] = replace(filled.get(id(agent), agent), equal_samples=filled.get(id(equal), equal))
+        found.append(replace(part, correction=correction, agents=agents))
     return found
 
 
-def _likely_to_hurt(result: dict[str, Any]) -> list[str]:
+def outcome_of(test: PairedTest, p_corrected: float | None, alone: Interval | None, seeds: int) -> str:
+    """Return a difference to uniform in a word.
+
+    Args:
+        test: the headline's.
+        p_corrected: its p, corrected over the family.
+        alone: its 95 % interval, not corrected.
+        seeds: how many.
+    """
+    if seeds >= ENOUGH_SEEDS and p_corrected is not None and p_corrected < LEVEL:
+        return GAINS if test.points > 0 else LOSES
+    if test.points < HARMFUL or (alone is not None and alone[1] < 0):
+        return HARM
+    return UNCLEAR if seeds >= ENOUGH_SEEDS else TOO_FEW
+
+
+def _accuracies(part: TaskComparison, name: str, row: Against) -> tuple[Sequence[float], Sequence[float]]:
+    """What a row's headline test compares: the agent's accuracies and the reference's."""
+    reference = row.by_seed if isinstance(row, EqualSamples) else part.uniform.by_seed
+    mine, theirs = part.agents[name].by_seed[HEADLINE], reference[HEADLINE]
+    assert mine is not None, "rows without the headline's predictor are not tested"
+    assert theirs is not None, "the same"
+    return mine, theirs
+
+
+@dataclass(frozen=True)
+class DirectTest:
+    """The best agent beside a control on the same seeds."""
+
+    part: int
+    best: str
+    control: str
+    points: float
+    """The best agent's accuracy minus the control's."""
+    p_corrected: float
+    interval: Interval
+    """At the level at which the difference was tested."""
+
+
+def direct_tests(parts: Sequence[TaskComparison]) -> list[DirectTest]:
+    """Return the tests of each comparison's best gaining agent against each control, corrected as one family (Holm).
+
+    Args:
+        parts: every comparison of one request, after :func:`correct`.
+    """
+    pairs = []
+    for i, part in enumerate(parts):
+        gaining = {
+            name: row.test.points
+            for name, row in part.others.items()
+            if row.outcome == GAINS and row.test is not None and not is_control(name)
+        }
+        if not gaining:
+            continue
+        best = max(gaining, key=gaining.__getitem__)
+        pairs += [(i, best, name) for name in part.others if is_control(name)]
+    columns = [
+        (parts[i].agents[best].by_seed[HEADLINE] or (), parts[i].agents[control].by_seed[HEADLINE] or ())
+        for i, best, control in pairs
+    ]
+    tests = [paired(mine, theirs) for mine, theirs in columns]
+    values = [test.p for test in tests if test.p is not None]
+    found = []
+    for (i, best, control), (mine, theirs), test, p, level in zip(
+        pairs, columns, tests, holm(values), holm_levels(values), strict=True
+    ):
+        ends = confidence_interval(mine, theirs, level)
+        assert ends is not None, "an agent gains only on several seeds"
+        found.append(DirectTest(i, best, control, test.points, p, ends))
+    return found
+
+
+# -- sentences ---------------------------------------------------------------------------------------
+
+MEANINGS = {
+    "lr-matched": ": the gain is not specific to sampling",
+    "best-fixed": ": a constant split does it too",
+    "random": ": random splits do it too",
+    "reversed": ": the direction is not what helps",
+}
+"""What it means for a gain that a control gains as much."""
+
+
+def state(part: TaskComparison, parts: Sequence[TaskComparison], direct: Sequence[DirectTest]) -> tuple[Statement, ...]:
+    """Return the sentences of a comparison's verdict, the most important first.
+
+    Args:
+        part: the comparison, after :func:`correct`.
+        parts: every comparison of the same request.
+        direct: its own tests of an agent against controls.
+    """
+    others = list(part.others)
+    said = [*_single(part, parts), *_undertrained(part)]
+    if not others:
+        return (*said, Statement("nothing", f"No agent was compared with {REFERENCE}."))
+    if part.uniform.test is None:
+        said.append(
+            Statement(
+                "no_prediction", f"Method {part.method} has no prediction of its own, so no difference is tested."
+            )
+        )
+    elif len(part.seeds) < ENOUGH_SEEDS:
+        said += _few_seeds(part)
+    # Controls last: what they say of the gains before them follows.
+    ordered = sorted(others, key=lambda name: (is_control(name), base_name(name) == "lr-matched"))
+    rows: list[tuple[str, Against]] = [(name, part.agents[name]) for name in ordered]
+    equal: list[tuple[str, Against]] = [
+        (name, row) for name in ordered if (row := part.agents[name].equal_samples) is not None
+    ]
+    for which in (rows, equal):
+        said += _unclear(which) + _differences(which) + _harm(part, which)
+    said += _collapsed(part)
+    said += [_compared(part, test) for test in direct]
+    if part.missing_controls:
+        said.append(
+            Statement(
+                "missing_controls",
+                f"Controls that did not run: {', '.join(part.missing_controls)}.",
+                part.missing_controls,
+            )
+        )
+    return tuple(said)
+
+
+def _single(part: TaskComparison, parts: Sequence[TaskComparison]) -> list[Statement]:
+    """Whether the best single modality beats the fused prediction under uniform; paired, corrected for all of them."""
+    source: TaskComparison | None = part
+    if part.method == JOINT:
+        same = [one for one in parts if one.method == UNIMODAL and (one.env, one.seeds) == (part.env, part.seeds)]
+        source = same[0] if same else None
+    fused = part.uniform.by_seed[HEADLINE]
+    if source is None or fused is None or len(part.seeds) < ENOUGH_SEEDS:
+        return []
+    modalities = source.uniform.modalities
+    best = max(modalities, key=lambda name: modalities[name].accuracy)
+    tests = {name: paired(row.by_seed, fused) for name, row in modalities.items()}
+    values = [1.0 if test.p is None else test.p for test in tests.values()]
+    place = list(tests).index(best)
+    if tests[best].points <= 0 or holm(values)[place] >= LEVEL:
+        return []
+    alone = modalities[best].by_seed
+    trained = " trained alone" if source is not part else " alone"
+    text = (
+        f"One modality beats the fusion: {best}{trained} ({100 * sum(alone) / len(alone):.1f} %) is "
+        f"{tests[best].points:.1f} points above the fused prediction ({100 * sum(fused) / len(fused):.1f} %) under "
+        f"{REFERENCE}."
+    )
+    ends = confidence_interval(alone, fused, holm_levels(values)[place])
+    return [Statement("single", text, (REFERENCE,), tests[best].points, ends, part.seeds, modality=best)]
+
+
+def _undertrained(part: TaskComparison) -> list[Statement]:
+    """Whether uniform's runs ended early."""
+    row, reasons = part.uniform, []
+    if row.iterations < FEW_ITERATIONS:
+        reasons.append(f"{REFERENCE} ran for {row.iterations:.0f} iterations, fewer than {FEW_ITERATIONS}")
+    if row.score_rise is not None and row.score_rise > RISING:
+        reasons.append(f"the training score of {REFERENCE} was still rising at the end (by {row.score_rise:.3f})")
+    if not reasons:
+        return []
+    return [Statement("undertrained", f"Undertrained: {' and '.join(reasons)}; train longer.", (REFERENCE,))]
+
+
+def _few_seeds(part: TaskComparison) -> list[Statement]:
+    """That there is no verdict, and how many seeds would show the largest differences."""
+    n = len(part.seeds)
+    if n == 1:
+        text = f"One seed gives no p-value and no verdict on any difference; use {ENOUGH_SEEDS} or more."
+    else:
+        text = f"{n} seeds are too few for a verdict on any difference; use {ENOUGH_SEEDS} or more."
+    said = [Statement("few_seeds", text, seeds=part.seeds)]
+    if n == 1:
+        return said
+    points = {name: row.test.points for name, row in part.others.items() if row.test is not None}
+    for name in sorted(points, key=lambda name: -abs(points[name]))[:MOST_NEEDED]:
+        needed = seeds_needed(*_accuracies(part, name, part.agents[name]))
+        needed = None if needed is None else max(needed, ENOUGH_SEEDS)
+        about = "more than a thousand" if needed is None else f"about {needed}"
+        text = f"Showing the {signed(points[name])} points of {name} would take {about} seeds."
+        said.append(Statement("needed", text, (name,), points[name], seeds=part.seeds, needed=needed))
+    return said
+
+
+def _unclear(rows: Sequence[tuple[str, Against]]) -> list[Statement]:
+    """Agents that no test tells from uniform, in one sentence."""
+    names = tuple(name for name, row in rows if row.outcome == UNCLEAR)
+    if not names:
+        return []
+    text = f"{listed(names)} cannot be told from {REFERENCE}{_where(rows[0][1])}."
+    return [Statement("unclear", text, names, equal_samples=isinstance(rows[0][1], EqualSamples))]
+
+
+def _differences(rows: Sequence[tuple[str, Against]]) -> list[Statement]:
+    """Agents that gain or lose."""
+    return [
+        Statement(
+            row.outcome,
+            f"{name} {row.outcome} {abs(row.test.points):.1f} points{_where(row)}.",
+            (name,),
+            row.test.points,
+            row.interval_corrected,
+            equal_samples=isinstance(row, EqualSamples),
+        )
+        for name, row in rows
+        if row.outcome in (GAINS, LOSES) and row.outcome is not None and row.test is not None
+    ]
+
+
+def _harm(part: TaskComparison, rows: Sequence[tuple[str, Against]]) -> list[Statement]:
+    """Agents whose loss no test shows and nothing excludes."""
+    said = []
+    for name, row in rows:
+        if row.outcome != HARM or row.test is None:
+            continue
+        alone = "one seed" if row.alone is None else f"95 % interval taken alone {interval_text(row.alone)}"
+        text = f"{name} {signed(row.test.points)} points{_where(row)} ({alone}): harm not excluded."
+        equal = isinstance(row, EqualSamples)
+        said.append(Statement("harm", text, (name,), row.test.points, row.alone, part.seeds, equal_samples=equal))
+    return said
+
+
+def _where(row: Against) -> str:
+    return " at equal samples" if isinstance(row, EqualSamples) else ""
+
+
+def _collapsed(part: TaskComparison) -> list[Statement]:
+    """Agents of which single runs collapsed."""
+    return [
+        Statement(
+            "collapsed",
+            f"{len(row.collapsed)} of {len(part.seeds)} runs of {name} collapsed (seed{'s' * (len(row.collapsed) > 1)} "
+            f"{', '.join(map(str, row.collapsed))}): more than {COLLAPSE:.0f} points below {REFERENCE}, or diverged.",
+            (name,),
+            seeds=row.collapsed,
+        )
+        for name, row in part.agents.items()
+        if row.collapsed
+    ]
+
+
+def _compared(part: TaskComparison, test: DirectTest) -> Statement:
+    """What a direct test says of the best agent that is no control, and a control."""
+    best, control = test.best, test.control
+    meaning = MEANINGS[base_name(control)]
+    between = f"{signed(test.points)} {interval_text(test.interval)} between them"
+    if test.p_corrected < LEVEL and test.points > 0:
+        kind, text = "more", f"{best} gains {test.points:.1f} points more than {control}."
+    elif test.p_corrected < LEVEL:
+        kind, text = "less", f"{control} gains {-test.points:.1f} points more than {best}{meaning}."
+    elif part.agents[control].outcome == GAINS:
+        kind, text = "as_much", f"{control} gains as much as {best}, as far as can be told ({between}){meaning}."
+    else:
+        kind, text = "apart", f"{best} cannot be told from {control} ({between})."
+    return Statement(kind, text, (best, control), test.points, test.interval, part.seeds)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: ``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def overall(parts: Sequence[TaskComparison]) -> str:
+    """Return the verdict on several comparisons: in how many which agent gains, loses or may do harm.
+
+    Args:
+        parts: with their statements.
+    """
+    said = [f"{len(parts)} comparisons with {REFERENCE}."]
+    single = sum(any(one.kind == "single" for one in part.statements) for part in parts)
+    few = sum(any(one.kind == "few_seeds" for one in part.statements) for part in parts)
+    if single:
+        said.append(f"One modality alone beats the fusion in {single}.")
+    if few:
+        said.append(f"Too few seeds for a verdict on any difference in {few}.")
+    names = list(dict.fromkeys(name for part in parts for name in part.others))
+    counts = {name: [part.agents[name].outcome for part in parts if name in part.agents] for name in names}
+    differ = []
+    for name, outcomes in counts.items():
+        found = [
+            f"{word} in {outcomes.count(outcome)}"
+            for outcome, word in ((GAINS, "gains"), (LOSES, "loses"), (HARM, "may do harm"))
+            if outcome in outcomes
+        ]
+        if found:
+            differ.append(f"{name} {listed(found)}")
+    if differ:
+        said.append("; ".join(differ) + ".")
+    elif not names:
+        said.append(f"No agent was compared with {REFERENCE}.")
+    elif few < len(parts):
+        said.append(f"No agent can be told from {REFERENCE} in any.")
+    return " ".join(said)
+
+
+# -- warnings ----------------------------------------------------------------------------------------
+
+
+def caveats(trainer: str, data_kind: str, select: str) -> list[str]:
+    """Return what must stand above every figure of a run or a comparison: that nothing real was measured."""
+    found = []
+    if trainer == "fake":
+        found.append("Fake trainer: these figures follow fitted learning curves; nothing was trained.")
+    elif data_kind not in ("real", "own"):
+        found.append(f"The data are {data_kind}, not the real data set.")
+    if select == "best_test":
+        found.append("The model was chosen on the test split: the figures are optimistic.")
+    return found
+
+
+def warn(part: TaskComparison) -> tuple[str, ...]:
+    """Return what a reader should know before believing a table.
+
+    Args:
+        part: a comparison after :func:`correct`.
+    """
+    found = caveats(part.trainer, part.data_kind, part.select)
+    found += _likely_to_hurt(part) + _has_hurt(part)
+    found += [
+        f"{name}: {row.diverged} of {len(part.seeds)} runs diverged; their last figures are in the means."
+        for name, row in part.agents.items()
+        if row.diverged
+    ]
+    found += [f"{name} was not run: {reason}" for name, reason in part.left_out.items()]
+    return tuple(found)
+
+
+def _likely_to_hurt(part: TaskComparison) -> list[str]:
     """Under uniform, the modality that is ahead does not overfit and validates best: it is ahead because it is better.
 
     Prototype study, section 7: taking samples from such a modality cost 1 to 3 points wherever it was tried.
     """
-    uniform = result["agents"][REFERENCE]
-    modalities = uniform["modalities"]
-    if uniform["gap"]["mean"] < SMALL_GAP or any(row["val_score"] is None for row in modalities.values()):
+    modalities = part.uniform.modalities
+    validated = {
+        name: (row.val_score, row.val_accuracy)
+        for name, row in modalities.items()
+        if row.val_score is not None and row.val_accuracy is not None
+    }
+    if part.uniform.gap.mean < SMALL_GAP or len(validated) < len(modalities):
         return []
-    ahead = max(modalities, key=lambda name: modalities[name]["score"])
-    row = modalities[ahead]
-    lost = 1.0 - row["val_score"] / max(row["score"], 1e-8)
-    validates_best = row["val_accuracy"] >= max(other["val_accuracy"] for other in modalities.values())
-    if lost > HOLDS or not validates_best:
+    ahead = max(modalities, key=lambda name: modalities[name].score)
+    score, (val_score, val_accuracy) = modalities[ahead].score, validated[ahead]
+    lost = 1.0 - val_score / max(score, 1e-8)
+    if lost > HOLDS or val_accuracy < max(accuracy for _, accuracy in validated.values()):
         return []
     return [
-        f"Balancing is likely to hurt here: {ahead} is ahead (training score {row['score']:.2f}), keeps that on "
-        f"validation ({row['val_score']:.2f}) and is the most accurate there ({100 * row['val_accuracy']:.0f} %): it "
-        "is better, it does not overfit."
+        f"Balancing is likely to hurt here: {ahead} is ahead (training score {score:.2f}), keeps that on validation "
+        f"({val_score:.2f}) and is the most accurate there ({100 * val_accuracy:.0f} %): it is better, it does not "
+        "overfit."
     ]
 
 
-def _has_hurt(result: dict[str, Any]) -> list[str]:
+def _has_hurt(part: TaskComparison) -> list[str]:
     """Agents that closed the gap and lost accuracy."""
-    before = result["agents"][REFERENCE]["gap"]["mean"]
+    before = part.uniform.gap.mean
     return [
-        f"Closing the gap cost accuracy: {name} lowers it from {before:.2f} to {row['gap']['mean']:.2f} and loses "
-        f"{_points(row)}."
-        for name, row in result["agents"].items()
-        if row["outcome"] == LOSES and row["gap"]["mean"] < before - CLOSED
+        f"Closing the gap cost accuracy: {name} lowers it from {before:.2f} to {row.gap.mean:.2f} and loses "
+        f"{abs(row.test.points):.1f} points."
+        for name, row in part.agents.items()
+        if row.outcome == LOSES and row.test is not None and row.gap.mean < before - CLOSED
     ]

@@ -7,97 +7,88 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dus_gym import __version__
+from dus_gym.experiments.results import SELECTIONS, Result
+from dus_gym.experiments.spec import RunSpec
 from dus_gym.experiments.storage.run_folder import flat
+from dus_gym.experiments.table import Table
+from dus_gym.experiments.verdict import caveats
 from dus_gym.options import with_said
+from dus_gym.records import Scores
 from dus_gym.report.curves import Curve, curve, drawn, figure, modalities_of
 from dus_gym.report.page import Page, Section
-from dus_gym.report.table import Table
 
-SELECTIONS = {
-    "last": "last epoch",
-    "validation": "best validation epoch",
-    "best_test": "best TEST epoch, optimistic",
-}
 NOT_SETTINGS = ("written_by", "format", "command")
 
 
-def run_page(config: Mapping[str, Any], summary: Mapping[str, Any] | None, steps: Sequence[Mapping[str, Any]]) -> Page:
+def run_page(config: Mapping[str, Any], result: Result | None, steps: Sequence[Mapping[str, Any]]) -> Page:
     """The page of a run.
 
     Args:
         config: of the run folder.
-        summary: None for a run that is not finished: the page then has its curves so far.
+        result: None for a run that is not finished: the page then has its curves so far.
         steps: lines of ``steps.jsonl``.
     """
     agent = with_said(config["agent"], config["agent_options"])
     method = with_said(config["method"], config["method_options"])
     facts = [("environment", config["env"]), ("method", method), ("agent", agent), ("seed", str(config["seed"]))]
-    if summary is not None:
+    if result is not None:
         facts += [
-            ("trainer", summary["trainer"]),
-            ("data", summary["data_kind"]),
-            ("model", SELECTIONS[summary["select"]]),
-            ("batch", f"B = {summary['base_batch']}, N_B = {summary['total_batch']}"),
+            ("trainer", result.trainer),
+            ("data", result.data_kind),
+            ("model", SELECTIONS[result.select]),
+            ("batch", f"B = {result.base_batch}, N_B = {result.total_batch}"),
         ]
     return Page(
         title=f"{config['env']}: {method} under {agent}",
         kicker=f"dus-gym run · {config['env']} · {method} under {agent} · seed {config['seed']}",
-        verdict=_verdict(summary, steps),
-        remarks=_remarks(config, summary),
+        verdict=_verdict(result, steps),
+        remarks=_remarks(config, result),
         facts=facts,
         sections=[
-            Section("result", "Result", [] if summary is None else [_result(summary)]),
+            Section("result", "Result", [] if result is None else [_result(result)]),
             Section("curves", "Over training", run_charts(steps), grid=True),
-            Section("cost", "Cost", [] if summary is None else [_cost(summary)]),
+            Section("cost", "Cost", [] if result is None else [_cost(result)]),
             Section("configuration", "Configuration", [settings_table(config)]),
         ],
         foot=f"Written by dus-gym {__version__}. This page is one file and loads nothing from anywhere.",
-        warning=warning_of(summary),
+        warning=_warning(result),
     )
 
 
-def warning_of(summary: Mapping[str, Any] | None) -> str:
+def _warning(result: Result | None) -> str:
     """What must stand above everything else."""
-    if summary is None:
+    if result is None:
         return ""
-    said = []
-    if summary["trainer"] == "fake":
-        said.append("Fake trainer: these figures follow fitted learning curves; nothing was trained.")
-    if summary["data_kind"] not in ("real", "own") and summary["trainer"] != "fake":
-        said.append(f"The data are {summary['data_kind']}, not the real data set.")
-    if summary["select"] == "best_test":
-        said.append("The model was chosen on the test split: the figures are optimistic.")
-    if summary.get("diverged") is True:
-        said.append("The run diverged: a training loss was not finite.")
-    return " ".join(said)
+    said = caveats(result.trainer, result.data_kind, result.select)
+    return " ".join([*said, *(["The run diverged: a training loss was not finite."] if result.diverged else [])])
 
 
-def _verdict(summary: Mapping[str, Any] | None, steps: Sequence[Mapping[str, Any]]) -> str:
-    if summary is None:
+def _verdict(result: Result | None, steps: Sequence[Mapping[str, Any]]) -> str:
+    if result is None:
         at = f"at epoch {steps[-1]['epoch']} of {steps[-1]['epochs']}" if steps else "before its first step"
         return f"Not finished: {at}."
-    fused = {name: row["accuracy"] for name, row in summary["fused"].items() if row is not None}
+    fused = {name: row.accuracy for name, row in result.fused.items() if row is not None}
     first = "method" if "method" in fused else next(iter(fused))
     by = "by its own predictor" if first == "method" else f"by {first}"
-    best, alone = max(((n, row["accuracy"]) for n, row in summary["modalities"].items()), key=lambda pair: pair[1])
+    best, alone = max(((n, row.accuracy) for n, row in result.modalities.items()), key=lambda pair: pair[1])
     points = 100 * (fused[first] - alone)
     than = "more" if points >= 0 else "LESS"
     return (
         f"{100 * fused[first]:.1f} % test accuracy {by}: {abs(points):.1f} points {than} than {best} alone, "
-        f"with a gap of {summary['gap']:.2f} between the modalities’ scores."
+        f"with a gap of {result.gap:.2f} between the modalities’ scores."
     )
 
 
-def _remarks(config: Mapping[str, Any], summary: Mapping[str, Any] | None) -> list[str]:
-    if summary is None:
+def _remarks(config: Mapping[str, Any], result: Result | None) -> list[str]:
+    if result is None:
         return ["No test figure exists before the end of a run."]
     said = []
-    if config["agent"] != "uniform":
+    if result.agent != "uniform":
         said.append(
-            "One run of one seed can’t say whether choosing batch sizes helped; "
-            f"dus compare {config['env']} --agents {with_said(config['agent'], config['agent_options'])} can."
+            "One run of one seed can’t say whether choosing batch sizes helped; the same settings over seeds can: "
+            f"{RunSpec.of(config).compare_command()}"
         )
-    spread = [row["accuracy"] for name, row in summary["fused"].items() if row is not None and name != "method"]
+    spread = [row.accuracy for name, row in result.fused.items() if row is not None and name != "method"]
     if len(spread) > 1 and max(spread) - min(spread) >= 0.005:
         said.append(
             f"The way of fusing moves the figure by {100 * (max(spread) - min(spread)):.1f} points on this same run, "
@@ -106,20 +97,20 @@ def _remarks(config: Mapping[str, Any], summary: Mapping[str, Any] | None) -> li
     return said
 
 
-def _result(summary: Mapping[str, Any]) -> str:
+def _result(result: Result) -> str:
     rows = [
-        [name, *_percents(row), f"{row['score']:.3f}", f"{row['samples']}", f"{100 * row['coverage']:.0f}"]
-        for name, row in summary["modalities"].items()
+        [name, *_percents(row), f"{row.score:.3f}", f"{row.samples}", f"{100 * row.coverage:.0f}"]
+        for name, row in result.modalities.items()
     ]
     rows += [
-        [f"fused, {name}", *_percents(row), "–", "–", "–"] for name, row in summary["fused"].items() if row is not None
+        [f"fused, {name}", *_percents(row), "–", "–", "–"] for name, row in result.fused.items() if row is not None
     ]
     head = ["", "accuracy, %", "MAP, %", "macro-F1, %", "score", "samples", "data seen, %"]
     return Table(head, rows, caption="Test split, scored once after the end").html()
 
 
-def _percents(row: Mapping[str, float]) -> list[str]:
-    return [f"{100 * row[key]:.1f}" for key in ("accuracy", "map", "macro_f1")]
+def _percents(row: Scores) -> list[str]:
+    return [f"{100 * value:.1f}" for value in (row.accuracy, row.map, row.macro_f1)]
 
 
 def run_charts(steps: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -143,7 +134,7 @@ def run_charts(steps: Sequence[Mapping[str, Any]]) -> list[str]:
         ),
         drawn(
             "sizes", "Batch sizes", "What the agent decides: samples of each modality in an iteration (Figure 4).",
-            "samples an iteration",
+            "samples per iteration",
             {name: curve(steps, figure(f"size/{name}")) for name in names}, decimals=0,
         ),
         drawn(
@@ -170,13 +161,13 @@ def _validated(key: str) -> str:
     return key.replace("val_fused/", "fused, ") if key.startswith("val_fused/") else ""
 
 
-def _cost(summary: Mapping[str, Any]) -> str:
+def _cost(result: Result) -> str:
     rows = [
-        ["samples", f"{summary['samples']}"],
-        ["iterations", f"{summary['iterations']}"],
-        ["epochs", f"{summary['epochs']}"],
-        ["training runs before this one", f"{summary['training_runs']:.3g}"],
-        ["seconds", f"{summary['seconds']:.1f}"],
+        ["samples", f"{result.samples}"],
+        ["iterations", f"{result.iterations}"],
+        ["epochs", f"{result.epochs}"],
+        ["training runs before this one", f"{result.training_runs:.3g}"],
+        ["seconds", f"{result.seconds:.1f}"],
     ]
     return Table(["", "spent"], rows, caption="What the result cost").html()
 

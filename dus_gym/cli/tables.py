@@ -10,16 +10,14 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.logging import RichHandler
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.experiments.comparison import Comparison
-from dus_gym.experiments.results import SELECTIONS, said_settings
-from dus_gym.experiments.run import OnStep
+from dus_gym.experiments.results import SELECTIONS, Result, said_settings
+from dus_gym.experiments.run import OnStep, Record
 from dus_gym.experiments.table import Table as TextTable
-from dus_gym.options import with_said
 
 
 def percent(value: float | None) -> str:
@@ -48,7 +46,7 @@ def live_run(console: Console, label: str) -> Iterator[OnStep]:
     bar = _progress(console)
     task = bar.add_task(label, total=None)
 
-    def table(core: DUSEnv, record: dict[str, Any]) -> Table:
+    def table(core: DUSEnv, record: Record) -> Table:
         view = Table(box=None, header_style="bold")
         for column in ("modality", "score ŝ", "this step", "batch", "samples", "val. accuracy"):
             view.add_column(column, justify="left" if column == "modality" else "right")
@@ -68,7 +66,7 @@ def live_run(console: Console, label: str) -> Iterator[OnStep]:
         return
     with Live(bar, console=console, refresh_per_second=8, transient=True) as live:
 
-        def on_step(core: DUSEnv, record: dict[str, Any]) -> None:
+        def on_step(core: DUSEnv, record: Record) -> None:
             bar.update(task, total=record["epochs"], completed=record["epoch"])
             live.update(Group(bar, table(core, record)))
 
@@ -82,35 +80,38 @@ def show_log(console: Console) -> None:
     log.handlers = [RichHandler(console=console, show_time=False, show_level=False, show_path=False)]
 
 
-def run_table(console: Console, summary: dict[str, Any]) -> None:
-    """The result of one run."""
-    console.print(
-        f"[bold]{summary['env']}[/]  {with_said(summary['method'], summary['method_options'])} under "
-        f"{with_said(summary['agent'], summary['agent_options'])}, seed {summary['seed']}  "
-        f"(trainer {summary['trainer']}, data {summary['data_kind']}, B = {summary['base_batch']}, "
-        f"N_B = {summary['total_batch']}, {summary['epochs']} epochs, model: {SELECTIONS[summary['select']]}"
-        f"{said_settings(summary['settings'])})"
+def print_result(console: Console, result: Result) -> None:
+    """Print the result of one run."""
+    title = (
+        f"{result.title}  (trainer {result.trainer}, data {result.data_kind}, B = {result.base_batch}, "
+        f"N_B = {result.total_batch}, {result.epochs} epochs, model: {SELECTIONS[result.select]}"
+        f"{said_settings(result.settings)})"
     )
-    if summary.get("dropped"):
-        left_out = ", ".join(f"{count} of {split}" for split, count in summary["dropped"].items())
-        console.print(f"[bold yellow]Left out because of bad files: {left_out}; the figures are of the others.[/]")
-    if summary["diverged"]:
-        console.print("[bold red]The run diverged: a training loss was not finite.[/]")
-    table = Table(box=None, header_style="bold")
-    for column in ("test, %", "accuracy", "MAP", "macro-F1", "score", "samples"):
-        table.add_column(column, justify="left" if column == "test, %" else "right")
-    for name, row in summary["modalities"].items():
-        figures = [percent(row[key]) for key in ("accuracy", "map", "macro_f1")]
-        table.add_row(name, *figures, f"{row['score']:.3f}", str(row["samples"]))
-    for name, row in summary["fused"].items():
-        if row is not None:
-            table.add_row(f"fused, {name}", *(percent(row[key]) for key in ("accuracy", "map", "macro_f1")), "", "")
-    console.print(table)
-    console.print(
-        f"gap {summary['gap']:.3f}   {summary['iterations']} iterations   {summary['samples']} samples   "
-        f"{summary['seconds']:.1f} s"
-        + (f"   after {summary['training_runs']:.3g} training runs" if summary["training_runs"] else "")
+    if result.dropped:
+        left_out = ", ".join(f"{count} of {split}" for split, count in result.dropped.items())
+        print_line(console, f"Left out because of bad files: {left_out}; the figures are of the others.", "bold yellow")
+    if result.diverged:
+        print_line(console, "The run diverged: a training loss was not finite.", style="bold red")
+    rows = [
+        [name, *map(percent, (row.accuracy, row.map, row.macro_f1)), f"{row.score:.3f}", str(row.samples)]
+        for name, row in result.modalities.items()
+    ]
+    rows += [
+        [f"fused, {name}", *map(percent, (row.accuracy, row.map, row.macro_f1)), "", ""]
+        for name, row in result.fused.items()
+        if row is not None
+    ]
+    print_table(console, TextTable(["test, %", "accuracy", "MAP", "macro-F1", "score", "samples"], rows, title))
+    print_line(
+        console,
+        f"gap {result.gap:.3f}   {result.iterations} iterations   {result.samples} samples   {result.seconds:.1f} s"
+        + (f"   after {result.training_runs:.3g} training runs" if result.training_runs else ""),
     )
+
+
+def print_line(console: Console, text: str, style: str = "") -> None:
+    """Print text as it is: nothing in it is markup, and no line is broken."""
+    console.print(text, style=style, soft_wrap=True, markup=False, highlight=False)
 
 
 def print_comparison(console: Console, comparison: Comparison, *, full: bool = False) -> None:
@@ -125,16 +126,16 @@ def print_comparison(console: Console, comparison: Comparison, *, full: bool = F
         console.print()
         print_table(console, part.table(full))
         for warning in part.warnings:
-            console.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
-        console.print(f"[bold]Verdict:[/] {escape(part.verdict)}", soft_wrap=True, highlight=False)
+            print_line(console, f"Warning: {warning}", style="yellow")
+        print_line(console, f"Verdict: {part.verdict}", style="bold")
     if len(comparison.parts) > 1:
-        console.print(f"\n[bold]Verdict:[/] {escape(comparison.verdict)}", soft_wrap=True, highlight=False)
+        console.print()
+        print_line(console, f"Verdict: {comparison.verdict}", style="bold")
 
 
 def print_table(console: Console, table: TextTable) -> None:
     """Print a table: to a terminal with its head wrapped to the width, elsewhere with nothing wrapped."""
-    text = table.text(console.width if console.is_terminal else None)
-    console.print(text, soft_wrap=True, markup=False, highlight=False)
+    print_line(console, table.text(console.width if console.is_terminal else None))
 
 
 @contextmanager

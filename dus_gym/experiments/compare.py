@@ -12,6 +12,7 @@ from typing import Any
 
 from dus_gym.errors import ConfigError, UnfitAgentError
 from dus_gym.experiments.comparison import REFERENCE, Comparison, compare_results, conclude, equal_total
+from dus_gym.experiments.drivers import learns_in_runs
 from dus_gym.experiments.executors.executor import Executor, ScaleOptions, open_executor
 from dus_gym.experiments.results import Result
 from dus_gym.experiments.run_many import PlannedRun, run_all
@@ -64,17 +65,39 @@ def compare(
         DusError: for what can't be, before anything is run and before a folder is touched.
     """
     plans = plan_comparison(env, agents, method=method, seeds=seeds, **settings)
+    scratch = None if out is not None else tempfile.TemporaryDirectory(prefix="dus-compare-")
+    path = Path(out) if scratch is None else Path(scratch.name)
+    comparison = run_comparison(plans, lambda: path, resume=resume, force=force, scale=scale, progress=progress)
+    return dataclasses.replace(comparison, scratch=scratch)
+
+
+def run_comparison(
+    plans: Sequence[TaskPlan],
+    out: Callable[[], Path],
+    *,
+    resume: bool = False,
+    force: bool = False,
+    scale: ScaleOptions | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Run what was planned; see :func:`compare`.
+
+    Args:
+        plans: of :func:`plan_comparison`.
+        out: returns the folder. Asked once the executor is there: a cluster that does not answer leaves no folder.
+        resume: see :func:`compare`, as the others.
+        force: see there.
+        scale: see there.
+        progress: see there.
+    """
     first = plans[0].first
-    # Before any folder is touched: a cluster that does not answer costs nothing.
     with (
         open_executor(scale or ScaleOptions(), threads=first.threads, device=first.run.device) as executor,
         ExitStack() as held,
     ):
-        scratch = None if out is not None else tempfile.TemporaryDirectory(prefix="dus-compare-")
-        path = Path(out) if scratch is None else Path(scratch.name)
+        path = out()
         folders = hold_comparison(held, plans, path, resume=resume, force=force)
-        parts = _run(plans, folders, executor, progress)
-        comparison = dataclasses.replace(conclude(parts), folder=path, scratch=scratch)
+        comparison = conclude(_run(plans, folders, executor, progress), path)
         if len(plans) > 1:
             for part, folder in zip(comparison.parts, folders, strict=True):
                 write_comparison(folder, Comparison((part,)))
@@ -255,8 +278,6 @@ def _named(agents: str | Sequence[Any] | None) -> dict[str, Any]:
 
 def _with_runs(agent: Any, runs: int | None) -> dict[str, Any] | None:
     """Options that ``agent_runs`` stands for, where the agent learns in runs of its own."""
-    from dus_gym.experiments.policies import learns_in_runs
-
     return None if runs is None or not learns_in_runs(parse_agent(agent).name) else {"runs": runs}
 
 

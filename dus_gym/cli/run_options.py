@@ -1,0 +1,148 @@
+"""Options of the commands that train, and the way from what a line says to the arguments of a Python call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dus_gym.cli.arguments import Given, Parsed, read_settings
+from dus_gym.config import RunConfig
+from dus_gym.data.registry import OWN_TASK
+from dus_gym.envs.registration import ids
+from dus_gym.errors import ConfigError
+from dus_gym.experiments.drivers import agent_names, agent_type
+from dus_gym.experiments.spec import DEFAULT_AGENT, DEFAULT_METHOD, get_env_task, parse_agent, parse_word
+from dus_gym.methods import METHODS, method_class
+
+OWN_ID = f"DUS-{OWN_TASK}-v0"
+TRAINERS = ("real", "fake")
+NOT_ASKED = ("written_by", "format", "command", "data", "run", "agent_digest")
+"""What a run's own ``config.json`` says beside the settings that were asked for."""
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """What is trained."""
+
+    env: str = field(default="", metadata={"positional": True, "choices": ids})
+    """A registered id, such as DUS-Digits-v0; `dus envs` lists them. Not with --data."""
+    data: Path | None = None
+    """Data of your own instead of a registered id: a .npz file with an array per modality and labels, a folder of such
+    .npy files, or a folder with labels.csv and a sub-folder of media per modality."""
+    method: str = field(default=DEFAULT_METHOD, metadata={"choices": METHODS})
+    """What is minimised; `dus methods` says more."""
+    trainer: str | None = field(default=None, metadata={"choices": TRAINERS})
+    """real, or fake: fitted learning curves instead of training, in a fraction of a second; the id's own if not
+    given: real, but for DUS-Fake-v0."""
+    data_root: Path | None = None
+    """Where the data set's files lie."""
+    validation: str | None = None
+    """How the validation split is chosen, where the task offers a choice."""
+    encoder: str | None = None
+    """Another set of encoders, where the task offers one."""
+    agent_runs: int | None = None
+    """Training runs of an agent that learns before the run that counts (ppo, a2c, …); 20 if not given."""
+    trust: bool = False
+    """Read policy files of stable-baselines3, which can run code: only files that you know the origin of."""
+    threads: int = 1
+    """CPU threads of PyTorch. More help large networks only; another number may change the last bits."""
+    config: Path | None = None
+    """A YAML or JSON file of settings, such as a run's own config.json; options on the command line win."""
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where results go, and what is printed."""
+
+    out: Path | None = None
+    """Output folder; made if it is not there."""
+    resume: bool = False
+    """Go on where a killed command stopped."""
+    force: bool = False
+    """Replace what is in the output folder."""
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+    quiet: bool = False
+    """Print nothing but errors and the --json line."""
+
+
+def agent_group(given: Given) -> tuple[str, type[Any]] | None:
+    """Return whose options ``--agent.NAME`` are."""
+    agent = parse_agent(given.get("policy") or given.get("agent", DEFAULT_AGENT))
+    if agent.name not in agent_names():
+        return None
+    return f"agent {agent.name!r}", agent_type(agent.name).options_type
+
+
+def method_group(given: Given) -> tuple[str, type[Any]] | None:
+    """Return whose options ``--method.NAME`` are; several methods have none in common."""
+    word = given.get("method", DEFAULT_METHOD)
+    if "," in word:
+        return None
+    name = parse_word(word)[0]
+    return f"method {name!r}", method_class(name).options_type
+
+
+def task_group(given: Given) -> tuple[str, type[Any]] | None:
+    """Return whose options ``--task.NAME`` are: those of the first id."""
+    env = OWN_ID if given.get("data") is not None else str(given.get("env", "")).partition(",")[0]
+    if not env:
+        return None
+    return f"task {env.removeprefix('dus_gym:')!r}", get_env_task(env).options_type
+
+
+def beneath(given: Given) -> dict[str, Any]:
+    """Return the settings of the file that ``--config`` names, by option.
+
+    Raises:
+        ConfigError: for a file that can't be read.
+    """
+    if (path := given.get("config")) is None:
+        return {}
+    found = read_settings(Path(path))
+    return {key: value for key, value in found.items() if key not in NOT_ASKED}
+
+
+def env_of(options: TaskOptions) -> tuple[str, str | None]:
+    """Return the id and the data root that ``ENV``, ``--data`` and ``--data-root`` come to.
+
+    Raises:
+        ConfigError: for both of them, or neither.
+    """
+    if options.data is None:
+        if not options.env:
+            raise ConfigError("no environment was given; name a registered id (`dus envs` lists them) or --data FILE.")
+        return options.env, None if options.data_root is None else str(options.data_root)
+    if options.env or options.data_root is not None:
+        raise ConfigError(f"data={options.data} is an environment of its own; leave ENV and --data-root out.")
+    if not options.data.expanduser().exists():
+        raise ConfigError(f"data={options.data} is not there; give a .npz file or a folder.")
+    return OWN_ID, str(options.data)
+
+
+def call_arguments(parsed: Parsed) -> dict[str, Any]:
+    """Return what a line asks for as keyword arguments of :func:`dus_gym.train` and :func:`dus_gym.compare`.
+
+    All but ``agent``, ``agents``, ``seed`` and ``seeds``.
+    """
+    options = parsed.build(TaskOptions)
+    env, root = env_of(options)
+    named = {name: value for name in ("validation", "encoder") if (value := getattr(options, name)) is not None}
+    found: dict[str, Any] = {
+        "env": env,
+        "method": options.method,
+        "method_options": parsed.group("method"),
+        "trainer": options.trainer,
+        "data_root": root,
+        "task_options": {**parsed.group("task"), **named},
+        "threads": options.threads,
+        "trust": options.trust,
+    }
+    return found | parsed.given(RunConfig)
+
+
+def common_options() -> Mapping[str, Any]:
+    """Return the groups of options that train and compare share."""
+    return {"method": method_group, "task": task_group}

@@ -10,13 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
-from dus_gym.agents import agent_class
-from dus_gym.agents.transfer import read_policy
+from dus_gym.agents.policy_files import read_policy
 from dus_gym.cli.options import CommonOptions, changed, env_among, env_and_root, parse, with_options, word_after
 from dus_gym.cli.tables import live_run, run_table, show_log
 from dus_gym.config import RunConfig
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import ConfigError, UnfitAgentError
+from dus_gym.experiments.drivers import agent_type
 from dus_gym.experiments.loggers import check_logger, open_logger
 from dus_gym.experiments.run import RunRequest, execute
 from dus_gym.experiments.storage.run_folder import RunFolder, latest, unused
@@ -125,7 +125,7 @@ def task_options(options: Any) -> dict[str, Any]:
 
 def learns_in_runs(agent: str) -> bool:
     """Whether ``--agent-runs`` means something to an agent."""
-    return any(field.name == "runs" for field in dataclasses.fields(agent_class(agent).options_type))
+    return any(field.name == "runs" for field in dataclasses.fields(agent_type(agent).options_type))
 
 
 def check(request: RunRequest) -> None:

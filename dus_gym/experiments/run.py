@@ -14,10 +14,9 @@ import gymnasium as gym
 import numpy as np
 
 import dus_gym
-from dus_gym.agents import make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.agents.loop import run_episode
-from dus_gym.agents.transfer import agent_from_policy
+from dus_gym.agents.policy_files import agent_from_policy, save_policy
 from dus_gym.cli.options import OWN_ID, changed, check_env, jsonable, run_settings
 from dus_gym.config import RunConfig
 from dus_gym.costs import Stopwatch, peak_device_memory, peak_memory, reset_peaks
@@ -25,6 +24,7 @@ from dus_gym.data.own.digest import digest_of
 from dus_gym.data.tasks import Task
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError, ConfigError
+from dus_gym.experiments.drivers import Driver, resolve_agent
 from dus_gym.experiments.picture import draw_run
 from dus_gym.experiments.storage.run_folder import FORMAT, MODEL, PICTURE, RunFolder, writing
 from dus_gym.options import with_said
@@ -68,7 +68,7 @@ class RunRequest:
         """The agent, seeded by the run's seed."""
         if self.policy is not None:
             return agent_from_policy(self.policy, num_modalities, self.seed, self.agent_options)
-        return make_agent(self.agent, num_modalities, self.seed, self.agent_options)
+        return resolve_agent(self.agent, num_modalities, self.seed, self.agent_options)
 
     def make_env(self, agent: Agent, **settings: Any) -> gym.Env[Any, Any]:
         """The environment with the kind of actions and the interval that the agent asks for.
@@ -143,8 +143,10 @@ def execute(
     resume: tuple[Any, dict[str, Any]] | None = None
     checkpoint = folder.load_checkpoint() if folder is not None else None
     if checkpoint is None:
-        with deciding:
-            prepared = agent.prepare(partial(request.make_env, agent), request.seed)
+        prepared = {}
+        if isinstance(agent, Driver):
+            with deciding:
+                prepared = agent.prepare(partial(request.make_env, agent), request.seed)
     else:
         prepared = checkpoint.get("prepared", {})
     env = request.make_env(agent, **prepared)
@@ -202,17 +204,22 @@ def execute(
 
     ended = resume is not None and bool(checkpoint and checkpoint["env"]["ended"])
     if not ended:
+        if isinstance(agent, Driver):
+            agent.attach(env)
         run_episode(env, agent, seed=request.seed, resume=resume, on_step=after_step, watch=deciding)
     save(finished=True)
     summary = summarise(request, core, core.evaluate(), records[-1])
     summary |= {
-        "training_runs": agent.training_runs,
+        "training_runs": agent.training_runs if isinstance(agent, Driver) else 0.0,
         "seconds": spent + time.perf_counter() - started,
         "agent_seconds": deciding.seconds,
         "peak_memory_mib": peak_memory(),
         "peak_device_memory_mib": peak_device_memory(device),
     }
     if folder is not None:
+        if keep_model:
+            with writing(folder.path / f"policy{agent.file_suffix}"):
+                save_policy(agent, folder.path)
         if keep_model and core.trainer == "real":
             with writing(folder.path / MODEL):
                 save_state(folder.path / MODEL, "model", {"model": core.run.snapshot()["weights"]["model"]})

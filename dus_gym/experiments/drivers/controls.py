@@ -1,4 +1,4 @@
-"""Experiment drivers: agents that spend whole runs before the one that counts, to say what that one is worth."""
+"""Controls that spend whole runs before the one that counts, to say what that one is worth."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from dus_gym.agents.base import Agent, AgentOptions, Array, Info, MakeEnv
+from dus_gym.agents.base import Agent, AgentOptions, Array, Info
 from dus_gym.agents.controls import Fixed, FixedOptions
-from dus_gym.agents.lookahead import best_of, line
 from dus_gym.agents.loop import run_episode
 from dus_gym.errors import ConfigError
-from dus_gym.options import parse_pairs
+from dus_gym.experiments.drivers.driver import Driver, MakeEnv
+from dus_gym.experiments.drivers.lookahead import best_of, line
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class BestFixedOptions(AgentOptions):
             raise ConfigError(f"splits={self.splits} is not allowed; give an odd number, 3 or more.")
 
 
-class BestFixed(Agent):
+class BestFixed(Driver):
     """The best of a grid of constant splits, chosen on the validation split of the same seed.
 
     What an agent gains over it is gained by moving the split about; what it doesn't gain, a constant would have had.
@@ -39,7 +39,6 @@ class BestFixed(Agent):
     summary: ClassVar[str] = "the constant split that validates best in runs of its own"
     options_type: ClassVar[type[AgentOptions]] = BestFixedOptions
     options: BestFixedOptions
-    needs_runs: ClassVar[bool] = True
     needs_validation: ClassVar[bool] = True
 
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
@@ -53,7 +52,7 @@ class BestFixed(Agent):
         return float(self._spent)
 
     def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
-        """Runs the grid."""
+        """Run the grid."""
         self._spent = 0
         uniform, observation = self._validated(make_env, seed, self.uniform_action())
         splits = line(self.options.splits, self.num_modalities, int(np.argmax(observation)))
@@ -63,7 +62,7 @@ class BestFixed(Agent):
         return {}
 
     def _validated(self, make_env: MakeEnv, seed: int, split: Array) -> tuple[float, npt.NDArray[Any]]:
-        """A whole run's last validation accuracy and observation."""
+        """Return a whole run's last validation accuracy and observation."""
         env = make_env()
         env.reset(seed=seed)
         if not env.get_wrapper_attr("run").has_validation:
@@ -76,15 +75,15 @@ class BestFixed(Agent):
         return accuracy, np.asarray(episode.observation)
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """The split that was chosen."""
+        """Return the split that was chosen."""
         return self.shares.copy()
 
     def state_dict(self) -> dict[str, Any]:
-        """The choice and what it cost."""
+        """Return the choice and what it cost."""
         return super().state_dict() | {"shares": self.shares.tolist(), "spent": self._spent}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned."""
         super().load_state_dict(state)
         self.shares, self._spent = np.array(state["shares"], dtype=np.float32), int(state["spent"])
 
@@ -94,11 +93,13 @@ class LRMatchedOptions(AgentOptions):
     """Options of lr-matched."""
 
     match: str = "score"
-    """The agent whose mean split becomes a ratio of learning rates; its options go behind slashes:
-    score/rule=softmax."""
+    """The agent whose mean split becomes a ratio of learning rates: a word, with its options behind slashes
+    (score/rule=softmax), or a policy file. Where both could be meant, a word goes first and ./WORD is a file."""
+    trust: bool = False
+    """Whether the policy file may be one of stable-baselines3, which holds pickles."""
 
 
-class LRMatched(Agent):
+class LRMatched(Driver):
     """Equal batches, and each modality's learning rate times m × the mean share another agent gave it on that seed.
 
     If it gains as much as that agent, the gain is not specific to sampling.
@@ -108,7 +109,6 @@ class LRMatched(Agent):
     summary: ClassVar[str] = "equal batches with another agent's mean split as learning rates"
     options_type: ClassVar[type[AgentOptions]] = LRMatchedOptions
     options: LRMatchedOptions
-    needs_runs: ClassVar[bool] = True
 
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
         super().__init__(num_modalities, seed, options)
@@ -121,12 +121,12 @@ class LRMatched(Agent):
         return self._spent
 
     def _matched(self, seed: int) -> Agent:
-        from dus_gym.agents import make_agent
+        from dus_gym.experiments.drivers import resolve_agent, split_word
 
-        name, *pairs = self.options.match.split("/")
+        name, options = split_word(self.options.match, "/")
         if name == self.name:
             raise ConfigError("match='lr-matched' is not allowed; name an agent that splits batches.")
-        return make_agent(name, self.num_modalities, seed, parse_pairs(pairs, self.options.match))
+        return resolve_agent(name, self.num_modalities, seed, options, trust=self.options.trust)
 
     @property
     def equal_batches(self) -> bool:
@@ -134,7 +134,7 @@ class LRMatched(Agent):
         return self._matched(0).equal_batches
 
     def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
-        """Runs the agent that is matched.
+        """Run the agent that is matched.
 
         Returns:
             ``lr_scale``: m × its mean share of each modality, over its run's samples.
@@ -143,26 +143,29 @@ class LRMatched(Agent):
         settings: dict[str, Any] = {"action_mode": matched.action_mode}
         if matched.interval is not None:
             settings["interval"] = matched.interval
-        settings |= matched.prepare(make_env, seed)
+        if isinstance(matched, Driver):
+            settings |= matched.prepare(make_env, seed)
         env: gym.Env[Any, Any] = make_env(**settings)
         if (scale := env.get_wrapper_attr("config").lr_scale) is not None:
             raise ConfigError(f"lr_scale={scale} is not allowed under agent='lr-matched', which sets it; leave it out.")
+        if isinstance(matched, Driver):
+            matched.attach(env)
         info = run_episode(env, matched, seed=seed).info
         samples = np.array([value for key, value in info.items() if key.startswith("samples/")], dtype=np.float64)
         env.close()
-        self._spent = 1.0 + matched.training_runs
+        self._spent = 1.0 + (matched.training_runs if isinstance(matched, Driver) else 0.0)
         factors = self.num_modalities * samples / samples.sum()
         return {"lr_scale": tuple(factors.tolist())}
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """Equal batches."""
+        """Return equal batches."""
         return self.uniform_action()
 
     def state_dict(self) -> dict[str, Any]:
-        """What it cost."""
+        """Return what it cost."""
         return super().state_dict() | {"spent": self._spent}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned."""
         super().load_state_dict(state)
         self._spent = float(state["spent"])

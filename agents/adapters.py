@@ -22,7 +22,7 @@ from dus_gym.errors import AgentError, ConfigError, check_choice, check_positive
 
 Decide = Callable[[Array, Info, np.random.Generator], Any]
 """Observation ``(m,)``, info and the agent's generator to a raw action."""
-Read = Callable[[Any], npt.ArrayLike]
+Read = Callable[[Any], Any]
 """A raw action to shares ``(m,)``."""
 FORMS = ("shares", "logits", "index")
 SCALE = "softmax_scale"
@@ -163,7 +163,7 @@ class Reading:
         self.on_simplex = False
         """Whether the actions were taken for shares because the first one summed to 1."""
 
-    def __call__(self, raw: Any) -> npt.ArrayLike:
+    def __call__(self, raw: Any) -> npt.NDArray[Any]:
         """Return the shares ``(m,)`` of an action, with or without a leading axis of length one.
 
         Raises:
@@ -175,7 +175,8 @@ class Reading:
         if self.form == "index" or (self.form is None and action.dtype.kind in "biu"):
             self.form = "index"
             return self.splits[self._index(action)]
-        if action.shape != self.shape or not np.isfinite(action).all():
+        if action.shape != self.shape or action.dtype.kind not in "fbiu" or not np.isfinite(action).all():
+            # The check of every action says what is wrong with this one.
             return action
         summed = bool(action.min() >= 0.0 and abs(action.sum() - 1.0) < ON_SIMPLEX)
         if self.form is None:

@@ -4,7 +4,7 @@
     model.learn(20 * 100)
     agent = dus_gym.as_agent(model, 2)
 
-``--agent ppo`` does both (:mod:`dus_gym.experiments.drivers.sb3`).
+``--agent ppo`` does both (:mod:`dus_gym.experiments.drivers.sb3_training`).
 """
 
 from __future__ import annotations
@@ -185,6 +185,7 @@ def load_sb3_policy(path: Path, trust: bool = False) -> BasePolicy:
     try:
         data, parameters, _ = load_from_zip_file(path, device="cpu")
         assert data is not None
+        weights: Any = parameters["policy"]
         settings = dict(data["policy_kwargs"])
         if data.get("use_sde"):
             settings["use_sde"] = True
@@ -192,7 +193,7 @@ def load_sb3_policy(path: Path, trust: bool = False) -> BasePolicy:
             policy: BasePolicy = data["policy_class"](
                 data["observation_space"], data["action_space"], lambda _: 0.0, **settings
             )
-        policy.load_state_dict(parameters["policy"])
+        policy.load_state_dict(weights)
     # Unpickling a damaged file can raise anything.
     except Exception as error:
         raise CheckpointError(f"{path} is damaged or of another version ({first_line(error)}).") from error

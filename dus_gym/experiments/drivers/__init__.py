@@ -16,14 +16,14 @@ from dus_gym.options import parse_pairs
 
 DRIVERS = {
     "lookahead": "dus_gym.experiments.drivers.lookahead:Lookahead",
-    "best-fixed": "dus_gym.experiments.drivers.controls:BestFixed",
-    "lr-matched": "dus_gym.experiments.drivers.controls:LRMatched",
-    "ppo": "dus_gym.experiments.drivers.sb3:PPODriver",
-    "a2c": "dus_gym.experiments.drivers.sb3:A2CDriver",
-    "sac": "dus_gym.experiments.drivers.sb3:SACDriver",
-    "td3": "dus_gym.experiments.drivers.sb3:TD3Driver",
-    "ddpg": "dus_gym.experiments.drivers.sb3:DDPGDriver",
-    "dqn": "dus_gym.experiments.drivers.sb3:DQNDriver",
+    "best-fixed": "dus_gym.experiments.drivers.best_fixed:BestFixed",
+    "lr-matched": "dus_gym.experiments.drivers.lr_matched:LRMatched",
+    "ppo": "dus_gym.experiments.drivers.sb3_training:PPODriver",
+    "a2c": "dus_gym.experiments.drivers.sb3_training:A2CDriver",
+    "sac": "dus_gym.experiments.drivers.sb3_training:SACDriver",
+    "td3": "dus_gym.experiments.drivers.sb3_training:TD3Driver",
+    "ddpg": "dus_gym.experiments.drivers.sb3_training:DDPGDriver",
+    "dqn": "dus_gym.experiments.drivers.sb3_training:DQNDriver",
 }
 """Name to ``module:class``; imported when asked for. None of them imports PyTorch before it has to."""
 

@@ -113,17 +113,23 @@ def as_agent(
         check_positive("scale", scale)
     if actions is not None:
         check_choice("actions", actions, FORMS)
+    # Nobody holds a module without having imported PyTorch, and importing it takes seconds.
+    torch = sys.modules.get("torch")
+    network = torch is not None and isinstance(x, torch.nn.Module)
+    model = hasattr(x, "predict") and hasattr(x, "action_space")
+    if actions is not None and (model or not network):
+        raise ConfigError(f"actions={actions!r} is for a network; leave it out: of {x!r} it is known.")
+    if scale is not None and not (model or network):
+        raise ConfigError(f"scale={scale!r} is for a model or a network, and {x!r} gives shares; leave it out.")
     if isinstance(x, Agent):
         _check_number(name or x.name, x.num_modalities, num_modalities)
         return x
     label = str(name or getattr(x, "__name__", type(x).__name__))
     decide: Decide
     read: Read
-    # Nobody holds a module without having imported PyTorch, and importing it takes seconds.
-    torch = sys.modules.get("torch")
-    if hasattr(x, "predict") and hasattr(x, "action_space"):
+    if model:
         decide, read = _of_sb3(x, num_modalities, label, scale)
-    elif torch is not None and isinstance(x, torch.nn.Module):
+    elif network:
         decide, usual = _of_tensordict(x) if hasattr(x, "in_keys") else _of_module(x)
         read = Reading(num_modalities, actions, usual if scale is None else scale)
     elif callable(x) and not isinstance(x, type):

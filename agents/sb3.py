@@ -79,6 +79,7 @@ def make_sb3(
     if algorithm in ("sac", "td3", "ddpg"):
         # SB3 writes its models' attributes into their files; without this one a reader would have to guess.
         setattr(model, SCALE, _scale(env))
+        setattr(model.policy, SCALE, _scale(env))
     return model
 
 

@@ -26,6 +26,7 @@ _PUBLIC = {
     "make_agent": "dus_gym.agents",
     "load_agent": "dus_gym.agents.policy_files",
     "as_agent": "dus_gym.agents.adapters",
+    "make_sb3": "dus_gym.agents.sb3",
     "make_method": "dus_gym.methods",
     "register_agent": "dus_gym.agents",
     "register_reward": "dus_gym.rewards",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from dus_gym.agents.base import Agent, AgentOptions, load_agent
-from dus_gym.errors import unknown_name
+from dus_gym.agents.base import Agent, AgentOptions
+from dus_gym.errors import ConfigError, unknown_name
 from dus_gym.options import build_options
 from dus_gym.seeding import RunSeeds
 
-AGENTS: dict[str, str] = {
+AGENTS: dict[str, str | type[Agent]] = {
     "uniform": "dus_gym.agents.rules:Uniform",
     "heuristic": "dus_gym.agents.rules:Heuristic",
     "half": "dus_gym.agents.rules:Half",
@@ -23,48 +23,125 @@ AGENTS: dict[str, str] = {
     "pi": "dus_gym.agents.controllers:PI",
     "overfit": "dus_gym.agents.controllers:Overfit",
     "holdout": "dus_gym.agents.controllers:Holdout",
-    "lookahead": "dus_gym.agents.lookahead:Lookahead",
-    "best-fixed": "dus_gym.agents.drivers:BestFixed",
-    "lr-matched": "dus_gym.agents.drivers:LRMatched",
     "reinforce": "dus_gym.agents.reinforce:Reinforce",
-    "ppo": "dus_gym.agents.sb3:PPOAgent",
-    "a2c": "dus_gym.agents.sb3:A2CAgent",
-    "sac": "dus_gym.agents.sb3:SACAgent",
-    "td3": "dus_gym.agents.sb3:TD3Agent",
-    "ddpg": "dus_gym.agents.sb3:DDPGAgent",
-    "dqn": "dus_gym.agents.sb3:DQNAgent",
     "transfer": "dus_gym.agents.transfer:Transfer",
 }
-"""Name to ``module:class``; imported when asked for."""
+"""Name to ``module:class``, imported when asked for, or to the class of :func:`register_agent`."""
 
-__all__ = ["AGENTS", "Agent", "AgentOptions", "agent_class", "load_agent", "make_agent"]
+Factory = Callable[[int, int], Any]
+"""``(num_modalities, seed)`` to an agent or to anything that :func:`dus_gym.as_agent` takes."""
+
+__all__ = ["AGENTS", "Agent", "AgentOptions", "Factory", "agent_class", "make_agent", "register_agent"]
 
 
-def agent_class(name: str) -> type[Agent]:
-    """The class of the agent called ``name``.
-
-    Raises:
-        ConfigError: for an unknown name; the message has the nearest one.
-    """
-    if name not in AGENTS:
-        raise unknown_name("agent", name, AGENTS)
-    module, _, attribute = AGENTS[name].partition(":")
+def class_at(place: str) -> type[Agent]:
+    """Import the class at ``module:class``."""
+    module, _, attribute = place.partition(":")
     found: type[Agent] = getattr(import_module(module), attribute)
     return found
 
 
-def make_agent(name: str, num_modalities: int, seed: int = 0, options: Mapping[str, Any] | None = None) -> Agent:
-    """An agent with its options.
+def agent_class(name: str) -> type[Agent]:
+    """Return the class of the agent called ``name``.
+
+    Raises:
+        ConfigError: for an unknown name (the message has the nearest one), or a driver's.
+    """
+    if name not in AGENTS:
+        # The table of drivers lies above the agents; only a message needs it here.
+        from dus_gym.experiments.drivers import DRIVERS
+
+        if name in DRIVERS:
+            raise ConfigError(
+                f"agent={name!r} is a driver: it trains or forks whole runs beside the one that counts, which takes an "
+                "environment to make them in. Use `dus train --agent` or dus_gym.train, or train a model of "
+                "stable-baselines3 with dus_gym.agents.sb3.make_sb3 and hand it to dus_gym.as_agent."
+            )
+        raise unknown_name("agent", name, [*AGENTS, *DRIVERS])
+    found = AGENTS[name]
+    return class_at(found) if isinstance(found, str) else found
+
+
+def make_agent(
+    name: str, num_modalities: int, seed: int = 0, options: Mapping[str, Any] | None = None, **named: Any
+) -> Agent:
+    """Make an agent: ``make_agent("reinforce", 2, lr=1e-2)``.
 
     Args:
         name: such as ``"reinforce"``.
         num_modalities: m.
         seed: of its own random numbers.
         options: field of the agent's options to value; defaults where absent.
+        named: the same as keywords.
 
     Raises:
-        ConfigError: for an unknown agent or option, or a value of another type.
+        ConfigError: for an unknown agent or option, a driver, a value of another type, or an option given twice.
     """
-    found = agent_class(name)
+    return made(agent_class(name), name, num_modalities, seed, merged(options, named))
+
+
+def made(
+    found: type[Agent], name: str, num_modalities: int, seed: int = 0, options: Mapping[str, Any] | None = None
+) -> Agent:
+    """Make an agent of a class, with the options checked; ``name`` is for messages."""
     chosen = build_options(found.options_type, options, f"option of agent {name!r}:")
     return found(num_modalities, RunSeeds(seed).seed, chosen)
+
+
+def merged(options: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of both.
+
+    Raises:
+        ConfigError: for one that is in both.
+    """
+    if twice := sorted(set(options or {}) & set(named)):
+        raise ConfigError(f"{', '.join(twice)} stands in options and as a keyword; give each option once.")
+    return {**(options or {}), **named}
+
+
+def register_agent(name: str, factory: type[Agent] | Factory, summary: str = "") -> None:
+    """Register an agent of your own, in this process, under a word for ``make_agent`` and the command line.
+
+    Other processes must register it too: put the call into a module and write ``dus train --import your_module``.
+
+    Args:
+        name: letters, digits, ``-`` and ``_``.
+        factory: a subclass of :class:`Agent`, whose options become the command line's, or a function of
+            ``(num_modalities, seed)`` that returns an agent or anything :func:`dus_gym.as_agent` takes.
+        summary: one line for listings; the subclass's own if not given.
+
+    Raises:
+        ConfigError: for a name that exists or can't be a word, or for what makes no agent.
+    """
+    from dus_gym.experiments.drivers import DRIVERS
+
+    if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
+        raise ConfigError(f"name={name!r} is not allowed; give letters, digits, - and _.")
+    if name in AGENTS or name in DRIVERS:
+        raise ConfigError(f"name={name!r} is not allowed; there is an agent of this name already, choose another.")
+    if not isinstance(factory, type) and callable(factory):
+        AGENTS[name] = _class_of(factory, name, summary)
+    elif isinstance(factory, type) and issubclass(factory, Agent):
+        # A subclass, so that the caller's class stays as it is and its files name the registered word.
+        own = {"name": name, "summary": summary or factory.summary, "__doc__": factory.__doc__}
+        AGENTS[name] = type(factory.__name__, (factory,), own)
+    else:
+        raise ConfigError(
+            f"factory={factory!r} is not allowed; give a subclass of dus_gym.Agent or a function of "
+            "(num_modalities, seed)."
+        )
+
+
+def _class_of(factory: Factory, word: str, line: str) -> type[Agent]:
+    """Return a class whose constructor calls ``factory``: what asks a class for its options asks this one too."""
+
+    class Registered(Agent):
+        name = word
+        summary = line
+
+        def __new__(cls, num_modalities: int, seed: int = 0, _options: object = None) -> Agent:  # type: ignore[misc]
+            from dus_gym.agents.adapters import as_agent
+
+            return as_agent(factory(num_modalities, seed), num_modalities, word, seed=seed)
+
+    return Registered

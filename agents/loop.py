@@ -22,7 +22,7 @@ class Episode:
     """One run under an agent."""
 
     rewards: list[float] = field(default_factory=list)
-    """One reward a step."""
+    """One reward per step."""
     observation: npt.NDArray[Any] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     """The last observation, ``(m,)``."""
     info: dict[str, Any] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Episode:
 
 
 def check_fit(env: gym.Env[Any, Any], agent: Agent) -> None:
-    """Raises ConfigError if the agent speaks another kind of action than the environment takes."""
+    """Raise ConfigError if the agent speaks another kind of action than the environment takes."""
     if not env.has_wrapper_attr("allocation"):
         return
     mode = env.get_wrapper_attr("allocation").mode
@@ -57,7 +57,7 @@ def run_episode(
     on_step: OnStep | None = None,
     watch: Stopwatch | None = None,
 ) -> Episode:
-    """One run, the agent learning after every step (Algorithm 1).
+    """Make one run, the agent learning after every step (Algorithm 1).
 
     The first action is uniform whatever the agent, and is not learned from: it was not the policy's.
 
@@ -74,7 +74,6 @@ def run_episode(
     check_fit(env, agent)
     episode = Episode()
     watch = Stopwatch() if watch is None else watch
-    agent.attach(env)
     if resume is None:
         agent.begin()
         observation, info = env.reset(seed=seed)
@@ -104,12 +103,12 @@ def run_episode(
 def run_episodes(
     env: gym.Env[Any, Any], agent: Agent, seeds: Iterable[int], *, on_episode: Callable[[Episode], None] | None = None
 ) -> list[Episode]:
-    """Runs one after another; what the agent learned in one it takes into the next.
+    """Make runs one after another; what the agent learned in one it takes into the next.
 
     Args:
         env: see :func:`run_episode`.
         agent: learns over all runs.
-        seeds: one a run.
+        seeds: one per run.
         on_episode: called after each run.
     """
     episodes = []

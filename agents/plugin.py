@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dus_gym.agents import agent_class, make_agent
+from dus_gym.agents import AGENTS, make_agent
+from dus_gym.agents.adapters import as_agent
 from dus_gym.agents.base import Agent
+from dus_gym.agents.policy_files import agent_from_policy, shipped_policies
 from dus_gym.allocation import Allocation
 from dus_gym.discrepancy import CumulativeScore
-from dus_gym.errors import ConfigError, check_at_least
+from dus_gym.errors import CheckpointError, ConfigError, check_at_least
 from dus_gym.rewards import paper_reward
 
 
@@ -28,9 +31,13 @@ class DUS:
     Args:
         modalities: names, in any order.
         batch_size: B, the ordinary batch of one modality; N_B is m times that.
-        epochs: decisions of the run, E of the heuristic.
-        agent: a name of the agent table, or an agent.
-        agent_options: the agent's options by name.
+        epochs: decisions of the run, E of the heuristic: its epochs, or its intervals under ``interval``.
+        agent: a name of the agent table, a policy file or the name of a shipped policy, or anything that
+            :func:`dus_gym.as_agent` takes.
+        options: the agent's options by name, as for :func:`dus_gym.make_agent`.
+        interval: iterations between two calls of :meth:`next_sizes`; None: one epoch. An agent that decides more
+            often than once per epoch (``reinforce`` with ``preset="tuned"``: every 5 iterations) wants to be asked as
+            often, and is refused under another interval.
         min_samples: the fewest samples a modality may get.
         min_fraction: the same as a fraction of the batch; 0 is the paper, 0.25 is recommended.
         cumulative: see :class:`dus_gym.discrepancy.CumulativeScore`.
@@ -46,37 +53,36 @@ class DUS:
         *,
         batch_size: int = 64,
         epochs: int = 100,
-        agent: str | Agent = "reinforce",
-        agent_options: Mapping[str, Any] | None = None,
+        agent: Any = "reinforce",
+        options: Mapping[str, Any] | None = None,
+        interval: int | None = None,
         min_samples: int = 2,
         min_fraction: float = 0.0,
         cumulative: str = "run",
         seed: int = 0,
     ) -> None:
+        if isinstance(modalities, str) or not all(isinstance(name, str) for name in modalities):
+            raise ConfigError(f'modalities={modalities!r} is not allowed; give a list of names: ["audio", "video"].')
         self.modalities = tuple(modalities)
         m = len(self.modalities)
-        if len(set(self.modalities)) != m:
-            raise ConfigError(f"modalities={list(modalities)} is not allowed; every name must be different.")
+        if len(set(self.modalities)) != m or m < 2:
+            raise ConfigError(f"modalities={list(modalities)} is not allowed; give two or more different names.")
         check_at_least("epochs", epochs, 1)
-        if isinstance(agent, Agent):
-            if agent.num_modalities != m:
-                raise ConfigError(
-                    f"agent is for {agent.num_modalities} modalities; modalities={list(modalities)} are {m}."
-                )
-            if agent_options:
-                raise ConfigError(
-                    f"agent_options={dict(agent_options)} go with an agent's name; this agent is made already."
-                )
-        elif not isinstance(agent, str):
-            raise ConfigError(f"agent={agent!r} is not allowed; give a name of the agent table, or an agent.")
-        elif agent_class(agent).needs_runs:
+        self.agent = _agent_of(agent, m, seed, options)
+        if interval is not None:
+            check_at_least("interval", interval, 1)
+        if self.agent.interval not in (None, interval):
             raise ConfigError(
-                f"agent={agent!r} makes whole runs of its own, which a loop of yours can't give it; use dus train."
+                f"interval={interval} is not allowed with agent={self.agent.name!r}, which decides every "
+                f"{self.agent.interval} iterations; say interval={self.agent.interval}, call next_sizes() that often, "
+                "and count these calls in epochs=."
             )
-        self.agent = agent if isinstance(agent, Agent) else make_agent(agent, m, seed, agent_options)
+        self.interval = interval
         self.allocation = Allocation(m, m * batch_size, self.agent.action_mode, min_samples, min_fraction)
         self.epochs = epochs
         self.epoch = 0
+        self.history: list[dict[str, Any]] = []
+        """Each decision: its ``epoch``, from 1, the ``sizes``, and the ``scores`` ŝ_t after training on them."""
         self._score = CumulativeScore(m, cumulative)
         # Controllers read the last epoch's scores, whatever the state is made of.
         self._window = CumulativeScore(m, "epoch")
@@ -84,24 +90,38 @@ class DUS:
         self._keys = [f"train_score/{name}" for name in self.modalities]
         self.agent.begin()
 
+    def __repr__(self) -> str:
+        last = f", sizes={self.history[-1]['sizes']}, scores={self.history[-1]['scores']}" if self.history else ""
+        return f"DUS({list(self.modalities)}, agent={self.agent.name!r}, epoch={self.epoch} of {self.epochs}{last})"
+
     @property
     def scores(self) -> dict[str, float]:
-        """ŝ_t, the cumulative score of each modality (Eq. 3)."""
+        """Return ŝ_t, the cumulative score of each modality (Eq. 3)."""
         return dict(zip(self.modalities, self._score.value, strict=True))
 
     def next_sizes(self) -> dict[str, int]:
-        """The batch sizes of the coming epoch; the first are equal (Algorithm 1, line 1).
+        """Return the batch sizes of the coming epoch (or interval); the first are equal (Algorithm 1, line 1).
 
         The agent is rewarded by Eq. 5 for the split it chooses on the state it sees, and updated.
+
+        Raises:
+            ConfigError: without an :meth:`observe` since the last call, after the last epoch, or if the agent reads
+                validation scores and has none.
         """
-        if self._score.iterations == 0:
+        if self.epoch >= self.epochs:
+            raise ConfigError(f"epochs={self.epochs} are over; make DUS(..., epochs=N) for a run of N.")
+        if self.history and not self.history[-1]["scores"]:
+            raise ConfigError(
+                "next_sizes() was called twice without observe() in between; call observe() after each training step."
+            )
+        if not self.history:
             _, sizes = self.allocation(self.agent.uniform_action())
         else:
             state = np.array(self._score.value, dtype=np.float32)
             window = dict(zip(self._keys, self._window.value, strict=True)) | self._validated
             if self.agent.needs_validation and not self._validated:
                 raise ConfigError(
-                    f"agent={self.agent.name!r} reads validation scores; call observe_validation() once an epoch."
+                    f"agent={self.agent.name!r} reads validation scores; call observe_validation() once per epoch."
                 )
             action = self.agent.act(state, {"epoch": self.epoch, "epochs": self.epochs} | window)
             shares, sizes = self.allocation(action)
@@ -109,42 +129,61 @@ class DUS:
         self.epoch += 1
         self._score.start_step()
         self._window.start_step()
-        return dict(zip(self.modalities, sizes, strict=True))
+        chosen = dict(zip(self.modalities, sizes, strict=True))
+        self.history.append({"epoch": self.epoch, "sizes": dict(chosen), "scores": {}})
+        return chosen
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed loop needs; :func:`dus_gym.state.save_state` writes it."""
-        return {
+        """Return everything a resumed loop needs; ``torch.save`` writes it, and ``torch.load`` reads it as it is."""
+        state = {
             "epoch": self.epoch,
+            "history": self.history,
             "score": self._score.state_dict(),
             "window": self._window.state_dict(),
-            "validated": dict(self._validated),
+            "validated": self._validated,
             "agent": self.agent.state_dict(),
         }
+        found: dict[str, Any] = _with_tensors(state)
+        return found
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
-        self.epoch = int(state["epoch"])
-        self._score.load_state_dict(state["score"])
-        self._window.load_state_dict(state["window"])
-        self._validated = dict(state["validated"])
-        self.agent.load_state_dict(state["agent"])
+        """Put back what :meth:`state_dict` returned.
+
+        Raises:
+            CheckpointError: for the state of something else.
+        """
+        try:
+            read = _with_arrays(state)
+            self.epoch, self.history = int(read["epoch"]), list(read["history"])
+            self._score.load_state_dict(read["score"])
+            self._window.load_state_dict(read["window"])
+            self._validated = dict(read["validated"])
+            self.agent.load_state_dict(read["agent"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"this state does not fit DUS({list(self.modalities)}, agent={self.agent.name!r}): {error!r}."
+            ) from error
 
     def observe(self, true_class_probability: Mapping[str, npt.ArrayLike]) -> None:
-        """Takes one iteration's outputs.
+        """Take one iteration's outputs.
 
         Args:
             true_class_probability: for each modality, the probability its own prediction gave the true
                 class of each sample it drew, any shape; arrays, lists, or tensors on any device.
 
         Raises:
-            ConfigError: if a modality is missing or unknown, or a value is no probability.
+            ConfigError: if a modality is missing or unknown, a value is no probability, or before the first
+                :meth:`next_sizes`.
         """
         means = self._means(true_class_probability)
+        if not self.history:
+            raise ConfigError("observe() was called before next_sizes(), which says what to train on; call that first.")
         self._score.add(means)
         self._window.add(means)
+        self.history[-1]["scores"] = self.scores
 
     def observe_validation(self, true_class_probability: Mapping[str, npt.ArrayLike]) -> None:
-        """Takes an epoch's outputs on validation samples, for agents that compare (``holdout``, ``overfit``).
+        """Take an epoch's outputs on validation samples, for agents that compare (``holdout``, ``overfit``).
 
         Args:
             true_class_probability: as in :meth:`observe`, from samples that are not trained on.
@@ -156,7 +195,7 @@ class DUS:
         self._validated = {f"val_score/{name}": mean for name, mean in zip(self.modalities, means, strict=True)}
 
     def _means(self, true_class_probability: Mapping[str, npt.ArrayLike]) -> list[float]:
-        """The mean of each modality, in order."""
+        """Return the mean of each modality, in order."""
         if set(true_class_probability) != set(self.modalities):
             raise ConfigError(
                 f"true_class_probability has {sorted(true_class_probability)}; it needs {sorted(self.modalities)}."
@@ -176,3 +215,47 @@ class DUS:
                 raise ConfigError(f"true_class_probability[{name!r}] {worst}; probabilities lie in [0, 1].")
             means.append(float(found.mean()))
         return means
+
+
+def _agent_of(agent: Any, num_modalities: int, seed: int, options: Mapping[str, Any] | None) -> Agent:
+    """Return the agent that a name, a policy file or an object stands for.
+
+    Raises:
+        ConfigError: for what is none of them, for a driver, and for options beside an object.
+    """
+    if isinstance(agent, str | Path):
+        name = str(agent)
+        if name not in AGENTS and (name in shipped_policies() or Path(name).is_file()):
+            return agent_from_policy(name, num_modalities, seed, options)
+        return make_agent(name, num_modalities, seed, options)
+    if options:
+        raise ConfigError(f"options={dict(options)} go with an agent's name; this agent is made already.")
+    return as_agent(agent, num_modalities, seed=seed)
+
+
+_ARRAY = "numpy array"
+"""The one key of the dict that stands for an array, so that an agent's own tensors stay tensors."""
+
+
+def _with_tensors(value: Any) -> Any:
+    """Copy nested state with tensors for arrays: PyTorch's safe loader refuses NumPy's."""
+    if isinstance(value, Mapping):
+        return {key: _with_tensors(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_tensors(child) for child in value]
+    if isinstance(value, np.ndarray):
+        import torch
+
+        return {_ARRAY: torch.from_numpy(value.copy())}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _with_arrays(value: Any) -> Any:
+    """Copy what :func:`_with_tensors` made, with its arrays."""
+    if isinstance(value, Mapping):
+        if value.keys() == {_ARRAY}:
+            return value[_ARRAY].cpu().numpy().copy()
+        return {key: _with_arrays(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_arrays(child) for child in value]
+    return value

@@ -116,6 +116,7 @@ class Reinforce(Agent):
     summary: ClassVar[str] = "the paper's agent: REINFORCE on the scores, one update a decision"
     options_type: ClassVar[type[AgentOptions]] = ReinforceOptions
     options: ReinforceOptions
+    learns = True
 
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
         super().__init__(num_modalities, seed, options)

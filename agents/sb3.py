@@ -1,40 +1,33 @@
-"""stable-baselines3 as the alternative: PPO, A2C, SAC, TD3, DDPG and DQN, as agents and by one call.
-
-As agents (``--agent ppo``) they first spend whole training runs of their own on learning; the run that counts
-comes after them, under the learned deterministic policy, on the plain environment.
+"""stable-baselines3 by one call: PPO, A2C, SAC, TD3, DDPG and DQN with budgets that fit an environment of whole runs.
 
     model = make_sb3("sac", SoftmaxAction(env), horizon=100, seed=0)
     model.learn(20 * 100)
+    agent = dus_gym.as_agent(model, 2)
+
+``--agent ppo`` does both (:mod:`dus_gym.experiments.drivers.sb3_training`).
 """
 
 from __future__ import annotations
 
-import logging
-import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import numpy.typing as npt
 import torch
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv
 
-from dus_gym.agents.base import Agent, AgentOptions, Array, Info, MakeEnv
+from dus_gym.agents.adapters import SCALE
 from dus_gym.agents.dirichlet_policy import DirichletPolicy
-from dus_gym.envs.trivial import BestSplit
-from dus_gym.envs.wrappers import DiscreteShares, SoftmaxAction, lattice, softmax_shares
-from dus_gym.errors import CheckpointError, ConfigError, check_at_least, check_choice
-from dus_gym.seeding import RunSeeds
+from dus_gym.errors import CheckpointError, ConfigError, check_at_least, check_choice, first_line
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
     "ppo": PPO,
@@ -50,16 +43,12 @@ REPLAY = 100_000
 NOISE = 0.5
 """Standard deviation of what TD3 and DDPG add to their logits in [-1, 1] to explore. SB3's default is to add nothing,
 and with 0.2 TD3 ended near a corner of the simplex on two of four seeds of ``BestSplit``."""
-log = logging.getLogger("dus_gym")
-
-
-# -- one call ----------------------------------------------------------------------------------------
 
 
 def make_sb3(
     algorithm: str, env: gym.Env[Any, Any] | VecEnv, horizon: int, seed: int | None = 0, **kwargs: Any
 ) -> BaseAlgorithm:
-    """An SB3 model whose budget fits an environment in which every episode is a training run.
+    """Make an SB3 model whose budget fits an environment in which every episode is a training run.
 
     SB3's own defaults spend 20 to 100 training runs before the first update (PPO) and never refresh DQN's target.
     Here PPO and A2C update after each run, the others after each step from the second run on.
@@ -86,7 +75,12 @@ def make_sb3(
     check_at_least("horizon", horizon, 1)
     policy = kwargs.pop("policy", None) or _policy(algorithm, env)
     settings = {"seed": seed, "device": "cpu"} | _budget(algorithm, env, horizon) | kwargs
-    return ALGORITHMS[algorithm](policy, env, **settings)
+    model = ALGORITHMS[algorithm](policy, env, **settings)
+    if algorithm in ("sac", "td3", "ddpg"):
+        # SB3 writes its models' attributes into their files; without this one a reader would have to guess.
+        setattr(model, SCALE, _scale(env))
+        setattr(model.policy, SCALE, _scale(env))
+    return model
 
 
 def _policy(algorithm: str, env: gym.Env[Any, Any] | VecEnv) -> str | type[BasePolicy]:
@@ -120,6 +114,13 @@ def _modes(env: gym.Env[Any, Any] | VecEnv) -> list[str]:
     return [env.get_wrapper_attr("allocation").mode] if env.has_wrapper_attr("allocation") else []
 
 
+def _scale(env: gym.Env[Any, Any] | VecEnv) -> float:
+    """Return what a logit of 1 stands for in an environment under ``SoftmaxAction``; 1 under another wrapper."""
+    if isinstance(env, VecEnv):
+        return float(env.get_attr("scale")[0]) if env.has_attr("scale") else 1.0
+    return float(env.get_wrapper_attr("scale")) if env.has_wrapper_attr("scale") else 1.0
+
+
 def _budget(algorithm: str, env: gym.Env[Any, Any] | VecEnv, horizon: int) -> dict[str, Any]:
     """SB3's arguments that count steps."""
     count = env.num_envs if isinstance(env, VecEnv) else 1
@@ -151,7 +152,7 @@ def minibatch(rollout: int) -> int:
 
 
 def load_sb3(path: str | Path, algorithm: str, trust: bool = False) -> BaseAlgorithm:
-    """A model that SB3's own ``model.save(path)`` wrote.
+    """Load a model that SB3's own ``model.save(path)`` wrote, to go on learning.
 
     Args:
         path: the ZIP file; SB3 adds ``.zip`` when it writes.
@@ -167,26 +168,51 @@ def load_sb3(path: str | Path, algorithm: str, trust: bool = False) -> BaseAlgor
     path = Path(path)
     if not path.exists() and path.with_name(path.name + ".zip").exists():
         path = path.with_name(path.name + ".zip")
+    _check_trust(path, trust)
+    return ALGORITHMS[algorithm].load(path, device="cpu")
+
+
+def load_sb3_policy(path: Path, trust: bool = False) -> BasePolicy:
+    """Load the policy of a model that SB3 saved, of whichever algorithm; :func:`dus_gym.as_agent` takes it.
+
+    Args:
+        path: the ZIP file.
+        trust: as in :func:`load_sb3`.
+
+    Raises:
+        CheckpointError: without ``trust``, if there is no such file, or if it is damaged.
+    """
+    _check_trust(path, trust)
+    try:
+        data, parameters, _ = load_from_zip_file(path, device="cpu")
+        assert data is not None
+        weights: Any = parameters["policy"]
+        settings = dict(data["policy_kwargs"])
+        if data.get("use_sde"):
+            settings["use_sde"] = True
+        with isolated_generators():
+            policy: BasePolicy = data["policy_class"](
+                data["observation_space"], data["action_space"], lambda _: 0.0, **settings
+            )
+        policy.load_state_dict(weights)
+    # Unpickling a damaged file can raise anything.
+    except Exception as error:
+        raise CheckpointError(f"{path} is damaged or of another version ({first_line(error)}).") from error
+    policy.set_training_mode(False)
+    if SCALE in data:
+        setattr(policy, SCALE, data[SCALE])
+    return policy
+
+
+def _check_trust(path: Path, trust: bool) -> None:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; give the path of a model that stable-baselines3 saved.")
     if not trust:
         raise CheckpointError(
             f"{path} is refused: a file of stable-baselines3 holds pickles, and loading it can run code. If you made "
-            "it yourself or trust whoever did, pass trust=True; an agent saved with agent.save() needs no trust."
+            "it yourself or trust whoever did, say so: --trust on the command line, trust=True in Python. Our own "
+            "policies, .safetensors, need no trust."
         )
-    return ALGORITHMS[algorithm].load(path, device="cpu")
-
-
-# -- agents ------------------------------------------------------------------------------------------
-
-
-def training_seed(seed: int) -> int:
-    """Seed of an agent's training runs: derived from that of the run that counts, and never below 2**31.
-
-    The first training run is reset with it, the following ones draw theirs from the environment's own generator.
-    So no training run shares its initialisation, order or data split with a run of any seed below 2**31.
-    """
-    return 2**31 + int(RunSeeds(seed).sequence("sb3 training runs").generate_state(1)[0] >> 1)
 
 
 @contextmanager
@@ -203,255 +229,3 @@ def isolated_generators() -> Iterator[None]:
         torch.set_rng_state(cpu)
         if gpus is not None:
             torch.cuda.set_rng_state_all(gpus)
-
-
-def check_positive(argument: str, value: float) -> None:
-    """Raises ConfigError unless ``value`` is positive and finite."""
-    if not 0.0 < value < math.inf:
-        raise ConfigError(f"{argument}={value!r} is not allowed; it must be positive and finite.")
-
-
-@dataclass(frozen=True)
-class SB3Options(AgentOptions):
-    """Options that all six have."""
-
-    runs: int = 20
-    """Training runs that the agent learns from before the one that counts."""
-    learning_rate: float | None = None
-    """Learning rate of the policy; SB3's default if not given."""
-    gamma: float = 0.0
-    """Discount. Eq. 5 rewards the decision alone and not what comes of it, and 0 says so: 20 runs of PPO on
-    DUS-Fake-v0 reach a return of -6 with it and -27 with SB3's 0.99 (uniform: -35). Set it for a reward that comes
-    later, such as validation-gain."""
-
-    def __post_init__(self) -> None:
-        check_at_least("runs", self.runs, 1)
-        if not 0.0 <= self.gamma <= 1.0:
-            raise ConfigError(f"gamma={self.gamma!r} is not allowed; it must lie in [0, 1].")
-        if self.learning_rate is not None:
-            check_positive("learning_rate", self.learning_rate)
-
-
-@dataclass(frozen=True)
-class DirichletOptions(SB3Options):
-    """Options of PPO and A2C."""
-
-    entropy: float = 0.0
-    """Weight of the policy's entropy."""
-    concentration: float = 10.0
-    """How tight the Dirichlet is around its mean at the start: each concentration begins at 1 + this."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least("entropy", self.entropy, 0.0)
-        check_positive("concentration", self.concentration)
-
-
-@dataclass(frozen=True)
-class SoftmaxOptions(SB3Options):
-    """Options of SAC, TD3 and DDPG."""
-
-    scale: float = 3.0
-    """What a logit of 1 stands for; bounds the shares, to [.0025, .9975] for two modalities."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("scale", self.scale)
-
-
-@dataclass(frozen=True)
-class DiscreteOptions(SB3Options):
-    """Options of DQN."""
-
-    resolution: int | None = None
-    """Parts that the splits to choose from distribute; 10 for two modalities (.1/.9 to .9/.1), 9 for three."""
-
-
-class SB3Agent(Agent):
-    """An algorithm of stable-baselines3 that learns in training runs of its own.
-
-    It acts uniformly until :meth:`prepare` has run, and by the learned deterministic policy afterwards. Its own
-    runs have other seeds than the run that counts (:func:`training_seed`) and no first uniform action.
-
-    Args:
-        num_modalities: m.
-        seed: not used: the seed of the run that counts, which :meth:`prepare` gets, decides everything.
-        options: see the class named in ``options_type``.
-    """
-
-    options: SB3Options
-    needs_runs: ClassVar[bool] = True
-
-    def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
-        super().__init__(num_modalities, seed, options)
-        self.policy: BasePolicy | None = None
-        """SB3's policy, None before it has learned."""
-        self._spent = 0.0
-
-    # -- what differs between the three kinds ------------------------------------------------------
-
-    def wrap(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        """The environment with actions that the algorithm handles."""
-        raise NotImplementedError
-
-    def shares(self, action: npt.NDArray[Any]) -> Array:
-        """The split ``(m,)`` that an action of the algorithm stands for."""
-        raise NotImplementedError
-
-    def settings(self) -> dict[str, Any]:
-        """Arguments of :func:`make_sb3` from the options."""
-        rate = self.options.learning_rate
-        return {"gamma": self.options.gamma} | ({} if rate is None else {"learning_rate": rate})
-
-    # -- learning ----------------------------------------------------------------------------------
-
-    def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
-        """Learns from ``runs`` training runs, from scratch.
-
-        Logs the planned number to the logger ``dus_gym`` at level INFO before the first.
-        """
-        env = self.wrap(make_env())
-        own_seed = training_seed(seed)
-        env.reset(seed=own_seed)
-        horizon = int(env.get_wrapper_attr("horizon"))
-        runs = self.options.runs
-        log.info(
-            "%s: %d training runs of %d steps first, %d steps in all; the run that counts comes after them",
-            *(self.name, runs, horizon, runs * horizon),
-        )
-        with isolated_generators():
-            model = make_sb3(self.name, env, horizon, own_seed, **self.settings())
-            # SB3's own would make a folder for a log that nobody asked for.
-            model.set_logger(Logger(None, []))
-            try:
-                model.learn(runs * horizon)
-            except ValueError as error:
-                # torch.distributions refuses parameters that are not finite; anything else is a real error.
-                if all(weight.isfinite().all() for weight in model.policy.parameters()):
-                    raise
-                log.debug("%s: %s", self.name, error)
-        self.policy = model.policy
-        if not all(weight.isfinite().all() for weight in self.policy.parameters()):
-            log.warning("%s: learning diverged; the run that counts is uniform. Lower its learning_rate.", self.name)
-            self.policy = None
-        self._spent = model.num_timesteps / horizon
-        env.close()
-        return {}
-
-    @property
-    def training_runs(self) -> float:
-        """Steps learned from over the steps of one run."""
-        return self._spent
-
-    def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """The deterministic policy's split; the uniform one before learning."""
-        if self.policy is None:
-            return self.uniform_action()
-        action, _ = self.policy.predict(np.asarray(observation, dtype=np.float32), deterministic=True)
-        return self.shares(action)
-
-    # -- state -------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """The policy's tensors (critics included) and what they cost; None before learning."""
-        policy = None if self.policy is None else dict(self.policy.state_dict())
-        return super().state_dict() | {"policy": policy, "spent": self._spent}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
-        super().load_state_dict(state)
-        self._spent = float(state["spent"])
-        self.policy = None
-        if state["policy"] is not None:
-            with isolated_generators():
-                stand_in = self.wrap(BestSplit(np.ones(self.num_modalities)))
-                policy = make_sb3(self.name, stand_in, stand_in.get_wrapper_attr("horizon"), **self.settings()).policy
-            policy.load_state_dict(state["policy"])
-            policy.set_training_mode(False)
-            self.policy = policy
-
-
-class _ActsInShares(SB3Agent):
-    """PPO and A2C, on the environment as it is."""
-
-    options_type: ClassVar[type[AgentOptions]] = DirichletOptions
-    options: DirichletOptions
-
-    def wrap(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        return env
-
-    def shares(self, action: npt.NDArray[Any]) -> Array:
-        return np.asarray(action, dtype=np.float32)
-
-    def settings(self) -> dict[str, Any]:
-        policy = {"concentration": self.options.concentration}
-        return super().settings() | {"ent_coef": self.options.entropy, "policy_kwargs": policy}
-
-
-class _ActsInLogits(SB3Agent):
-    """SAC, TD3 and DDPG, through :class:`dus_gym.envs.wrappers.SoftmaxAction`."""
-
-    options_type: ClassVar[type[AgentOptions]] = SoftmaxOptions
-    options: SoftmaxOptions
-
-    def wrap(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        return SoftmaxAction(env, self.options.scale)
-
-    def shares(self, action: npt.NDArray[Any]) -> Array:
-        return softmax_shares(action, self.options.scale)
-
-
-class PPOAgent(_ActsInShares):
-    """Proximal policy optimisation with a Dirichlet policy; an update after each training run."""
-
-    name: ClassVar[str] = "ppo"
-    summary: ClassVar[str] = "PPO of stable-baselines3 with a Dirichlet policy, trained on runs of its own"
-
-
-class A2CAgent(_ActsInShares):
-    """Advantage actor-critic with a Dirichlet policy; one gradient step after each training run."""
-
-    name: ClassVar[str] = "a2c"
-    summary: ClassVar[str] = "A2C of stable-baselines3 with a Dirichlet policy, trained on runs of its own"
-
-
-class SACAgent(_ActsInLogits):
-    """Soft actor-critic on logits."""
-
-    name: ClassVar[str] = "sac"
-    summary: ClassVar[str] = "SAC of stable-baselines3 on logits, trained on runs of its own"
-
-
-class TD3Agent(_ActsInLogits):
-    """Twin delayed deterministic policy gradient on logits."""
-
-    name: ClassVar[str] = "td3"
-    summary: ClassVar[str] = "TD3 of stable-baselines3 on logits, trained on runs of its own"
-
-
-class DDPGAgent(_ActsInLogits):
-    """Deep deterministic policy gradient on logits."""
-
-    name: ClassVar[str] = "ddpg"
-    summary: ClassVar[str] = "DDPG of stable-baselines3 on logits, trained on runs of its own"
-
-
-class DQNAgent(SB3Agent):
-    """Deep Q-learning over a list of splits."""
-
-    name: ClassVar[str] = "dqn"
-    summary: ClassVar[str] = "DQN of stable-baselines3 over a list of splits, trained on runs of its own"
-    options_type: ClassVar[type[AgentOptions]] = DiscreteOptions
-    options: DiscreteOptions
-
-    def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
-        super().__init__(num_modalities, seed, options)
-        self.splits = lattice(num_modalities, self.options.resolution)
-
-    def wrap(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        """The environment with a list of splits as actions."""
-        return DiscreteShares(env, self.options.resolution)
-
-    def shares(self, action: npt.NDArray[Any]) -> Array:
-        """The chosen split ``(m,)``."""
-        return np.array(self.splits[int(action)])

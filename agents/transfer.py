@@ -20,18 +20,14 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from dus_gym.agents.base import Agent, AgentOptions, Array, Info, load_agent
-from dus_gym.errors import CheckpointError, ConfigError, check_at_least, check_choice, unknown_name
-
-if TYPE_CHECKING:
-    import gymnasium as gym
+from dus_gym.agents.base import Agent, AgentOptions, Array, Info
+from dus_gym.agents.policy_files import read_policy
+from dus_gym.errors import CheckpointError, ConfigError, check_at_least, check_choice
 
 Vector = npt.NDArray[np.float64]
 ALGORITHMS = ("reinforce", "ppo")
@@ -159,7 +155,7 @@ class Transfer(Agent):
     """A permutation-equivariant policy for any number of modalities, learned over many runs.
 
     Args:
-        num_modalities: m of the coming run; :meth:`attach` sets it anew for every environment.
+        num_modalities: m of the coming run; :meth:`begin_task` sets it anew.
         seed: of the network's start and of its draws.
         options: see :class:`TransferOptions`.
 
@@ -175,16 +171,17 @@ class Transfer(Agent):
 
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
         super().__init__(num_modalities, seed, options)
-        content = None if self.options.policy is None else read_policy(self.options.policy)
+        policy = self.options.policy
+        content = None if policy is None else read_policy(policy)
         if content is not None:
             if content["agent"] != self.name:
                 raise ConfigError(
-                    f"policy={self.options.policy!r} holds agent {content['agent']!r}, which knows one number of "
+                    f"policy={policy!r} holds agent {content['agent']!r}, which knows one number of "
                     "modalities only; give it to `dus train --policy`, or train one with `dus meta-train`."
                 )
             theirs = {name: content["options"].get(name) for name in ("hidden", "decisions")}
             if not all(isinstance(value, int) for value in theirs.values()):
-                raise CheckpointError(f"policy={self.options.policy!r} is damaged or from another version ({theirs}).")
+                raise CheckpointError(f"policy={policy!r} is damaged or from another version ({theirs}).")
             # The weights are in the state from now on; a copy of this agent must not look for the file.
             self.options = dataclasses.replace(self.options, policy=None, **theirs)
         h = self.options.hidden
@@ -196,6 +193,7 @@ class Transfer(Agent):
             "w2": np.zeros(h),
         }
         self._moments = {name: (np.zeros_like(w), np.zeros_like(w)) for name, w in self.weights.items()}
+        self.learns = self.options.learn
         self.updates = 0
         self.made: dict[str, Any] = {}
         """How the policy came about: command, environments, seeds, scores; JSON values."""
@@ -209,19 +207,21 @@ class Transfer(Agent):
             rng = self.rng.bit_generator.state
             try:
                 self.load_state_dict(content["state"])
-            except (KeyError, TypeError, AttributeError) as error:
-                raise CheckpointError(f"this policy is damaged or from another version ({error!r}).") from error
-            # The file's generator stands where meta-training left it; this run's randomness is its own.
-            self.rng.bit_generator.state = rng
+            except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+                raise CheckpointError(f"policy={policy!r} is damaged or from another version ({error}).") from error
+            # The file's generator stands where meta-training left it, and the file's last task is another run's.
+            self.rng.bit_generator.state, self._env = rng, ""
 
     # -- acting ------------------------------------------------------------------------------------
 
-    def attach(self, env: gym.Env[Any, Any]) -> None:
-        """Takes the number of modalities, and the name under which returns are compared, from the environment."""
-        shape = env.action_space.shape
-        if shape is not None and len(shape) == 1:
-            self.num_modalities = shape[0]
-        self._env = "" if env.spec is None else env.spec.id
+    def begin_task(self, name: str, num_modalities: int) -> None:
+        """Turn to a task, before a run of it, when learning over several.
+
+        Args:
+            name: under which returns are compared with those of earlier runs.
+            num_modalities: m of the coming runs.
+        """
+        self._env, self.num_modalities = name, num_modalities
 
     def begin(self) -> None:
         """A new run: what was learned stays, what was held does not."""
@@ -395,86 +395,3 @@ def returns(rewards: Sequence[float], discount: float) -> list[float]:
         total = reward + discount * total
         found.append(total)
     return found[::-1]
-
-
-# -- policy files ----------------------------------------------------------------------------------
-
-
-def shipped_policies() -> dict[str, Path]:
-    """The policies that come with the package, by name."""
-    folder = Path(str(files("dus_gym.agents").joinpath("policies")))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-
-
-def policy_path(policy: str) -> Path:
-    """The file of a policy.
-
-    Args:
-        policy: a path, or the name of a shipped policy (which goes first; ``./NAME`` is a file).
-
-    Raises:
-        ConfigError: if it is neither; the message has the nearest name.
-    """
-    shipped = shipped_policies()
-    if policy in shipped:
-        return shipped[policy]
-    path = Path(policy)
-    if path.is_file():
-        return path
-    raise unknown_name("policy (neither a file nor one that comes with the package)", policy, shipped)
-
-
-def read_policy(policy: str) -> dict[str, Any]:
-    """What :meth:`Agent.save` wrote: ``agent``, ``num_modalities``, ``options``, ``state``.
-
-    Args:
-        policy: a path, or the name of a shipped policy.
-
-    Raises:
-        ConfigError: if it is neither.
-        CheckpointError: if the file is damaged, of a newer format, no policy, or a pickle.
-    """
-    from dus_gym.state import load_state
-
-    path = policy_path(str(policy))
-    content = load_state(path, "policy")
-    if missing := {"agent", "num_modalities", "options", "state"} - content.keys():
-        raise CheckpointError(f"{path} is damaged or from another version ({', '.join(sorted(missing))} missing).")
-    return content
-
-
-def agent_from_policy(
-    policy: str, num_modalities: int, seed: int = 0, options: Mapping[str, Any] | None = None
-) -> Agent:
-    """The agent of a policy file, ready for a run.
-
-    Args:
-        policy: a path, or the name of a shipped policy; of ``transfer`` or of any agent with :meth:`Agent.save`.
-        num_modalities: m of the run.
-        seed: of the agent's own random numbers in this run.
-        options: of ``transfer`` only; another agent's stand in its file.
-
-    Raises:
-        ConfigError: if the policy can't serve m modalities or take the options.
-        CheckpointError: see :func:`read_policy`.
-    """
-    from dus_gym.agents import make_agent
-
-    content = read_policy(policy)
-    name, theirs = content["agent"], content["num_modalities"]
-    if name == Transfer.name:
-        if fixed := {"policy", "hidden", "decisions"} & set(options or {}):
-            raise ConfigError(f"policy={policy!r} fixes {', '.join(sorted(fixed))}; leave it out beside the policy.")
-        return make_agent(name, num_modalities, seed, {**(options or {}), "policy": policy})
-    if options:
-        raise ConfigError(
-            f"policy={policy!r} brings the options of agent {name!r} with it; leave out {', '.join(sorted(options))}."
-        )
-    if theirs != num_modalities:
-        raise ConfigError(
-            f"policy={policy!r} is of agent {name!r} for {theirs} modalities, and this task has {num_modalities}; "
-            "only policies of `dus meta-train` (agent 'transfer') serve any number."
-        )
-    agent = load_agent(policy_path(policy))
-    agent.rng = np.random.default_rng(np.random.SeedSequence([int(seed), num_modalities]))
-    return agent

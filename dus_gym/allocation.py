@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ import numpy.typing as npt
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 
 ACTION_MODES = ("shares", "fractions")
+SOFTMAX_SCALE = 3.0
+"""What a logit of 1 stands for where nobody says otherwise; confines two modalities to [.0025, .9975]."""
 
 
 def read_action(action: npt.ArrayLike, num_modalities: int) -> list[float]:
@@ -108,6 +111,37 @@ def sizes_from_fractions(fractions: Sequence[float], base: int, floor: int = 0) 
         floor: the fewest samples a modality may get.
     """
     return [max(floor, min(base, math.floor(fraction * base + 0.5))) for fraction in fractions]
+
+
+def softmax_shares(logits: npt.ArrayLike, scale: float = SOFTMAX_SCALE) -> npt.NDArray[np.float32]:
+    """Return the softmax of ``scale`` × logits: ``(m,)`` numbers to a point of the simplex."""
+    scaled = scale * np.asarray(logits, dtype=np.float64)
+    weights = np.exp(scaled - scaled.max())
+    return np.asarray(weights / weights.sum(), dtype=np.float32)
+
+
+def lattice(num_modalities: int, resolution: int | None = None) -> npt.NDArray[np.float32]:
+    """Return every split into positive multiples of ``1 / resolution``.
+
+    Args:
+        num_modalities: m.
+        resolution: parts of the whole, at least m; by default the multiple of m up to 10, or 2m from m = 6 on,
+            so that the uniform split is always among them.
+
+    Returns:
+        Shares ``(n, m)``, n = C(resolution - 1, m - 1): 9 splits .1/.9 … .9/.1 for two modalities, 28 for
+        three, 35 for four.
+
+    Raises:
+        ConfigError: for fewer parts than modalities.
+    """
+    m = num_modalities
+    parts = m * max(2, 10 // m) if resolution is None else resolution
+    if parts < m:
+        raise ConfigError(f"resolution={parts} is not allowed; {m} modalities need at least {m} parts.")
+    # m - 1 cuts between `parts` things in a row.
+    cuts = [(0, *cut, parts) for cut in combinations(range(1, parts), m - 1)]
+    return np.asarray(np.diff(np.array(cuts), axis=1) / parts, dtype=np.float32)
 
 
 @dataclass(frozen=True)

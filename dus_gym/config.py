@@ -9,7 +9,7 @@ from dus_gym.allocation import ACTION_MODES
 from dus_gym.discrepancy import CUMULATIVE_MODES
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 from dus_gym.options import build_options
-from dus_gym.rewards import REWARD_STATES, REWARDS
+from dus_gym.rewards import REWARD_STATES, reward_names
 
 LOSS_NORMS = ("mean", "fixed")
 PAIRINGS = ("prefix", "independent")
@@ -79,7 +79,7 @@ class RunConfig:
             raise ConfigError(f"min_fraction={self.min_fraction!r} is not allowed; it must lie in [0, 1].")
         for name, allowed in (
             ("cumulative", CUMULATIVE_MODES),
-            ("reward", REWARDS),
+            ("reward", reward_names()),
             ("reward_state", REWARD_STATES),
             ("action_mode", ACTION_MODES),
             ("loss_norm", LOSS_NORMS),

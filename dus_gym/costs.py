@@ -9,8 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import torch
-
 MIB = 2.0**20
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -44,7 +42,11 @@ def reset_peaks(device: str) -> None:
     with suppress(OSError):
         # "5" resets the peak resident set size: proc(5).
         _CLEAR.write_text("5")
-    if device.startswith("cuda") and torch.cuda.is_initialized():
+    if not device.startswith("cuda"):
+        return
+    import torch
+
+    if torch.cuda.is_initialized():
         # Before that nothing lies on the device, and its marks can't be reset.
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -68,4 +70,8 @@ def peak_memory() -> float | None:
 
 def peak_device_memory(device: str) -> float | None:
     """The most memory PyTorch's tensors held on a CUDA device since :func:`reset_peaks`, MiB; None for the CPU."""
-    return torch.cuda.max_memory_allocated(device) / MIB if device.startswith("cuda") else None
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.max_memory_allocated(device) / MIB

@@ -21,6 +21,10 @@ class UnfitAgentError(ConfigError):
     """An agent that can't steer this task under this method, though others can."""
 
 
+class AgentError(DusError, ValueError):
+    """An action that can't be, from a policy that was handed over; the message names the agent and the action."""
+
+
 class DatasetNotFoundError(DusError, FileNotFoundError):
     """The files of a data set are not where they were looked for."""
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from dus_gym.errors import ConfigError, check_choice
+
 SHARE_FLOOR = 1e-8
 """Shares are clamped here before the logarithm, so that a reward is always finite."""
 
@@ -77,33 +79,67 @@ def _paper_after(step: Transition) -> float:
     return paper_reward(step.reached, step.shares)
 
 
-REWARDS = ("paper", "gap", "gap-change", "validation-gain", "learning-progress")
 REWARD_STATES = ("before", "after")
+Reward = Callable[[Transition], float]
 
-_BY_NAME: dict[tuple[str, str], Callable[[Transition], float]] = {
-    ("paper", "before"): _paper_before,
-    ("paper", "after"): _paper_after,
+_BY_NAME: dict[str, tuple[Reward, Reward]] = {
+    "paper": (_paper_before, _paper_after),
+    "gap": (_gap, _gap),
+    "gap-change": (_gap_change, _gap_change),
+    "validation-gain": (_validation_gain, _validation_gain),
+    "learning-progress": (_learning_progress, _learning_progress),
 }
-for _state in REWARD_STATES:
-    _BY_NAME["gap", _state] = _gap
-    _BY_NAME["gap-change", _state] = _gap_change
-    _BY_NAME["validation-gain", _state] = _validation_gain
-    _BY_NAME["learning-progress", _state] = _learning_progress
+"""The function of each reward, by reward state."""
 
 
-def reward_function(name: str, state: str = "before") -> Callable[[Transition], float]:
-    """The reward called ``name``.
+def reward_names() -> tuple[str, ...]:
+    """Return the name of every reward, those of :func:`register_reward` last."""
+    return tuple(_BY_NAME)
+
+
+def register_reward(name: str, function: Reward) -> None:
+    """Register a reward of your own, in this process, under a word for ``reward=`` and ``--reward``.
+
+    Other processes must register it too: put the call into a module and write ``dus train --import your_module``.
 
     Args:
-        name: one of :data:`REWARDS`; ``"paper"`` is Eq. 5.
+        name: letters, digits, ``-`` and ``_``.
+        function: of one :class:`Transition`; must return a finite number.
+
+    Raises:
+        ConfigError: for a name that exists or can't be a word, or for what is no function.
+    """
+    if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
+        raise ConfigError(f"name={name!r} is not allowed; give letters, digits, - and _.")
+    if name in _BY_NAME:
+        raise ConfigError(f"name={name!r} is not allowed; there is a reward of this name already, choose another.")
+    if not callable(function):
+        raise ConfigError(f"function={function!r} is not allowed; give a function of one Transition.")
+
+    def checked(step: Transition) -> float:
+        reward = function(step)
+        try:
+            number = float(reward)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise ConfigError(f"reward={name!r} returned {reward!r}; it must return a finite number for {step}.")
+        return number
+
+    _BY_NAME[name] = (checked, checked)
+
+
+def reward_function(name: str, state: str = "before") -> Reward:
+    """Return the reward called ``name``.
+
+    Args:
+        name: one of :func:`reward_names`; ``"paper"`` is Eq. 5.
         state: which scores Eq. 5 reads: ``"before"``, those the agent saw (Algorithm 1, lines 12-15),
             or ``"after"``, those its choice led to. The other rewards ignore it.
 
     Raises:
         ConfigError: for another name or state.
     """
-    from dus_gym.errors import check_choice
-
-    check_choice("reward", name, REWARDS)
+    check_choice("reward", name, _BY_NAME)
     check_choice("reward_state", state, REWARD_STATES)
-    return _BY_NAME[name, state]
+    return _BY_NAME[name][REWARD_STATES.index(state)]

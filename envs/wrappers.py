@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import Any
 
 import gymnasium as gym
@@ -10,40 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.utils import RecordConstructorArgs
 
+from dus_gym.allocation import SOFTMAX_SCALE, lattice, softmax_shares
 from dus_gym.errors import ConfigError
 
 Array = npt.NDArray[np.float32]
-
-
-def softmax_shares(logits: npt.ArrayLike, scale: float = 3.0) -> Array:
-    """Softmax of ``scale`` × logits: ``(m,)`` numbers to a point of the simplex."""
-    scaled = scale * np.asarray(logits, dtype=np.float64)
-    weights = np.exp(scaled - scaled.max())
-    return np.asarray(weights / weights.sum(), dtype=np.float32)
-
-
-def lattice(num_modalities: int, resolution: int | None = None) -> Array:
-    """Every split into positive multiples of ``1 / resolution``.
-
-    Args:
-        num_modalities: m.
-        resolution: parts of the whole, at least m; by default the multiple of m up to 10, or 2m from m = 6 on,
-            so that the uniform split is always among them.
-
-    Returns:
-        Shares ``(n, m)``, n = C(resolution - 1, m - 1): 9 splits .1/.9 … .9/.1 for two modalities, 28 for
-        three, 35 for four.
-
-    Raises:
-        ConfigError: for fewer parts than modalities.
-    """
-    m = num_modalities
-    parts = m * max(2, 10 // m) if resolution is None else resolution
-    if parts < m:
-        raise ConfigError(f"resolution={parts} is not allowed; {m} modalities need at least {m} parts.")
-    # m - 1 cuts between `parts` things in a row.
-    cuts = [(0, *cut, parts) for cut in combinations(range(1, parts), m - 1)]
-    return np.asarray(np.diff(np.array(cuts), axis=1) / parts, dtype=np.float32)
 
 
 def modalities_of(env: gym.Env[Any, Any], wrapper: str) -> int:
@@ -79,7 +48,7 @@ class SoftmaxAction(gym.ActionWrapper[Any, Array, Array], RecordConstructorArgs)
         ConfigError: for another kind of environment, or a scale that is not positive and finite.
     """
 
-    def __init__(self, env: gym.Env[Any, Array], scale: float = 3.0) -> None:
+    def __init__(self, env: gym.Env[Any, Array], scale: float = SOFTMAX_SCALE) -> None:
         RecordConstructorArgs.__init__(self, scale=scale)
         gym.ActionWrapper.__init__(self, env)
         if not 0.0 < scale < float("inf"):

@@ -185,6 +185,7 @@ def meta_train(
     against = {name: AgainstUniform(env, references[name]) for name, env in envs.items()}
     gains: list[float] = []
     for i, (name, seed) in enumerate(schedule):
+        agent.begin_task(name, uniform[name].num_modalities)
         gains.append(run_episode(against[name], agent, seed=seed).reward)
         agent.end_run()
         advance(f"run {i + 1}, {name}")
@@ -192,6 +193,7 @@ def meta_train(
     agent.begin()
     score = {}
     for name, env in envs.items():
+        agent.begin_task(name, uniform[name].num_modalities)
         ours, theirs = (_play(env, who, held_out, advance, name) for who in (agent, uniform[name]))
         score[name] = _score(ours, theirs)
     for env in envs.values():

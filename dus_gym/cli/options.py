@@ -10,12 +10,12 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from dus_gym.agents import agent_class, make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.config import RunConfig
 from dus_gym.data.tasks import OWN_TASK, Task, get_task
 from dus_gym.envs.registration import ids
 from dus_gym.errors import ConfigError, unknown_name
+from dus_gym.experiments.drivers import agent_type, resolve_agent, split_word
 from dus_gym.methods import make_method, method_class
 from dus_gym.options import parse_pairs
 
@@ -116,7 +116,7 @@ def with_options(base: type[T], method: str | None, agent: str | None = None, en
     if method is not None:
         tables["method"] = method_class(method).options_type
     if agent is not None:
-        tables["agent"] = agent_class(agent).options_type
+        tables["agent"] = agent_type(agent).options_type
     if env is not None:
         tables["task"] = check_env(env).options_type
     for name, options in tables.items():
@@ -174,9 +174,10 @@ def parse_agent(word: str) -> tuple[str, dict[str, Any]]:
     Raises:
         ConfigError: for an unknown agent or option, or a word of another form.
     """
-    name, *pairs = word.split(":")
-    options = parse_pairs(pairs, word)
-    make_agent(name, 2, options=options)
+    name, options = split_word(word)
+    if not Path(name).is_file():
+        resolve_agent(name, 2, options=options)
+    # A policy file may be for any number of modalities: it is read when the task is known.
     return name, options
 
 

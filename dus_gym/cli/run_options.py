@@ -12,8 +12,8 @@ from dus_gym.config import RunConfig
 from dus_gym.data.registry import OWN_TASK
 from dus_gym.envs.registration import ids
 from dus_gym.errors import ConfigError
-from dus_gym.experiments.drivers import agent_names, agent_type
-from dus_gym.experiments.spec import DEFAULT_AGENT, DEFAULT_METHOD, get_env_task, parse_agent, parse_word
+from dus_gym.experiments.drivers import agent_names, agent_type, name_agent
+from dus_gym.experiments.spec import DEFAULT_AGENT, DEFAULT_METHOD, get_env_task, parse_word
 from dus_gym.methods import METHODS, method_class
 
 OWN_ID = f"DUS-{OWN_TASK}-v0"
@@ -70,7 +70,7 @@ class OutputOptions:
 
 def agent_group(given: Given) -> tuple[str, type[Any]] | None:
     """Return whose options ``--agent.NAME`` are."""
-    agent = parse_agent(given.get("policy") or given.get("agent", DEFAULT_AGENT))
+    agent = name_agent(given.get("policy") or given.get("agent", DEFAULT_AGENT))
     if agent.name not in agent_names():
         return None
     return f"agent {agent.name!r}", agent_type(agent.name).options_type

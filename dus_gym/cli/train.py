@@ -21,10 +21,10 @@ from dus_gym.cli.tables import live_run, print_result, show_log
 from dus_gym.config import RunConfig
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import ConfigError
-from dus_gym.experiments.drivers import agent_names, learns_in_runs
+from dus_gym.experiments.drivers import agent_names, learns_in_runs, name_agent
 from dus_gym.experiments.loggers import LOGGERS, check_logger, open_logger
 from dus_gym.experiments.run import execute
-from dus_gym.experiments.spec import DEFAULT_AGENT, RunSpec, make_spec, parse_agent
+from dus_gym.experiments.spec import DEFAULT_AGENT, RunSpec, make_spec
 from dus_gym.experiments.storage.run_folder import RunFolder, latest, unused
 
 
@@ -62,14 +62,14 @@ def main(words: list[str]) -> None:
     agent_options = parsed.group("agent")
     runs = parsed.build(TaskOptions).agent_runs
     if options.policy is not None and "agent" in parsed.given(TrainOptions):
-        found = parse_agent(options.policy).name
+        found = name_agent(options.policy).name
         if options.agent != found:
             raise ConfigError(
                 f"agent={options.agent!r} is not allowed: policy={options.policy!r} holds agent {found!r}; leave one "
                 "out."
             )
     if runs is not None:
-        if options.policy is not None or not learns_in_runs(parse_agent(options.agent).name):
+        if options.policy is not None or not learns_in_runs(name_agent(options.agent).name):
             why = (
                 f"policy={options.policy!r} is trained already"
                 if options.policy is not None

@@ -12,11 +12,11 @@ from typing import Any
 
 from dus_gym.errors import ConfigError, UnfitAgentError
 from dus_gym.experiments.comparison import REFERENCE, Comparison, compare_results, conclude, equal_total
-from dus_gym.experiments.drivers import learns_in_runs
+from dus_gym.experiments.drivers import learns_in_runs, name_agent
 from dus_gym.experiments.executors.executor import Executor, ScaleOptions, open_executor
 from dus_gym.experiments.results import Result
 from dus_gym.experiments.run_many import PlannedRun, run_all
-from dus_gym.experiments.spec import DEFAULT_METHOD, NamedAgent, RunSpec, make_spec, parse_agent, parse_seeds
+from dus_gym.experiments.spec import DEFAULT_METHOD, RunSpec, make_spec, parse_seeds
 from dus_gym.experiments.storage.comparison_folder import hold_folder, write_comparison
 from dus_gym.experiments.storage.run_folder import folder_of, listing
 from dus_gym.options import with_said
@@ -265,7 +265,7 @@ def _named(agents: str | Sequence[Any] | None) -> dict[str, Any]:
     for agent in asked:
         if agent == "" or agent is None:
             continue
-        named: NamedAgent = parse_agent(agent)
+        named = name_agent(agent)
         word = named.word
         if named.agent_object is not None:
             number = 1
@@ -278,7 +278,7 @@ def _named(agents: str | Sequence[Any] | None) -> dict[str, Any]:
 
 def _with_runs(agent: Any, runs: int | None) -> dict[str, Any] | None:
     """Options that ``agent_runs`` stands for, where the agent learns in runs of its own."""
-    return None if runs is None or not learns_in_runs(parse_agent(agent).name) else {"runs": runs}
+    return None if runs is None or not learns_in_runs(name_agent(agent).name) else {"runs": runs}
 
 
 def _each(argument: str, words: str | Iterable[str]) -> list[str]:

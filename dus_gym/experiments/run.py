@@ -16,15 +16,15 @@ import numpy as np
 import dus_gym
 from dus_gym.agents.base import Agent
 from dus_gym.agents.loop import run_episode
+from dus_gym.agents.policy_files import save_policy
 from dus_gym.costs import Stopwatch, peak_device_memory, peak_memory, reset_peaks
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError
 from dus_gym.experiments.drivers import Driver
 from dus_gym.experiments.picture import draw_run
-from dus_gym.experiments.policies import save_policy
 from dus_gym.experiments.results import FORMAT, ModalityResult, Result
 from dus_gym.experiments.spec import DEFAULT_AGENT, RunSpec, make_spec
-from dus_gym.experiments.storage.run_folder import MODEL, PICTURE, RunFolder, writing
+from dus_gym.experiments.storage.run_folder import MODEL, PICTURE, POLICY, RunFolder, writing
 from dus_gym.state import save_state
 
 CHECKPOINT_SECONDS = float(os.environ.get("DUS_CHECKPOINT_SECONDS", "10"))
@@ -100,7 +100,8 @@ def execute(
     if folder is not None:
         if keep_model:
             _keep_model(folder, going, result)
-        save_policy(going.agent, folder.path)
+        with writing(folder.path / f"{POLICY}{going.agent.file_suffix}"):
+            save_policy(going.agent, folder.path)
         folder.save_result(result)
     going.env.close()
     return result

@@ -28,7 +28,7 @@ from dus_gym.data.own.digest import digest_of
 from dus_gym.data.tasks import OWN_TASK, Task, get_task
 from dus_gym.envs.registration import ids
 from dus_gym.errors import ConfigError, UnfitAgentError, unknown_name
-from dus_gym.experiments.policies import agent_name, check_options, digest_of_agent, make_policy
+from dus_gym.experiments.drivers import NamedAgent, agent_type, name_agent
 from dus_gym.experiments.serialize import NOT_KEPT, to_json
 from dus_gym.methods import make_method, method_class, unpaired_methods
 from dus_gym.options import build_options, parse_pairs, with_said
@@ -102,16 +102,14 @@ class RunSpec:
         """Return the task with the options that were set."""
         return get_env_task(self.env).configured(self.task_options, self.data_root)
 
+    @property
+    def named_agent(self) -> NamedAgent:
+        """Whoever decides."""
+        return NamedAgent(self.agent, self.agent_options, self.policy, self.agent_object)
+
     def make_agent(self, num_modalities: int) -> Agent:
         """Return the agent or driver, seeded by the run's seed."""
-        return make_policy(
-            self.agent_object if self.agent_object is not None else self.policy or self.agent,
-            num_modalities,
-            self.seed,
-            self.agent_options,
-            name=self.agent,
-            trust=self.trust,
-        )
+        return self.named_agent.make(num_modalities, self.seed, trust=self.trust)
 
     def make_env(self, agent: Agent, **replaced: Any) -> gym.Env[Any, Any]:
         """Return the environment with the kind of actions and the interval that the agent asks for.
@@ -186,7 +184,7 @@ class RunSpec:
         if self.env == OWN_ID and self.data_root is not None:
             # Where the data lies is no part of a run, but what it is.
             config["data"] = digest_of(Path(self.data_root).expanduser())
-        if (digest := digest_of_agent(self.agent_object, self.policy)) is not None:
+        if (digest := self.named_agent.digest) is not None:
             config["agent_digest"] = digest
         return config
 
@@ -300,7 +298,7 @@ def make_spec(
         ConfigError: for an unknown name, or a value of another type.
     """
     method, said = parse_word(method)
-    named = parse_agent(policy if policy is not None else agent)
+    named = name_agent(policy if policy is not None else agent)
     options = {**(agent_options or {}), **named.options}
     make_method(method, {**(method_options or {}), **said})
     spec = RunSpec(
@@ -322,37 +320,9 @@ def make_spec(
     build_options(
         get_env_task(env).options_type, spec.task_options, f"option of task {get_env_task(env).name!r}:"
     )
-    check_options(spec.agent if spec.agent_object is None and spec.policy is None else None, options)
+    if named.policy is None and named.agent_object is None:
+        build_options(agent_type(named.name).options_type, options, f"option of agent {named.name!r}:")
     return spec
-
-
-@dataclass(frozen=True)
-class NamedAgent:
-    """An agent as somebody named it."""
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    policy: str | None = None
-    agent_object: Any = None
-
-    @property
-    def word(self) -> str:
-        """Its name with its options, which tells it from the others of a comparison."""
-        return with_said(self.name, self.options) if self.policy is None else self.policy
-
-
-def parse_agent(agent: Any) -> NamedAgent:
-    """Return what a word or an object names.
-
-    Raises:
-        ConfigError: for an unknown agent, or a word of another form.
-    """
-    name, policy = agent_name(agent)
-    if policy is not None:
-        return NamedAgent(name, policy=policy)
-    if not isinstance(agent, str):
-        return NamedAgent(name, agent_object=agent)
-    return NamedAgent(*parse_word(agent))
 
 
 def parse_word(word: str) -> tuple[str, dict[str, Any]]:

@@ -1,11 +1,10 @@
-"""The online loop, the loop over runs, and the plug-in."""
+"""The online loop and the loop over runs."""
 
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 
-from dus_gym import DUS, make_agent, run_episode, run_episodes
+from dus_gym import make_agent, run_episode, run_episodes
 from dus_gym.agents import AGENTS
 from dus_gym.agents.base import Agent
 from dus_gym.errors import ConfigError
@@ -78,91 +77,3 @@ def test_asking_without_learning_changes_nothing():
     agent = make_agent("reinforce", 2, options={"lr": 1e-2})
     run_episode(fake(), agent, seed=0, learn=False, deterministic=True)
     assert agent.updates == 0
-
-
-def test_the_plugin_is_algorithm_1():
-    dus = DUS(["audio", "video"], batch_size=64, epochs=10, agent="score")
-    assert dus.next_sizes() == {"audio": 64, "video": 64}
-    dus.observe({"audio": torch.tensor([0.8, 0.4], requires_grad=True), "video": np.array([0.3])})
-    assert dus.scores == pytest.approx({"audio": 0.6, "video": 0.3})
-    # Inverse scores: 1/.6 to 1/.3 of 128.
-    assert dus.next_sizes() == {"audio": 43, "video": 85}
-    dus.observe({"audio": [0.9], "video": [0.6]})
-    assert dus.scores == pytest.approx({"audio": 0.75, "video": 0.45})
-
-
-def test_the_plugins_agent_learns_from_eq5():
-    dus = DUS(["a", "b"], agent="reinforce", agent_options={"lr": 1e-2, "policy": "pathwise"}, min_fraction=0.25)
-    for _ in range(300):
-        sizes = dus.next_sizes()
-        dus.observe({"a": [0.9], "b": [0.5]})
-    assert dus.agent.updates == 299
-    assert sizes == {"a": 16, "b": 112}
-
-
-@pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        ({"a": [0.5]}, "needs"),
-        ({"a": [0.5], "c": [0.5]}, "needs"),
-        ({"a": [0.5], "b": [1.5]}, "'b'"),
-        ({"a": [np.nan], "b": [1]}, "'a'"),
-    ],
-)
-def test_the_plugin_refuses_what_is_no_probability(given, named):
-    with pytest.raises(ConfigError, match=named):
-        DUS(["a", "b"]).observe(given)
-
-
-def test_the_plugin_refuses_repeated_names():
-    with pytest.raises(ConfigError, match="different"):
-        DUS(["a", "a"])
-
-
-def test_the_plugin_serves_controllers_that_read_the_last_epoch():
-    dus = DUS(["a", "b"], batch_size=50, agent="pi")
-    for scores in ({"a": [0.9], "b": [0.1]}, {"a": [0.7], "b": [0.5]}):
-        dus.next_sizes()
-        dus.observe(scores)
-    # Errors -0.4 and then -0.1: the integral has both, and the first act came after the first epoch.
-    controller = make_agent("pi", 2)
-    controller.act([0.9, 0.1], {"train_score/a": 0.9, "train_score/b": 0.1})
-    expected = controller.act([0.8, 0.3], {"train_score/a": 0.7, "train_score/b": 0.5})
-    assert dus.next_sizes() == {"a": round(100 * float(expected[0])), "b": round(100 * float(expected[1]))}
-
-
-@pytest.mark.parametrize("agent", ["ppo", "lookahead", "best-fixed", "lr-matched"])
-def test_the_plugin_refuses_agents_that_make_runs_of_their_own(agent):
-    with pytest.raises(ConfigError, match=rf"agent='{agent}' makes whole runs of its own"):
-        DUS(["a", "b"], agent=agent)
-
-
-def test_the_plugin_serves_the_recommended_agent_with_validation_scores():
-    dus = DUS(["a", "b"], batch_size=50, agent="holdout")
-    dus.next_sizes()
-    dus.observe({"a": [0.9], "b": [0.4]})
-    with pytest.raises(ConfigError, match=r"call observe_validation\(\) once an epoch"):
-        dus.next_sizes()
-    dus.observe_validation({"a": [0.6], "b": [0.4]})
-    state = dus.state_dict()
-    sizes = dus.next_sizes()
-    # a loses a third of its score, b nothing: exp(-(1/3)/0.07) against 1, mixed with a tenth of the equal share.
-    weight = np.exp(-(1 / 3) / 0.07)
-    assert sizes["a"] == round(100 * (0.05 + 0.9 * weight / (1 + weight)))
-    again = DUS(["a", "b"], batch_size=50, agent="holdout")
-    again.load_state_dict(state)
-    assert again.next_sizes() == sizes
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"epochs": 0}, "epochs=0"),
-        ({"agent": int}, "agent=<class 'int'>"),
-        ({"agent": make_agent("score", 3)}, "agent is for 3 modalities"),
-        ({"agent": make_agent("score", 2), "agent_options": {"rule": "inverse"}}, "agent_options"),
-    ],
-)
-def test_the_plugin_refuses_what_does_not_fit(settings, message):
-    with pytest.raises(ConfigError, match=message):
-        DUS(["a", "b"], **settings)

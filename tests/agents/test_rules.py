@@ -8,6 +8,7 @@ from dus_gym.agents import AGENTS, agent_class, make_agent
 from dus_gym.allocation import Allocation
 from dus_gym.cli.train import learns_in_runs
 from dus_gym.errors import ConfigError
+from dus_gym.experiments.drivers import Driver, agent_names, resolve_agent
 
 
 @pytest.mark.parametrize(("epoch", "size"), [(0, 32), (25, 38), (50, 45), (75, 54), (99, 64), (100, 64)])
@@ -60,11 +61,11 @@ def test_score_shares_are_a_point_of_the_simplex_at_the_edges(rule, scores):
     assert action.sum() == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("name", sorted(AGENTS))
+@pytest.mark.parametrize("name", sorted(agent_names()))
 @pytest.mark.parametrize("m", [2, 3])
 def test_every_agent_starts_uniform_and_answers_in_its_own_mode(name, m):
     few = {"runs": 2} if learns_in_runs(name) else {}
-    agent = make_agent(name, m, seed=1, options=few)
+    agent = resolve_agent(name, m, seed=1, options=few)
     first = agent.uniform_action()
     np.testing.assert_allclose(first, np.full(m, 1.0 if agent.action_mode == "fractions" else 1.0 / m))
     env_id = {2: "DUS-Digits-v0", 3: "DUS-Digits3-v0"}[m]
@@ -73,8 +74,9 @@ def test_every_agent_starts_uniform_and_answers_in_its_own_mode(name, m):
         defaults = {"trainer": "fake", "epochs": 4, "action_mode": agent.action_mode}
         return gym.make(f"dus_gym:{env_id}", **(defaults | settings))
 
-    env = make_env(**agent.prepare(make_env, 1))
-    agent.attach(env)
+    env = make_env(**agent.prepare(make_env, 1) if isinstance(agent, Driver) else {})
+    if isinstance(agent, Driver):
+        agent.attach(env)
     env.reset(seed=1)
     observation, _, _, _, info = env.step(first)
     action = agent.act(observation, info)

@@ -15,16 +15,20 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import KVWriter, Logger, configure
 
 import dus_gym
-from dus_gym.agents import load_agent, make_agent
+from dus_gym.agents import make_agent
+from dus_gym.agents.adapters import as_agent
 from dus_gym.agents.dirichlet_policy import SHARE_FLOOR, DirichletDistribution, DirichletPolicy
 from dus_gym.agents.loop import run_episode, run_episodes
-from dus_gym.agents.sb3 import ALGORITHMS, load_sb3, make_sb3, minibatch, training_seed
+from dus_gym.agents.policy_files import agent_from_policy, load_agent, save_policy
+from dus_gym.agents.sb3 import ALGORITHMS, load_sb3, make_sb3, minibatch
 from dus_gym.agents.tensorboard import InfoCallback, numeric
-from dus_gym.cli import experiment
 from dus_gym.config import RunConfig
 from dus_gym.envs.trivial import BestSplit
 from dus_gym.envs.wrappers import DiscreteShares, SoftmaxAction
 from dus_gym.errors import CheckpointError, ConfigError
+from dus_gym.experiments import run as experiment
+from dus_gym.experiments.drivers import resolve_agent
+from dus_gym.experiments.drivers.sb3_training import training_seed
 from dus_gym.experiments.run import RunRequest, execute
 from dus_gym.experiments.storage.run_folder import NOT_REPRODUCIBLE, RunFolder
 
@@ -51,7 +55,7 @@ def trivial(**settings):
 
 
 def trained(name, runs=2, seed=0, make_env=trivial, m=2, **options):
-    agent = make_agent(name, m, seed, {"runs": runs, **options})
+    agent = resolve_agent(name, m, seed, {"runs": runs, **options})
     assert agent.prepare(make_env, seed) == {}
     return agent
 
@@ -120,26 +124,39 @@ def test_the_same_seed_gives_the_same_actions(name):
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("m", [2, 3])
-def test_a_saved_agent_acts_the_same_and_its_file_holds_no_pickle(name, m, tmp_path):
-    agent = trained(name, make_env=lambda: BestSplit(np.ones(m)), m=m)
-    agent.save(tmp_path / "policy")
-    again = load_agent(tmp_path / "policy")
-    assert splits(again, m) == splits(agent, m)
-    assert again.training_runs == agent.training_runs == 2
-    assert again.options == agent.options
-    for shares in splits(agent, m):
+def test_what_it_leaves_is_a_model_of_sb3_and_an_agent_that_acts_the_same(name, m, tmp_path):
+    more = {"scale": 1.5} if name in OFF_POLICY else {"resolution": 2 * m} if name == "dqn" else {}
+    agent = trained(name, make_env=lambda: BestSplit(np.ones(m)), m=m, **more)
+    assert save_policy(agent, tmp_path) == tmp_path / "policy.zip"
+    model = ALGORITHMS[name].load(tmp_path / "policy.zip")
+    with pytest.raises(CheckpointError, match=r"--trust on the command line, trust=True in Python"):
+        agent_from_policy(tmp_path / "policy.zip", m)
+    with pytest.raises(ConfigError, match=rf"for {m} modalities, and here are {m + 1}"):
+        agent_from_policy(tmp_path / "policy.zip", m + 1, trust=True)
+    found = splits(agent, m)
+    assert splits(agent_from_policy(tmp_path / "policy.zip", m, trust=True), m) == found
+    assert splits(as_agent(model, m), m) == found
+    for shares in found:
         assert sum(shares) == pytest.approx(1.0, abs=1e-5)
         assert min(shares) >= 0.0
-    content = (tmp_path / "policy").read_bytes()
-    assert content[8:9] == b"{"
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_an_agent_that_has_not_learned_is_uniform_and_says_so_when_saved(name, tmp_path):
-    agent = make_agent(name, 3)
+def test_an_agent_that_has_not_learned_is_uniform_and_leaves_nothing(name, tmp_path):
+    agent = resolve_agent(name, 3)
     np.testing.assert_allclose(agent.act([0.9, 0.2, 0.4], {}), np.full(3, 1 / 3), rtol=1e-6)
-    agent.save(tmp_path / "policy")
-    assert load_agent(tmp_path / "policy").training_runs == 0.0
+    assert save_policy(agent, tmp_path) is None
+    with pytest.raises(ConfigError, match="has no policy to save"):
+        agent.save(tmp_path / "policy")
+
+
+def test_a_damaged_zip_is_named(tmp_path):
+    path = tmp_path / "policy.zip"
+    make_sb3("ppo", BestSplit(), 20).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"policy_class"', b'"policy_klass"'))
+    with pytest.raises(CheckpointError, match=r"policy.zip is damaged"):
+        agent_from_policy(path, 2, trust=True)
 
 
 def test_the_training_runs_are_counted_and_announced_and_nothing_is_printed(caplog, capsys):
@@ -204,7 +221,7 @@ def test_a_policy_that_diverged_acts_uniformly_and_warns(caplog):
 )
 def test_options_that_can_not_be_are_refused_before_anything_runs(name, options, named):
     with pytest.raises(ConfigError, match=named):
-        make_agent(name, 2, options=options)
+        resolve_agent(name, 2, options=options)
 
 
 def request_of(name, **options):
@@ -229,7 +246,7 @@ def test_a_killed_run_goes_on_to_the_same_end_without_training_again(name, tmp_p
     def trains_again(*args, **kwargs):
         raise AssertionError("learned a second time")
 
-    monkeypatch.setattr("dus_gym.agents.sb3.SB3Agent.prepare", trains_again)
+    monkeypatch.setattr("dus_gym.experiments.drivers.sb3_training.SB3Driver.prepare", trains_again)
     again = execute(request_of(name), RunFolder.resume(tmp_path / "killed", {}))
     timeless = [
         json.dumps({k: v for k, v in summary.items() if k not in NOT_REPRODUCIBLE}) for summary in (whole, again)

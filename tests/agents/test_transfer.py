@@ -8,18 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from dus_gym.agents import load_agent, make_agent
+from dus_gym.agents import make_agent
 from dus_gym.agents.loop import run_episode
-from dus_gym.agents.transfer import (
-    INPUTS,
-    Decisions,
-    Transfer,
-    agent_from_policy,
-    features,
-    policy_path,
-    returns,
-    shipped_policies,
-)
+from dus_gym.agents.policy_files import agent_from_policy, load_agent, policy_path, shipped_policies
+from dus_gym.agents.transfer import INPUTS, Decisions, Transfer, features, returns
 from dus_gym.errors import CheckpointError, ConfigError
 from dus_gym.state import load_state, save_state
 
@@ -94,7 +86,6 @@ def test_a_split_holds_until_the_next_decision():
     agent = trained(2, learn=True, decisions=4)
     env = fake(epochs=20)
     observation, info = env.reset(seed=0)
-    agent.attach(env)
     agent.begin()
     splits = []
     for _ in range(20):
@@ -155,7 +146,7 @@ def test_returns_are_discounted_sums_to_go():
 def test_advantages_are_relative_to_the_same_task_and_decision():
     agent = make_agent("transfer", 2, options={"learn": True, "batch": 99})
     for env, reward in (("A", 1.0), ("A", 3.0), ("B", 100.0), ("B", 300.0)):
-        agent._env = env
+        agent.begin_task(env, 2)
         agent.begin()
         agent.act([0.9, 0.5], info_of(2))
         agent.learn(reward)
@@ -188,7 +179,8 @@ def test_learning_beats_uniform_in_return(algorithm):
 
 def test_one_policy_learns_from_tasks_with_other_numbers_of_modalities():
     agent = make_agent("transfer", 2, options={"learn": True, "batch": 4})
-    for seed, name in enumerate(["DUS-Digits-v0", "DUS-Digits3-v0"] * 2):
+    for seed, (name, m) in enumerate([("DUS-Digits-v0", 2), ("DUS-Digits3-v0", 3)] * 2):
+        agent.begin_task(name, m)
         run_episode(fake(name, epochs=10, reward="learning-progress"), agent, seed=100 + seed)
         agent.end_run()
     assert agent.updates == 10
@@ -317,6 +309,7 @@ def test_a_shipped_policy_is_small_says_where_it_comes_from_and_acts(name):
         assert (shares > 0.0).all()
         assert shares.sum() == pytest.approx(1.0)
     env = fake("DUS-Digits3-v0", epochs=10)
+    agent.begin_task("DUS-Digits3-v0", 3)
     run_episode(env, agent, seed=0)
     assert agent.num_modalities == 3
     assert agent.updates == load_state(policy_path(name), "policy")["state"]["updates"]

@@ -14,7 +14,7 @@ from dus_gym.envs import fake_vector
 from dus_gym.envs.fake_vector import FakeVectorEnv, seed_words
 from dus_gym.envs.registration import FAKE_ID
 from dus_gym.errors import ConfigError
-from dus_gym.rewards import REWARD_STATES, REWARDS
+from dus_gym.rewards import REWARD_STATES, reward_names
 from dus_gym.seeding import RunSeeds
 
 ID = f"dus_gym:{FAKE_ID}"
@@ -59,7 +59,7 @@ def difference(mine, theirs):
         (9, {"task": "DigitsControl", "action_mode": "fractions"} | SHORT),
         (10, {"method": "mla", "predict_with": "sum", "pairing": "independent"} | SHORT),
         (11, {"total_batch": 51, "iterations": 3} | SHORT),
-        *((12, {"reward": name, "reward_state": state} | SHORT) for name in REWARDS for state in REWARD_STATES),
+        *((12, {"reward": name, "reward_state": state} | SHORT) for name in reward_names() for state in REWARD_STATES),
     ],
     ids=str,
 )

@@ -11,8 +11,9 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
+from dus_gym.allocation import lattice, softmax_shares
 from dus_gym.envs.trivial import BestSplit
-from dus_gym.envs.wrappers import DiscreteShares, SoftmaxAction, lattice, softmax_shares
+from dus_gym.envs.wrappers import DiscreteShares, SoftmaxAction
 from dus_gym.errors import ConfigError
 
 FAKE = "dus_gym:DUS-Fake-v0"

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from dus_gym.agents.base import Agent, AgentOptions, Array, Info
-from dus_gym.envs.dus_env import DUSEnv
+from dus_gym.agents.base import AgentOptions, Array, Info
 from dus_gym.errors import ConfigError, check_at_least
+from dus_gym.experiments.drivers.driver import Driver
+
+if TYPE_CHECKING:
+    from dus_gym.envs.dus_env import DUSEnv
 
 REACH = 0.6
 """The outermost splits give the dominant modality 1 - 0.6 and 1 + 0.6 of the equal share."""
 
 
 def line(count: int, num_modalities: int, dominant: int) -> list[Array]:
-    """Splits on a line through the uniform one, from less to more for one modality.
+    """Return splits on a line through the uniform one, from less to more for one modality.
 
     Args:
         count: how many, evenly spaced; odd, so that the uniform split is one of them.
@@ -50,7 +53,7 @@ class LookaheadOptions(AgentOptions):
             raise ConfigError(f"splits={self.splits} is not allowed; an odd number has the uniform split among them.")
 
 
-class Lookahead(Agent):
+class Lookahead(Driver):
     """Forks the run over K splits, trains each for one interval, and takes the one that validates best.
 
     The criterion is validation accuracy of the method's own prediction; of equal ones the split nearest to uniform.
@@ -62,7 +65,6 @@ class Lookahead(Agent):
     summary: ClassVar[str] = "forks the run at each step and keeps the split that validates best; costs K runs more"
     options_type: ClassVar[type[AgentOptions]] = LookaheadOptions
     options: LookaheadOptions
-    needs_runs: ClassVar[bool] = True
     needs_validation: ClassVar[bool] = True
 
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
@@ -72,7 +74,7 @@ class Lookahead(Agent):
         self._horizon = 1
 
     def begin(self) -> None:
-        """A new run has cost nothing yet."""
+        """Start a new run, which has cost nothing yet."""
         self._forked_steps = 0
 
     @property
@@ -81,21 +83,23 @@ class Lookahead(Agent):
         return self._forked_steps / self._horizon
 
     def attach(self, env: gym.Env[Any, Any]) -> None:
-        """Keeps the environment to fork it.
+        """Keep the environment to fork it.
 
         Raises:
             ConfigError: for an environment that can't be forked.
         """
+        from dus_gym.envs.dus_env import DUSEnv
+
         core = env.unwrapped
         if not isinstance(core, DUSEnv):
             raise ConfigError(f"agent='lookahead' forks a DUS environment and got {type(core).__name__}.")
         self._env = core
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """The split of the best fork."""
+        """Return the split of the best fork."""
         core = self._env
         if core is None:
-            raise ConfigError("agent='lookahead' has no environment; call attach(env) first, or use run_episode.")
+            raise ConfigError("agent='lookahead' has no environment; call attach(env) first; dus_gym.train does.")
         if not core.run.has_validation:
             raise ConfigError("agent='lookahead' needs a validation split and this task has none.")
         self._horizon = core.horizon
@@ -106,22 +110,22 @@ class Lookahead(Agent):
 
     @staticmethod
     def _validated(fork: DUSEnv, split: Array) -> float:
-        """Validation accuracy one interval later; below every accuracy if the fork diverged."""
+        """Return the validation accuracy one interval later; below every accuracy if the fork diverged."""
         fork.step(split)
         figures = fork.run.validate()
         accuracy = None if figures is None or fork.diverged else figures.fused["method"]
         return -1.0 if accuracy is None else accuracy
 
     def state_dict(self) -> dict[str, Any]:
-        """What it has cost so far."""
+        """Return what it has cost so far."""
         return super().state_dict() | {"forked_steps": self._forked_steps, "horizon": self._horizon}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned."""
         super().load_state_dict(state)
         self._forked_steps, self._horizon = int(state["forked_steps"]), int(state["horizon"])
 
 
 def best_of(values: Sequence[float], splits: Sequence[Array]) -> int:
-    """Index of the largest value; of equal ones the split nearest to uniform."""
+    """Return the index of the largest value; of equal ones the split nearest to uniform."""
     return max(range(len(values)), key=lambda i: (values[i], -float(np.ptp(splits[i]))))

@@ -1,0 +1,175 @@
+"""Policy files: what learners leave, and the way back to an agent.
+
+Our own agents write safetensors with a JSON header, and reading one never runs code. A model of stable-baselines3 is
+its own ZIP file, which holds pickles: it is read with ``trust=True`` only.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dus_gym.agents import agent_class, make_agent
+from dus_gym.agents.base import Agent
+from dus_gym.errors import CheckpointError, ConfigError, unknown_name
+from dus_gym.options import build_options
+
+NAME = "policy"
+"""The stem of a policy in a run folder."""
+ANY_NUMBER = "transfer"
+"""The agent whose policies serve any number of modalities."""
+_PARTS: dict[str, type[Any]] = {"agent": str, "num_modalities": int, "options": dict, "state": dict}
+
+
+def save_policy(agent: Agent, folder: str | Path) -> Path | None:
+    """Write what an agent has learned to ``folder``; None if it learns nothing.
+
+    Returns:
+        The file: ``policy.safetensors``, or ``policy.zip`` in stable-baselines3's own format.
+    """
+    if not agent.learns:
+        return None
+    path = Path(folder) / f"{NAME}{agent.file_suffix}"
+    agent.save(path)
+    return path
+
+
+def shipped_policies() -> dict[str, Path]:
+    """Return the policies that come with the package, by name."""
+    folder = Path(str(files("dus_gym.agents").joinpath("policies")))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def policy_path(policy: str | Path) -> Path:
+    """Return the file of a policy.
+
+    Args:
+        policy: a path, or the name of a shipped policy (which goes first; ``./NAME`` is a file).
+
+    Raises:
+        ConfigError: if it is neither; the message has the nearest name.
+    """
+    shipped = shipped_policies()
+    if str(policy) in shipped:
+        return shipped[str(policy)]
+    path = Path(policy)
+    if path.is_file():
+        return path
+    raise unknown_name("policy (neither a file nor one that comes with the package)", str(policy), shipped)
+
+
+def is_sb3_file(path: Path) -> bool:
+    """Tell whether a file is a ZIP of stable-baselines3; nothing in it is read."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return {"data", "policy.pth"} <= set(archive.namelist())
+
+
+def read_policy(policy: str | Path) -> dict[str, Any]:
+    """Read what :meth:`Agent.save` wrote: ``agent``, ``num_modalities``, ``options``, ``state``.
+
+    Args:
+        policy: a path, or the name of a shipped policy.
+
+    Raises:
+        ConfigError: if it is neither.
+        CheckpointError: if the file is damaged, of a newer format, no policy, or a pickle.
+    """
+    from dus_gym.state import load_state
+
+    path = policy_path(policy)
+    content = load_state(path, "policy")
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is damaged or from another version; it can't be loaded.")
+    if missing := _PARTS.keys() - content.keys():
+        raise CheckpointError(f"{path} is damaged or from another version ({', '.join(sorted(missing))} missing).")
+    for part, kind in _PARTS.items():
+        if not isinstance(content[part], kind):
+            raise CheckpointError(
+                f"{path} is damaged or from another version ({part} is {content[part]!r:.60}, not {kind.__name__})."
+            )
+    return content
+
+
+def load_agent(path: str | Path) -> Agent:
+    """Return the agent that :meth:`Agent.save` wrote, its random generator included, to go on where it stood.
+
+    Raises:
+        ConfigError: if there is no such file.
+        CheckpointError: if the file is damaged, of a newer format, no policy, or a pickle.
+    """
+    return _restored(read_policy(path), policy_path(path))
+
+
+def _restored(content: Mapping[str, Any], path: Path) -> Agent:
+    """Make the agent of a policy file's content."""
+    name = content["agent"]
+    try:
+        found = agent_class(name)
+        agent = found(
+            content["num_modalities"], options=build_options(found.options_type, content["options"], "option")
+        )
+        agent.load_state_dict(content["state"])
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
+        raise CheckpointError(f"{path} is damaged or from another version ({error}); it can't be loaded.") from error
+    return agent
+
+
+def agent_from_policy(
+    policy: str | Path,
+    num_modalities: int,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    trust: bool = False,
+) -> Agent:
+    """Return the agent of a policy file, ready for a run.
+
+    Args:
+        policy: a path, or the name of a shipped policy; of any agent with :meth:`Agent.save`, or a model that
+            stable-baselines3 saved.
+        num_modalities: m of the run.
+        seed: of the agent's own random numbers in this run.
+        options: of ``transfer`` only; another agent's stand in its file.
+        trust: allows files of stable-baselines3, which hold pickles.
+
+    Raises:
+        ConfigError: if the policy can't serve m modalities or take the options.
+        CheckpointError: see :func:`read_policy`; or if the file is one of stable-baselines3 and not trusted.
+    """
+    path = policy_path(policy)
+    if is_sb3_file(path):
+        from dus_gym.agents.adapters import as_agent
+        from dus_gym.agents.sb3 import load_sb3_policy
+
+        if options:
+            raise ConfigError(f"policy={str(policy)!r} takes no options; leave out {', '.join(sorted(options))}.")
+        return as_agent(load_sb3_policy(path, trust), num_modalities, str(policy), seed=seed)
+    content = read_policy(policy)
+    name, theirs = content["agent"], content["num_modalities"]
+    if name == ANY_NUMBER:
+        if fixed := {"policy", "hidden", "decisions"} & set(options or {}):
+            raise ConfigError(
+                f"policy={str(policy)!r} fixes {', '.join(sorted(fixed))}; leave it out beside the policy."
+            )
+        return make_agent(name, num_modalities, seed, {**(options or {}), "policy": str(policy)})
+    if options:
+        raise ConfigError(
+            f"policy={str(policy)!r} brings the options of agent {name!r} with it; "
+            f"leave out {', '.join(sorted(options))}."
+        )
+    if theirs != num_modalities:
+        raise ConfigError(
+            f"policy={str(policy)!r} is of agent {name!r} for {theirs} modalities, and this task has {num_modalities}; "
+            "only policies of `dus meta-train` (agent 'transfer') serve any number."
+        )
+    agent = _restored(content, path)
+    agent.rng = np.random.default_rng(np.random.SeedSequence([int(seed), num_modalities]))
+    return agent

@@ -1,0 +1,87 @@
+"""The control that tries constant splits in whole runs before the one that counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dus_gym.agents.base import AgentOptions, Array, Info
+from dus_gym.agents.controls import Fixed, FixedOptions
+from dus_gym.agents.loop import run_episode
+from dus_gym.errors import ConfigError
+from dus_gym.experiments.drivers.driver import Driver, MakeEnv
+from dus_gym.experiments.drivers.lookahead import best_of, line
+
+
+@dataclass(frozen=True)
+class BestFixedOptions(AgentOptions):
+    """Options of best-fixed."""
+
+    splits: int = 5
+    """Splits tried; odd."""
+
+    def __post_init__(self) -> None:
+        if self.splits < 3 or self.splits % 2 == 0:
+            raise ConfigError(f"splits={self.splits} is not allowed; give an odd number, 3 or more.")
+
+
+class BestFixed(Driver):
+    """The best of a grid of constant splits, chosen on the validation split of the same seed.
+
+    What an agent gains over it is gained by moving the split about; what it doesn't gain, a constant would have had.
+    """
+
+    name: ClassVar[str] = "best-fixed"
+    summary: ClassVar[str] = "the constant split that validates best in runs of its own"
+    options_type: ClassVar[type[AgentOptions]] = BestFixedOptions
+    options: BestFixedOptions
+    needs_validation: ClassVar[bool] = True
+
+    def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
+        super().__init__(num_modalities, seed, options)
+        self.shares = self.uniform_action()
+        self._spent = 0
+
+    @property
+    def training_runs(self) -> float:
+        """The runs of the grid."""
+        return float(self._spent)
+
+    def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
+        """Run the grid."""
+        self._spent = 0
+        uniform, observation = self._validated(make_env, seed, self.uniform_action())
+        splits = line(self.options.splits, self.num_modalities, int(np.argmax(observation)))
+        middle = len(splits) // 2
+        values = [uniform if i == middle else self._validated(make_env, seed, s)[0] for i, s in enumerate(splits)]
+        self.shares = splits[best_of(values, splits)]
+        return {}
+
+    def _validated(self, make_env: MakeEnv, seed: int, split: Array) -> tuple[float, npt.NDArray[Any]]:
+        """Return a whole run's last validation accuracy and observation."""
+        env = make_env()
+        env.reset(seed=seed)
+        if not env.get_wrapper_attr("run").has_validation:
+            raise ConfigError("agent='best-fixed' needs a validation split and this task has none.")
+        agent = Fixed(self.num_modalities, options=FixedOptions("/".join(map(str, split.tolist()))))
+        episode = run_episode(env, agent, seed=seed)
+        self._spent += 1
+        accuracy = -1.0 if episode.info["diverged"] else float(episode.info["val_fused/method"])
+        env.close()
+        return accuracy, np.asarray(episode.observation)
+
+    def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
+        """Return the split that was chosen."""
+        return self.shares.copy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the choice and what it cost."""
+        return super().state_dict() | {"shares": self.shares.tolist(), "spent": self._spent}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what :meth:`state_dict` returned."""
+        super().load_state_dict(state)
+        self.shares, self._spent = np.array(state["shares"], dtype=np.float32), int(state["spent"])

@@ -1,0 +1,98 @@
+"""The control that moves learning rates instead of samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from dus_gym.agents.base import Agent, AgentOptions, Array, Info
+from dus_gym.agents.loop import run_episode
+from dus_gym.errors import ConfigError
+from dus_gym.experiments.drivers.driver import Driver, MakeEnv
+
+
+@dataclass(frozen=True)
+class LRMatchedOptions(AgentOptions):
+    """Options of lr-matched."""
+
+    match: str = "score"
+    """The agent whose mean split becomes a ratio of learning rates: a word, with its options behind slashes
+    (score/rule=softmax), or a policy file. Where both could be meant, a word goes first and ./WORD is a file."""
+    trust: bool = False
+    """Whether the policy file may be one of stable-baselines3, which holds pickles."""
+
+
+class LRMatched(Driver):
+    """Equal batches, and each modality's learning rate times m × the mean share another agent gave it on that seed.
+
+    If it gains as much as that agent, the gain is not specific to sampling.
+    """
+
+    name: ClassVar[str] = "lr-matched"
+    summary: ClassVar[str] = "equal batches with another agent's mean split as learning rates"
+    options_type: ClassVar[type[AgentOptions]] = LRMatchedOptions
+    options: LRMatchedOptions
+
+    def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
+        super().__init__(num_modalities, seed, options)
+        self._spent = 0.0
+        self._matched(seed)
+
+    @property
+    def training_runs(self) -> float:
+        """The run of the agent that is matched, and what that one spent."""
+        return self._spent
+
+    def _matched(self, seed: int) -> Agent:
+        from dus_gym.experiments.drivers import resolve_agent, split_word
+
+        name, options = split_word(self.options.match, "/")
+        if name == self.name:
+            raise ConfigError("match='lr-matched' is not allowed; name an agent that splits batches.")
+        return resolve_agent(name, self.num_modalities, seed, options, trust=self.options.trust)
+
+    @property
+    def equal_batches(self) -> bool:
+        """If the agent that is matched splits evenly: its own run must be possible."""
+        return self._matched(0).equal_batches
+
+    def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
+        """Run the agent that is matched.
+
+        Returns:
+            ``lr_scale``: m × its mean share of each modality, over its run's samples.
+        """
+        matched = self._matched(seed)
+        settings: dict[str, Any] = {"action_mode": matched.action_mode}
+        if matched.interval is not None:
+            settings["interval"] = matched.interval
+        if isinstance(matched, Driver):
+            settings |= matched.prepare(make_env, seed)
+        env: gym.Env[Any, Any] = make_env(**settings)
+        if (scale := env.get_wrapper_attr("config").lr_scale) is not None:
+            raise ConfigError(f"lr_scale={scale} is not allowed under agent='lr-matched', which sets it; leave it out.")
+        if isinstance(matched, Driver):
+            matched.attach(env)
+        info = run_episode(env, matched, seed=seed).info
+        samples = np.array([value for key, value in info.items() if key.startswith("samples/")], dtype=np.float64)
+        env.close()
+        self._spent = 1.0 + (matched.training_runs if isinstance(matched, Driver) else 0.0)
+        factors = self.num_modalities * samples / samples.sum()
+        return {"lr_scale": tuple(factors.tolist())}
+
+    def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
+        """Return equal batches."""
+        return self.uniform_action()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it cost."""
+        return super().state_dict() | {"spent": self._spent}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what :meth:`state_dict` returned."""
+        super().load_state_dict(state)
+        self._spent = float(state["spent"])

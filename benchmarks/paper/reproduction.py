@@ -15,7 +15,7 @@ from dus_gym.benchmarks.paper.settings import Setting, settings
 from dus_gym.cli.experiment import RunRequest
 from dus_gym.cli.matrix import Run, finished, make_folder
 from dus_gym.cli.train import check
-from dus_gym.data.mock.making import make_mock
+from dus_gym.data.mock import make_mock
 from dus_gym.errors import ConfigError, DatasetNotFoundError, RunFolderError
 from dus_gym.lock import FileLock
 from dus_gym.run_lock import lock

@@ -22,7 +22,7 @@ from dus_gym.cli.options import OWN_ID, changed, check_env, jsonable, run_settin
 from dus_gym.config import RunConfig
 from dus_gym.costs import Stopwatch, peak_device_memory, peak_memory, reset_peaks
 from dus_gym.data.own.digest import digest_of
-from dus_gym.data.tasks import Task
+from dus_gym.data.task import Task
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError, ConfigError
 from dus_gym.options import with_said

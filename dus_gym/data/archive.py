@@ -24,8 +24,8 @@ MOST_BYTES = 1 << 30
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
 
 
-class Source(Protocol):
-    """Where files can be read by name."""
+class Files(Protocol):
+    """Files that can be read by name."""
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -76,8 +76,8 @@ class Tar:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
-    """A folder or an archive as named files.
+def open_files(path: Path) -> Iterator[Files]:
+    """Open a folder or an archive as named files.
 
     Raises:
         DatasetNotFoundError: if nothing is there.

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from dus_gym.data.archive import Source, open_source
+from dus_gym.data.archive import Files, open_files
 from dus_gym.data.download import CHUNK, download
-from dus_gym.data.manifests import Archive, Entry, Manifest, read_manifest
-from dus_gym.errors import FetchError
+from dus_gym.data.manifest import Archive, Entry, Manifest
+from dus_gym.data.registry import DATA_SETS
+from dus_gym.errors import FetchError, unknown_name
 from dus_gym.lock import FileLock
 
 STAGING = ".dus-fetch"
@@ -42,14 +43,28 @@ class Fetched:
     """Files that were there before, as they should be."""
 
 
+def manifest_of(name: str) -> Manifest:
+    """Return the manifest of a data set.
+
+    Raises:
+        ConfigError: for a name without one; the message has the nearest.
+    """
+    manifest = DATA_SETS[name].source.manifest() if name in DATA_SETS else None
+    if manifest is None:
+        raise unknown_name(
+            "data set to fetch", name, [word for word, known in DATA_SETS.items() if known.can_be_fetched]
+        )
+    return manifest
+
+
 def fetch(name: str, root: str | Path, source: str | Path | None = None, progress: Progress | None = None) -> Fetched:
-    """Puts a data set's files into ``root``.
+    """Put a data set's files into ``root``.
 
     Files appear there only when all of them have arrived and have the right checksum; until then they wait in a
     folder from which a later call goes on. A call for a data set that is there changes nothing.
 
     Args:
-        name: a data set with a manifest, see :func:`~dus_gym.data.manifests.manifest_names`.
+        name: a data set with a manifest.
         root: the data root; made if it is not there.
         source: a folder, zip or tar that holds the files, under any leading folders; nothing is downloaded then.
         progress: called while bytes arrive.
@@ -63,7 +78,7 @@ def fetch(name: str, root: str | Path, source: str | Path | None = None, progres
         FetchError: if a file can't be had, a checksum is wrong (naming file, expected and found), an archive is not
             safe, or another file has the name of one of the data set's. ``root`` then has none of the new files.
     """
-    manifest = read_manifest(name)
+    manifest = manifest_of(name)
     root = Path(root).expanduser()
     wanted = _missing(manifest, root)
     if wanted:
@@ -74,14 +89,14 @@ def fetch(name: str, root: str | Path, source: str | Path | None = None, progres
             staging = root / STAGING / name
             staging.mkdir(parents=True, exist_ok=True)
             _stage(manifest, wanted, staging, None if source is None else Path(source).expanduser(), progress)
-            _place(wanted, staging, root)
+            _move(wanted, staging, root)
     new = {entry.path for entry in wanted}
     present = tuple(entry.path for entry in manifest.entries if entry.path not in new)
     return Fetched(name, root, tuple(entry.path for entry in wanted), present)
 
 
 def _missing(manifest: Manifest, root: Path) -> list[Entry]:
-    """The entries that are not in the root.
+    """Return the entries that are not in the root.
 
     Raises:
         FetchError: for a file of the same name and another content, which may be the user's own.
@@ -107,7 +122,7 @@ def _stage(
     left = [entry for entry in wanted if not _staged(entry, staging)]
     tally.done += sum(entry.size for entry in wanted) - sum(entry.size for entry in left)
     if source is not None:
-        with open_source(source) as files:
+        with open_files(source) as files:
             missing = _take(left, files, staging, source, tally)
         if missing:
             raise FetchError(
@@ -134,7 +149,7 @@ class _Tally:
                 self.progress(self.done, self.total, name)
 
 
-def _take(entries: Iterable[Entry], files: Source, staging: Path, named: Path, tally: _Tally) -> list[Entry]:
+def _take(entries: Iterable[Entry], files: Files, staging: Path, named: Path, tally: _Tally) -> list[Entry]:
     """Copies entries out of a folder or archive; those it does not have are returned.
 
     Raises:
@@ -182,7 +197,7 @@ def _take_archive(archive: Archive, entries: list[Entry], staging: Path, tally: 
     try:
         start = tally.done
         download(archive.url, path, archive.most, exact=False, got=lambda n: tally.add(0, f"archive, {n >> 20} MiB"))
-        with open_source(path) as files:
+        with open_files(path) as files:
             return _take(entries, files, staging, Path(archive.url), tally)
     except FetchError as error:
         tally.done = start
@@ -223,7 +238,7 @@ def _download_all(entries: list[Entry], staging: Path, tally: _Tally) -> None:
             raise
 
 
-def _place(entries: list[Entry], staging: Path, root: Path) -> None:
+def _move(entries: list[Entry], staging: Path, root: Path) -> None:
     """Moves staged files to their names and removes what is no longer needed."""
     for entry in entries:
         target = root / entry.path

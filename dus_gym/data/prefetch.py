@@ -8,13 +8,10 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
-from dus_gym.data.dataset import Split
+from dus_gym.data.dataset import Indices, Split
 
-Indices = npt.NDArray[np.int64]
 AHEAD = 2
 """Iterations that are read before they are needed."""
 

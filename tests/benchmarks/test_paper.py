@@ -14,7 +14,7 @@ from dus_gym.benchmarks.paper.plan import Plan, source_of
 from dus_gym.benchmarks.paper.printed import printed
 from dus_gym.benchmarks.paper.settings import FILES, chosen, settings
 from dus_gym.cli.experiment import execute
-from dus_gym.data.tasks import TASKS
+from dus_gym.data.registry import get_task
 from dus_gym.errors import ConfigError, DusError
 from dus_gym.methods import METHODS
 
@@ -30,7 +30,7 @@ def item_of(word: str) -> Item:
 @pytest.mark.parametrize("name", sorted(settings()))
 def test_a_committed_setting_says_what_the_registered_task_does(name):
     setting = settings()[name]
-    task = TASKS[setting.env.removeprefix("DUS-").removesuffix("-v0")]
+    task = get_task(setting.env.removeprefix("DUS-").removesuffix("-v0"))
     assert setting.recipe == {
         "encoders": list(task.encoders),
         "optimizer": task.optimizer,
@@ -48,7 +48,7 @@ def test_a_committed_setting_says_what_the_registered_task_does(name):
 def test_a_stand_in_has_a_modality_for_each_of_the_paper_s(name):
     setting = settings()[name]
     assert setting.standin is not None
-    task = TASKS[setting.standin.env.removeprefix("DUS-").removesuffix("-v0")].configured(setting.standin.task)
+    task = get_task(setting.standin.env.removeprefix("DUS-").removesuffix("-v0")).configured(setting.standin.task)
     assert list(setting.standin.modalities) == list(setting.modalities)
     assert set(setting.standin.modalities.values()) == set(task.modalities)
 

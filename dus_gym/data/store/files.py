@@ -1,4 +1,4 @@
-"""The files of a store: how they are written so that none is ever half there, and how they are believed.
+"""The files of a store, written so that none is ever half there, and checked when they are read.
 
 <root>/<dataset>/<modality>-<first 16 digits of the key>/
     shard-00000.bin …   arrays in C order, one after another
@@ -49,7 +49,8 @@ MAX_RANK = 6
 MEDIA_TYPE = np.dtype(
     [("shard", "<i8"), ("offset", "<i8"), ("rank", "<i8"), ("shape", "<i8", (MAX_RANK,)), ("content", "u1", (32,))]
 )
-Table = npt.NDArray[np.void]
+Structured = npt.NDArray[np.void]
+"""Records of :data:`MEDIA_TYPE` or :func:`rows_type`."""
 
 
 def rows_type(longest: int) -> np.dtype[np.void]:
@@ -150,8 +151,8 @@ class Contents:
 
     path: Path
     manifest: dict[str, Any]
-    rows: Table
-    media: Table
+    rows: Structured
+    media: Structured
     bad: list[dict[str, str]]
 
 
@@ -210,7 +211,7 @@ def has_checksum(file: Path, length: int, crc32: int) -> bool:
 
 
 def write_contents(
-    path: Path, recipe: dict[str, Any], key: str, rows: Table, media: Table, bad: list[Any], shards: list[Any]
+    path: Path, recipe: dict[str, Any], key: str, rows: Structured, media: Structured, bad: list[Any], shards: list[Any]
 ) -> None:
     """Everything but the shards; ``DONE`` comes last."""
     small = {ROWS: npy(rows), MEDIA: npy(media), ERRORS: b"".join(canonical(entry) + b"\n" for entry in bad)}

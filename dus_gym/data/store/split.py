@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dus_gym.data.dataset import Indices
 from dus_gym.data.store.decoder import Array
 from dus_gym.data.store.randomness import Keys, draw_keys, words_of
-from dus_gym.data.store.reader import Store, new_bytes
-from dus_gym.data.store.shards import Bytes
+from dus_gym.data.store.reader import Bytes, Store, new_bytes
 from dus_gym.errors import ConfigError
 
-Indices = npt.NDArray[np.int64]
 SHARED_STREAM = "shared"
 
 
@@ -58,7 +56,7 @@ class PartialTransform(Transform, Protocol):
 
 
 @dataclass(frozen=True)
-class View:
+class StoredModality:
     """One modality of a split."""
 
     name: str
@@ -68,8 +66,8 @@ class View:
     transform: Transform
 
     @classmethod
-    def of(cls, name: str, store: Store, samples: Sequence[str], transform: Transform) -> View:
-        """The view of samples by their ids."""
+    def of(cls, name: str, store: Store, samples: Sequence[str], transform: Transform) -> StoredModality:
+        """Return the modality of samples by their ids."""
         return cls(name, store, store.rows_of(samples), transform)
 
 
@@ -100,7 +98,7 @@ class StoreSplit:
     What a training draw looks like depends on (seed, modality, sample, draw) and nothing else.
 
     Args:
-        views: one a modality, all of the same samples in the same order.
+        modalities: all of the same samples in the same order.
         labels: shape ``(n,)``, integer classes.
         seed: of the augmentation; give one that was made from the run's seeds.
         augments: whether training draws are augmented: True for training splits.
@@ -109,12 +107,12 @@ class StoreSplit:
         device: where batches go.
 
     Raises:
-        ConfigError: for views of differing samples, or samples whose media is bad.
+        ConfigError: for modalities of differing samples, or samples whose media is bad.
     """
 
     def __init__(
         self,
-        views: Sequence[View],
+        modalities: Sequence[StoredModality],
         labels: Tensor,
         *,
         seed: int = 0,
@@ -122,20 +120,22 @@ class StoreSplit:
         shared: bool = False,
         device: torch.device | None = None,
     ) -> None:
-        self.views = tuple(replace(view, rows=np.asarray(view.rows, np.int64)) for view in views)
+        self.modalities = tuple(replace(one, rows=np.asarray(one.rows, np.int64)) for one in modalities)
         self.device = torch.device("cpu") if device is None else device
         self.labels = labels.to(self.device)
         self.seed = seed
         self.augments = augments
         self.shared = shared
-        first = self.views[0]
+        first = self.modalities[0]
         samples = [first.store.samples[row] for row in first.rows.tolist()]
-        for view in self.views:
-            if len(view.rows) != len(labels) or [view.store.samples[row] for row in view.rows.tolist()] != samples:
-                raise ConfigError(f"view {view.name!r} has other samples than {first.name!r}, or the labels a length.")
-            if not (good := view.store.usable(view.rows)).all():
+        for one in self.modalities:
+            if len(one.rows) != len(labels) or [one.store.samples[row] for row in one.rows.tolist()] != samples:
+                raise ConfigError(
+                    f"{one.name!r} has other samples than {first.name!r}, or the labels have another length."
+                )
+            if not (good := one.store.usable(one.rows)).all():
                 bad = [samples[i] for i in np.flatnonzero(~good)]
-                raise ConfigError(f"{view.name!r} has no usable media of {bad[:5]}; leave them out with without_bad().")
+                raise ConfigError(f"{one.name!r} has no usable media of {bad[:5]}; leave them out with without_bad().")
         self._words = words_of(samples)
 
     def fetch(self, modality: int, indices: Tensor, draws: Indices | None = None) -> Tensor:
@@ -149,17 +149,17 @@ class StoreSplit:
 
     def read(self, modality: int, rows: Indices, draws: Indices | None = None) -> Staged:
         """What the host does where a device transforms: copies what will be looked at."""
-        view = self.views[modality]
+        stored = self.modalities[modality]
         train = self.augments and draws is not None
         counted = np.zeros(len(rows), np.int64) if draws is None else np.asarray(draws, np.int64)
-        stream = SHARED_STREAM if self.shared else view.name
+        stream = SHARED_STREAM if self.shared else stored.name
         keys = draw_keys(self.seed, stream, self._words[rows], counted)
-        wanted, parts = view.rows[rows], None
-        if isinstance(view.transform, PartialTransform):
-            lengths = np.array([view.store.shape_of(row)[0] for row in wanted.tolist()], np.int64)
-            parts = view.transform.parts(lengths, keys, train)
+        wanted, parts = stored.rows[rows], None
+        if isinstance(stored.transform, PartialTransform):
+            lengths = np.array([stored.store.shape_of(row)[0] for row in wanted.tolist()], np.int64)
+            parts = stored.transform.parts(lengths, keys, train)
         allocate = _pinned if self.device.type == "cuda" else new_bytes
-        return Staged(view.store.gather(wanted, allocate, parts), keys, train)
+        return Staged(stored.store.gather(wanted, allocate, parts), keys, train)
 
     def finish(self, modality: int, prepared: Any) -> Tensor:
         """The rest of :meth:`fetch`, in the thread that trains."""
@@ -170,13 +170,13 @@ class StoreSplit:
         if device == self.device:
             return self
         return StoreSplit(
-            self.views, self.labels, seed=self.seed, augments=self.augments, shared=self.shared, device=device
+            self.modalities, self.labels, seed=self.seed, augments=self.augments, shared=self.shared, device=device
         )
 
     def _transformed(self, modality: int, staged: Staged) -> Tensor:
         # Evaluation fetches inside its mixed precision, training outside: media are the same in both.
         with torch.autocast(self.device.type, enabled=False):
-            return self.views[modality].transform(staged.arrays, staged.keys, staged.train, self.device)
+            return self.modalities[modality].transform(staged.arrays, staged.keys, staged.train, self.device)
 
 
 def _pinned(size: int) -> Bytes:

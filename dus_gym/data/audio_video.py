@@ -30,10 +30,10 @@ class Loop:
     """A log spectrogram of a sound that is repeated to a length."""
 
     rate: int
-    """Samples a second."""
+    """Samples per second."""
     seconds: int
     waveform: bool = False
-    """Whether waveforms are stored and turned into spectrograms on the device: where the sound is repeated many times
+    """True: waveforms are stored and turned into spectrograms on the device: where the sound is repeated many times
     that takes far less disk."""
 
 
@@ -52,9 +52,9 @@ class AudioVideoOptions(MediaOptions):
     frames_per_clip: int = 1
     """T."""
     fps: int = 1
-    """Frames a second: names the folder Image-01-FPS, and is what is taken of video files."""
+    """Frames per second: names the folder Image-01-FPS, and is what is taken of video files."""
     shared_crop: bool = False
-    """Whether the frames of a clip are cropped and mirrored alike."""
+    """Crop and mirror all frames of a clip alike."""
     short_side: int = 256
     """Longest short side of a stored frame; 0 stores frames in full, so that crops equal the peers'."""
     validation: str = "auto"

@@ -25,7 +25,7 @@ class Split(Protocol):
 
     @property
     def augments(self) -> bool:
-        """Whether training draws differ from evaluation; if not, draws are not numbered."""
+        """True if training draws differ from evaluation; otherwise draws are not numbered."""
         ...
 
     @property

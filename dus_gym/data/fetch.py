@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a call did."""
+    """The result of a call."""
 
     name: str
     root: Path

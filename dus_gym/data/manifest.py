@@ -10,7 +10,7 @@ class Entry:
     """One file of a data set."""
 
     path: str
-    """Where it goes, relative to the data root, with slashes."""
+    """Its place relative to the data root, with slashes."""
     url: str
     """Pinned to a commit."""
     remote: str

@@ -116,7 +116,7 @@ class MediaSource(DataSource):
     class_names: ClassVar[tuple[str, ...]]
     """In the order of the class ids."""
     crops_alike: ClassVar[bool] = False
-    """Whether the modalities of one sample are augmented alike."""
+    """True: the modalities of one sample are augmented alike."""
 
     # -- of one data set ---------------------------------------------------------------------------
 

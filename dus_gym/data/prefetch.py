@@ -21,7 +21,7 @@ class PreparedSplit(Split, Protocol):
     """A split whose :meth:`fetch` has a slow part that another thread can do."""
 
     shared: bool
-    """Whether draws are numbered alike in all modalities, so that paired rows are augmented alike."""
+    """True: draws are numbered alike in all modalities, so that paired rows are augmented alike."""
 
     def prepare(self, modality: int, rows: Indices, draws: Indices | None = None) -> Any:
         """The slow part; safe in any thread, and in several."""
@@ -52,7 +52,7 @@ def in_order(
         samples: the same on the host, one array ``(k, a_j)`` a modality.
         draws: the draw number of each, of the same shapes; None: nothing is augmented.
         ahead: iterations read before they are needed.
-        threads: at most this many; one a modality by default, and no more than there are other processors.
+        threads: at most this many; one per modality by default, and no more than there are other processors.
     """
     m, count = len(samples), len(samples[0])
     if not isinstance(split, PreparedSplit):

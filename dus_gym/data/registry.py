@@ -85,7 +85,7 @@ class DataSet:
 
     @property
     def can_be_fetched(self) -> bool:
-        """Whether ``dus data fetch`` gets it."""
+        """True if ``dus data fetch`` gets it."""
         return self.source.manifest() is not None
 
     @property
@@ -95,7 +95,7 @@ class DataSet:
 
     @property
     def has_mock(self) -> bool:
-        """Whether ``dus data mock`` can make one."""
+        """True if ``dus data mock`` can make one."""
         return find_spec(self.mock_module) is not None
 
     def how(self) -> str:

@@ -28,7 +28,7 @@ class SmallSource(DataSource):
         """Return one run's splits from the files below ``root``.
 
         Raises:
-            DatasetNotFoundError: naming what was looked for.
+            DatasetNotFoundError: naming the files that were looked for.
         """
         raise NotImplementedError
 

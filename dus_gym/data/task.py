@@ -34,9 +34,9 @@ class DataSource:
     published: ClassVar[Mapping[str, int]] = {}
     """Samples of each split in the published lists; a split that nobody published is not in it."""
     size: ClassVar[str] = ""
-    """Of the files one has to get; where there is a manifest, that knows."""
+    """Size of the files one has to get; a manifest knows better."""
     how_to_get: ClassVar[str] = ""
-    """Where the files come from, in one sentence for error messages; where there is a manifest, that knows."""
+    """Origin of the files, in one sentence for error messages; a manifest knows better."""
 
     def manifest(self) -> Manifest | None:
         """Return what ``dus data fetch`` downloads; None for files that may not be passed on."""
@@ -70,13 +70,13 @@ class Task:
     modalities: tuple[str, ...]
     num_classes: int
     encoders: tuple[str, ...]
-    """One word a modality."""
+    """One word per modality."""
     lr: float
     epochs: int
     summary: str
     """One line for ``dus envs``."""
     source: DataSource | str
-    """Where the samples come from; ``module:OBJECT`` where importing it loads a framework."""
+    """The source of the samples; ``module:OBJECT`` if importing it loads a framework."""
     batch: int = 64
     """B, the ordinary batch of one modality."""
     metric: str = "map"

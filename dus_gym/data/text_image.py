@@ -36,7 +36,7 @@ class Preset:
     length: int = 64
     """Tokens of a text."""
     special: bool = True
-    """Whether there are [CLS] and [SEP]."""
+    """Put [CLS] and [SEP] around a text."""
     target: str = PAIR
     """Of the data set that has one."""
     short_side: int = 256

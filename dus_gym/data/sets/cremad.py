@@ -23,7 +23,7 @@ MLA_EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 """Label order of MLA: the full words sorted."""
 LABELS = {"ogm": EMOTIONS, "mla": MLA_EMOTIONS}
 _WORDS = {"Anger": "ANG", "Disgust": "DIS", "Fear": "FEA", "Happy": "HAP", "Neutral": "NEU", "Sad": "SAD"}
-"""MLA's."""
+"""Emotions as MLA's lists spell them."""
 
 _CLIP = re.compile(r"(10[0-9]{2})_([A-Z]{3})_(NEU|HAP|SAD|FEA|DIS|ANG)_(LO|MD|HI|XX|X)")
 

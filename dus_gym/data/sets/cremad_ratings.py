@@ -115,31 +115,28 @@ class CREMADRatings(SmallSource):
             title="CREMA-D: tabulated ratings of voice and face, and OGM-GE's split of the clips",
             licence="ratings ODbL 1.0 / DbCL 1.0, split MIT",
             homepage=f"https://github.com/{REPOSITORY}",
-            entries=tuple(
-                Entry.of(*file)
-                for file in (
-                    (
-                        "tabulatedVotes.csv",
-                        RATINGS,
-                        "processedResults/tabulatedVotes.csv",
-                        4057953,
-                        "774d9d759cb5caf2542758a39eca8c0f1d2777f9987ff5d5adf8066d192f377b",
-                    ),
-                    (
-                        "train.csv",
-                        SPLIT,
-                        "data/CREMAD/train.csv",
-                        140658,
-                        "68d0d3fd253830328fc92c68f3cf2e215db8c5b86757ad9c5112d2c76ba68bde",
-                    ),
-                    (
-                        "test.csv",
-                        SPLIT,
-                        "data/CREMAD/test.csv",
-                        15624,
-                        "14866c99301fd56fb4a16f8a7048a8a6372a47069aee9f216443bc718be45f1f",
-                    ),
-                )
+            entries=(
+                Entry.of(
+                    "tabulatedVotes.csv",
+                    RATINGS,
+                    "processedResults/tabulatedVotes.csv",
+                    4057953,
+                    "774d9d759cb5caf2542758a39eca8c0f1d2777f9987ff5d5adf8066d192f377b",
+                ),
+                Entry.of(
+                    "train.csv",
+                    SPLIT,
+                    "data/CREMAD/train.csv",
+                    140658,
+                    "68d0d3fd253830328fc92c68f3cf2e215db8c5b86757ad9c5112d2c76ba68bde",
+                ),
+                Entry.of(
+                    "test.csv",
+                    SPLIT,
+                    "data/CREMAD/test.csv",
+                    15624,
+                    "14866c99301fd56fb4a16f8a7048a8a6372a47069aee9f216443bc718be45f1f",
+                ),
             ),
         )
 

@@ -64,7 +64,7 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Where the shards grow until the store is finished."""
+        """The folder in which the shards grow until the store is finished."""
         return self.final.with_name(files.PARTIAL + self.final.name)
 
 

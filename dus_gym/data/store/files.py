@@ -7,7 +7,7 @@
     errors.jsonl        every file that could not be used
     manifest.json       recipe, key, and length and checksum of everything above
     DONE                the manifest's SHA-256; written last
-    resume/             while building: one record a shard, and the recipe
+    resume/             while building: one record per shard, and the recipe
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Structured = npt.NDArray[np.void]
 
 
 def rows_type(longest: int) -> np.dtype[np.void]:
-    """One record a row, for sample ids of at most ``longest`` characters."""
+    """Return the type of one record per row, for sample ids of at most ``longest`` characters."""
     return np.dtype([("sample", f"<U{max(longest, 1)}"), ("source", "u1", (16,)), ("media", "<i8")])
 
 
@@ -198,7 +198,7 @@ def check_length(path: Path, record: dict[str, Any]) -> None:
 
 
 def has_checksum(file: Path, length: int, crc32: int) -> bool:
-    """Whether a shard is whole; reads it."""
+    """Return whether a shard is whole; reads it."""
     found, seen = 0, 0
     try:
         with file.open("rb") as stream:

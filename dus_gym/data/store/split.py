@@ -1,4 +1,4 @@
-"""A split whose samples lie in stores: one store a modality, changed by a transform on their way out."""
+"""A split whose samples lie in stores: one store per modality, changed by a transform on their way out."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PartialTransform(Transform, Protocol):
     """A transform that looks at parts of what is stored only, such as some frames of a clip; no others are read."""
 
     def parts(self, lengths: Indices, keys: Keys, train: bool) -> Indices:
-        """Which places along the first axis are looked at.
+        """Return the places along the first axis that are looked at.
 
         Args:
             lengths: of the first axis of each array, shape ``(k,)``.
@@ -95,7 +95,7 @@ def without_bad(samples: Sequence[str], stores: Sequence[Store]) -> list[int]:
 class StoreSplit:
     """Samples of m modalities in m stores.
 
-    What a training draw looks like depends on (seed, modality, sample, draw) and nothing else.
+    The result of a training draw depends on (seed, modality, sample, draw) and nothing else.
 
     Args:
         modalities: all of the same samples in the same order.
@@ -139,16 +139,16 @@ class StoreSplit:
         self._words = words_of(samples)
 
     def fetch(self, modality: int, indices: Tensor, draws: Indices | None = None) -> Tensor:
-        """Modality ``modality`` of the rows ``indices``; augmented if they are training draws."""
+        """Return modality ``modality`` of the rows ``indices``; augmented if they are training draws."""
         return self.finish(modality, self.prepare(modality, indices.cpu().numpy(), draws))
 
     def prepare(self, modality: int, rows: Indices, draws: Indices | None = None) -> Any:
-        """The part of :meth:`fetch` that another thread may do: reading, and on the CPU transforming too."""
+        """Do the part of :meth:`fetch` that another thread may do: reading, and on the CPU transforming too."""
         staged = self.read(modality, rows, draws)
         return staged if self.device.type == "cuda" else self._transformed(modality, staged)
 
     def read(self, modality: int, rows: Indices, draws: Indices | None = None) -> Staged:
-        """What the host does where a device transforms: copies what will be looked at."""
+        """Copy what will be looked at; the host's part where a device transforms."""
         stored = self.modalities[modality]
         train = self.augments and draws is not None
         counted = np.zeros(len(rows), np.int64) if draws is None else np.asarray(draws, np.int64)
@@ -162,11 +162,11 @@ class StoreSplit:
         return Staged(stored.store.gather(wanted, allocate, parts), keys, train)
 
     def finish(self, modality: int, prepared: Any) -> Tensor:
-        """The rest of :meth:`fetch`, in the thread that trains."""
+        """Do the rest of :meth:`fetch`, in the thread that trains."""
         return self._transformed(modality, prepared) if isinstance(prepared, Staged) else prepared
 
     def to(self, device: torch.device) -> StoreSplit:
-        """The same split with batches and labels on ``device``."""
+        """Return the same split with batches and labels on ``device``."""
         if device == self.device:
             return self
         return StoreSplit(

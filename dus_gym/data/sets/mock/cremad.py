@@ -22,7 +22,7 @@ def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
         name = clip_name(clip)
         write_wav(root / f"AudioWAV/{name}.wav", tone(clip.position, SECONDS, RATE, rng), RATE)
         for second in range(FRAMES):
-            # The published frames are named after their number in the video, one a second.
+            # The published frames are named after their number in the video, one per second.
             write_jpg(root / f"Image-01-FPS/{name}/{30 * second:05d}.jpg", picture(clip.position, HEIGHT, WIDTH, rng))
     for split in ("train", "test"):
         lines = [f"{clip_name(clip)},{EMOTIONS[clip.label]}" for clip in chosen if clip.split == split]

@@ -6,6 +6,7 @@ import colorsys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,7 +89,7 @@ def spot(position: float, frames: int, height: int, width: int, rng: np.random.G
     """Return a spot that goes the class's way across the picture.
 
     Returns:
-        Where it is, float ``(frames, height, width)`` from 0 to 1; and how it goes, in pixels a frame,
+        Where it is, float ``(frames, height, width)`` from 0 to 1; and how it goes, in pixels per frame,
         ``(frames, height, width, 2)`` (across, down), 0 off the spot.
     """
     angle = 2 * np.pi * position
@@ -129,6 +130,22 @@ def sentence(label: int, rng: np.random.Generator) -> list[str]:
 def vocabulary() -> list[str]:
     """Return the lines of a WordPiece vocabulary for these sentences."""
     return [*SPECIAL, *MARKS, *PLAIN, *(word for words in TELLING for word in words)]
+
+
+VOCABULARY = "vocab.txt"
+
+
+def write_vocabulary(root: Path) -> dict[str, Any]:
+    """Write the vocabulary of a folder of texts and pictures; return the folder's settings."""
+    words = vocabulary()
+    write_lines(root / VOCABULARY, words)
+    return {
+        "encoders": [
+            f"bert:weights=none:hidden=32:layers=1:heads=2:vocab={len(words)}:out=32:sep=3",
+            "cnn:pool=mean",
+        ],
+        "options": {"size": 32, "length": 16},
+    }
 
 
 # -- files -----------------------------------------------------------------------------------------

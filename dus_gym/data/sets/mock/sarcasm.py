@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from dus_gym.data.sets.mock.material import picture, plan, sentence, vocabulary, write_jpg, write_lines
+from dus_gym.data.sets.mock.material import picture, plan, sentence, write_jpg, write_lines, write_vocabulary
 
 SIDE = 48
 FILES = {"train": "text/train.txt", "validation": "text/valid2.txt", "test": "text/test2.txt"}
-VOCABULARY = "vocab.txt"
 
 
 def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -26,12 +25,4 @@ def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
         lines[clip.split].append(repr(row))
     for split, file in FILES.items():
         write_lines(root / file, lines[split], "\r\n")
-    words = vocabulary()
-    write_lines(root / VOCABULARY, words)
-    return {
-        "encoders": [
-            f"bert:weights=none:hidden=32:layers=1:heads=2:vocab={len(words)}:out=32:sep=3",
-            "cnn:pool=mean",
-        ],
-        "options": {"size": 32, "length": 16},
-    }
+    return write_vocabulary(root)

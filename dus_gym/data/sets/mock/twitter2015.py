@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dus_gym.data.sets.mock.material import picture, plan, sentence, vocabulary, write_jpg, write_lines
+from dus_gym.data.sets.mock.material import picture, plan, sentence, write_jpg, write_lines, write_vocabulary
 from dus_gym.data.sets.twitter2015 import CLASSES, TARGET
 
 SIDE = 48
@@ -15,7 +15,6 @@ HEADER = "index\t#1 Label\t#2 ImageID\t#3 String\t#3 String"
 TEST_HEADER = "index\t#1 ImageID\t#2 String\t#2 String"
 """Four names over five columns, as published."""
 FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
-VOCABULARY = "vocab.txt"
 
 
 def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -28,12 +27,4 @@ def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
         lines[clip.split].append(f"{clip.number}\t{clip.label}\t{image}\t{text}\tour team")
     for split, file in FILES.items():
         write_lines(root / file, lines[split])
-    words = vocabulary()
-    write_lines(root / VOCABULARY, words)
-    return {
-        "encoders": [
-            f"bert:weights=none:hidden=32:layers=1:heads=2:vocab={len(words)}:out=32:sep=3",
-            "cnn:pool=mean",
-        ],
-        "options": {"size": 32, "length": 16},
-    }
+    return write_vocabulary(root)

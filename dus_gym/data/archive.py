@@ -33,7 +33,7 @@ class Files(Protocol):
         ...
 
     def open(self, name: str) -> IO[bytes]:
-        """One file for reading."""
+        """Open one file for reading."""
         ...
 
 
@@ -45,7 +45,7 @@ class Folder:
     sizes: Mapping[str, int]
 
     def open(self, name: str) -> IO[bytes]:
-        """One file for reading."""
+        """Open one file for reading."""
         return (self.path / name).open("rb")
 
 
@@ -57,7 +57,7 @@ class Zip:
     sizes: Mapping[str, int]
 
     def open(self, name: str) -> IO[bytes]:
-        """One member for reading."""
+        """Open one member for reading."""
         return self.file.open(name)
 
 
@@ -69,7 +69,7 @@ class Tar:
     sizes: Mapping[str, int]
 
     def open(self, name: str) -> IO[bytes]:
-        """One member for reading."""
+        """Open one member for reading."""
         found = self.file.extractfile(name)
         assert found is not None
         return found

@@ -117,7 +117,7 @@ def _missing(manifest: Manifest, root: Path) -> list[Entry]:
 def _stage(
     manifest: Manifest, wanted: list[Entry], staging: Path, source: Path | None, progress: Progress | None
 ) -> None:
-    """Brings every wanted entry into the staging folder, under its checksum."""
+    """Bring every wanted entry into the staging folder, under its checksum."""
     tally = _Tally(manifest.size - sum(entry.size for entry in wanted), manifest.size, progress)
     left = [entry for entry in wanted if not _staged(entry, staging)]
     tally.done += sum(entry.size for entry in wanted) - sum(entry.size for entry in left)
@@ -150,7 +150,7 @@ class _Tally:
 
 
 def _take(entries: Iterable[Entry], files: Files, staging: Path, named: Path, tally: _Tally) -> list[Entry]:
-    """Copies entries out of a folder or archive; those it does not have are returned.
+    """Copy entries out of a folder or archive; those it does not have are returned.
 
     Raises:
         FetchError: for a file of the right name and another content.
@@ -182,7 +182,7 @@ def _take(entries: Iterable[Entry], files: Files, staging: Path, named: Path, ta
 
 
 def _candidates(entry: Entry, by_name: dict[str, list[str]]) -> Iterator[str]:
-    """Files that are called as the entry, here or where it comes from, under any leading folders."""
+    """Yield files that are called as the entry, here or where it comes from, under any leading folders."""
     for path in dict.fromkeys((entry.path, entry.remote)):
         for name in by_name.get(path.rsplit("/", 1)[-1], []):
             if name == path or name.endswith("/" + path):
@@ -190,7 +190,7 @@ def _candidates(entry: Entry, by_name: dict[str, list[str]]) -> Iterator[str]:
 
 
 def _take_archive(archive: Archive, entries: list[Entry], staging: Path, tally: _Tally) -> list[Entry]:
-    """Takes entries from the archive that the host makes, in one request; what is left is returned."""
+    """Take entries from the archive that the host makes, in one request; what is left is returned."""
     path = staging / "archive.part"
     # The host packs it anew for each request: what an earlier call left is no beginning of it.
     path.unlink(missing_ok=True)
@@ -208,7 +208,7 @@ def _take_archive(archive: Archive, entries: list[Entry], staging: Path, tally: 
 
 
 def _download_all(entries: list[Entry], staging: Path, tally: _Tally) -> None:
-    """Fetches entries one by one, several at a time; the first error ends it."""
+    """Fetch entries one by one, several at a time; the first error ends it."""
 
     def one(entry: Entry) -> None:
         part = staging / f"{entry.sha256}.part"
@@ -239,7 +239,7 @@ def _download_all(entries: list[Entry], staging: Path, tally: _Tally) -> None:
 
 
 def _move(entries: list[Entry], staging: Path, root: Path) -> None:
-    """Moves staged files to their names and removes what is no longer needed."""
+    """Move staged files to their names and remove what is no longer needed."""
     for entry in entries:
         target = root / entry.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -255,7 +255,7 @@ def _staged(entry: Entry, staging: Path) -> bool:
 
 
 def _copy(member: IO[bytes], path: Path, size: int) -> str:
-    """Copies at most ``size`` bytes, whatever the archive's table says, and returns their SHA-256."""
+    """Copy at most ``size`` bytes, whatever the archive's table says, and return their SHA-256."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
         left = size

@@ -24,11 +24,11 @@ class PreparedSplit(Split, Protocol):
     """True: draws are numbered alike in all modalities, so that paired rows are augmented alike."""
 
     def prepare(self, modality: int, rows: Indices, draws: Indices | None = None) -> Any:
-        """The slow part; safe in any thread, and in several."""
+        """Do the slow part; safe in any thread, and in several."""
         ...
 
     def finish(self, modality: int, prepared: Any) -> Tensor:
-        """The rest, in the thread that trains."""
+        """Do the rest, in the thread that trains."""
         ...
 
 
@@ -41,7 +41,7 @@ def in_order(
     ahead: int = AHEAD,
     threads: int | None = None,
 ) -> Generator[tuple[Tensor, ...], None, None]:
-    """The inputs of one iteration after another.
+    """Yield the inputs of one iteration after another.
 
     Results do not depend on the number of threads. What a thread raises is raised here, at the iteration that it
     belongs to. Close the generator to stop early: it returns when no thread works any more.

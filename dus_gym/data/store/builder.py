@@ -223,7 +223,7 @@ class Builder:
         self._file: files.NewFile | None = None
 
     def build(self) -> None:
-        """Goes on where an earlier build of the same store stopped, and finishes it.
+        """Go on where an earlier build of the same store stopped, and finish it.
 
         Raises:
             TooManyBadError: for more bad files than allowed.
@@ -250,7 +250,7 @@ class Builder:
     # -- going on ----------------------------------------------------------------------------------
 
     def _resume(self) -> None:
-        """Takes over the shards that are whole, in order, and removes everything else."""
+        """Take over the shards that are whole, in order, and remove everything else."""
         folder = self.plan.folder
         while (record := self._record(self._records)) is not None:
             self._take(record)
@@ -321,7 +321,7 @@ class Builder:
     def _begin(
         self, source: SurveyedRow, under_way: set[bytes], submit: Callable[[Row], Callable[[], Array | Problem]]
     ) -> tuple[bytes | None, Callable[[], Array | Problem | None]]:
-        """Starts on a row: its content's digest, and a call for its array (None: the array is there already)."""
+        """Start on a row; return its content's digest, and a call for its array (None: the array is there already)."""
         problem = source.problem
         try:
             content = None if problem is not None else content_of(source)
@@ -342,7 +342,7 @@ class Builder:
         result: Callable[[], Array | Problem | None],
         under_way: set[bytes],
     ) -> None:
-        """The next row of the store, in order."""
+        """Add the next row of the store, in order."""
         shard = self._shard
         found = result()
         if content is not None:
@@ -382,7 +382,7 @@ class Builder:
         self._shard.media.append(entry)
 
     def _commit(self) -> None:
-        """Makes the shard final: first its bytes, then the record that says so."""
+        """Make the shard final: first its bytes, then the record that says so."""
         self.still_ours()
         shard, file = self._shard, self._file
         record: dict[str, Any] = {"media": shard.media, "rows": shard.rows, "bad": shard.bad, "shard": None}

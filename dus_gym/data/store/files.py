@@ -59,17 +59,17 @@ def rows_type(longest: int) -> np.dtype[np.void]:
 
 
 def shard_name(number: int) -> str:
-    """File name of shard ``number``."""
+    """Return the file name of shard ``number``."""
     return f"shard-{number:05d}.bin"
 
 
 def append(file: BinaryIO, data: memoryview | bytes) -> None:
-    """Every byte of a store is written here."""
+    """Write bytes; every byte of a store is written here."""
     file.write(data)
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable."""
+    """Make renames in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -92,14 +92,14 @@ class NewFile:
         self._file = self._beside.open("wb")
 
     def append(self, data: memoryview | bytes) -> int:
-        """Writes bytes; returns the offset they lie at."""
+        """Write bytes; return the offset they lie at."""
         append(self._file, data)
         offset, self.length = self.length, self.length + len(data)
         self.crc32 = zlib.crc32(data, self.crc32)
         return offset
 
     def commit(self) -> None:
-        """Makes the file durable and gives it its name."""
+        """Make the file durable and give it its name."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -107,7 +107,7 @@ class NewFile:
         sync_folder(self.path.parent)
 
     def discard(self) -> None:
-        """Leaves nothing behind; does nothing to a committed file."""
+        """Leave nothing behind; do nothing to a committed file."""
         with contextlib.suppress(OSError):
             self._file.close()  # on a full disk this fails again
         with contextlib.suppress(OSError):
@@ -115,7 +115,7 @@ class NewFile:
 
 
 def write(path: Path, data: bytes) -> None:
-    """A small file, replaced whole."""
+    """Write a small file, replaced whole."""
     file = NewFile(path)
     try:
         file.append(data)
@@ -125,7 +125,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def npy(table: Array) -> bytes:
-    """The bytes of an .npy file."""
+    """Return the bytes of an .npy file."""
     buffer = BytesIO()
     np.save(buffer, table, allow_pickle=False)
     return buffer.getvalue()
@@ -133,7 +133,7 @@ def npy(table: Array) -> bytes:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turns a full disk into an error that says what to do; what was written whole stays for the next try."""
+    """Turn a full disk into an error that says what to do; what was written whole stays for the next try."""
     try:
         yield
     except OSError as error:
@@ -157,7 +157,7 @@ class Contents:
 
 
 def read_contents(path: Path) -> Contents:
-    """Everything but the shards.
+    """Read everything but the shards.
 
     Raises:
         StoreError: unless ``DONE`` and the manifest agree, every small file has the checksum it had, and each is what
@@ -186,7 +186,7 @@ def read_contents(path: Path) -> Contents:
 
 
 def check_length(path: Path, record: dict[str, Any]) -> None:
-    """Raises StoreError unless a shard is there and as long as the manifest says."""
+    """Raise StoreError unless a shard is there and as long as the manifest says."""
     file = path / record["file"]
     try:
         found = file.stat().st_size
@@ -213,7 +213,7 @@ def has_checksum(file: Path, length: int, crc32: int) -> bool:
 def write_contents(
     path: Path, recipe: dict[str, Any], key: str, rows: Structured, media: Structured, bad: list[Any], shards: list[Any]
 ) -> None:
-    """Everything but the shards; ``DONE`` comes last."""
+    """Write everything but the shards; ``DONE`` comes last."""
     small = {ROWS: npy(rows), MEDIA: npy(media), ERRORS: b"".join(canonical(entry) + b"\n" for entry in bad)}
     for name, data in small.items():
         write(path / name, data)

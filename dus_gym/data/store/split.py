@@ -23,7 +23,7 @@ class Transform(Protocol):
     """Turns stored arrays into what an encoder reads, a whole batch at once."""
 
     def __call__(self, arrays: Array | list[Array], keys: Keys, train: bool, device: torch.device) -> Tensor:
-        """A batch ``(k, ...)`` on ``device``.
+        """Return a batch ``(k, ...)`` on ``device``.
 
         Args:
             arrays: what the store holds, ``(k, ...)``, or a list of k arrays of differing shapes. The transform
@@ -81,7 +81,7 @@ class Staged:
 
 
 def without_bad(samples: Sequence[str], stores: Sequence[Store]) -> list[int]:
-    """Positions of the samples that every store can deliver.
+    """Return positions of the samples that every store can deliver.
 
     A sample that one modality lacks is left out of all, so that batches stay paired and every figure is of the same
     samples. The length lost belongs into ``TaskData.dropped``.

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 import dus_gym.envs
-from dus_gym.data.tasks import get_task
+from dus_gym.data.registry import get_task
 from dus_gym.envs.fake import CURVES, DROP, MILESTONE, PREDICTORS, features
 
 Vector = npt.NDArray[np.float64]

@@ -20,11 +20,11 @@ import torch
 
 from dus_gym.benchmarks.overhead import register_resnet_task
 from dus_gym.config import RunConfig
-from dus_gym.data.tasks import get_task
+from dus_gym.data.registry import get_task
 from dus_gym.methods import METHODS, make_method
 from dus_gym.options import parse_pairs
 from dus_gym.seeding import RunSeeds
-from dus_gym.trainer import Trainer
+from dus_gym.trainer import Recipe, Trainer
 
 REFERENCE = "baseline"
 VARIANTS = ("agm:fusion_hidden=64", "mla:projection=none")
@@ -36,7 +36,7 @@ def start(task: str, word: str, epochs: int, iterations: int) -> Trainer:
     seeds, chosen = RunSeeds(0), get_task(task).configured()
     method = make_method(name, parse_pairs(pairs, word))
     config = RunConfig.of({"epochs": epochs, "iterations": iterations})
-    return Trainer(chosen.recipe(), chosen.data(seeds, None), method, config, seeds)
+    return Trainer(Recipe.of(chosen), chosen.data(seeds, None), method, config, seeds)
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ import dus_gym  # noqa: F401 - registers the ids
 from dus_gym.agents import make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.agents.loop import run_episode
-from dus_gym.data import tasks
 from dus_gym.data.dataset import TaskData, TensorSplit
-from dus_gym.data.source import DataOptions, DataSource
+from dus_gym.data.registry import REGISTERED, get_task
+from dus_gym.data.task import DataOptions, DataSource, Task
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.model import MultimodalModel
 from dus_gym.seeding import RunSeeds
@@ -57,7 +57,7 @@ class Case:
 class RandomImages(DataSource):
     """Random square images for two ResNet-18 encoders; data source of the tasks below."""
 
-    def build(self, task: tasks.Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
+    def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
         """The side of an image is the number behind the x of the task's name."""
         batch, side = task.batch, int(task.name.rpartition("x")[2])
         draw = torch.Generator().manual_seed(seeds.integer("images"))
@@ -75,8 +75,8 @@ RANDOM_IMAGES = RandomImages()
 def register_resnet_task(batch: int, side: int) -> str:
     """Two torchvision ResNet-18 on random tensors."""
     name = f"OverheadResNet18x{side}"
-    tasks.TASKS[name] = replace(
-        tasks.TASKS["Digits"],
+    REGISTERED[name] = replace(
+        get_task("Digits"),
         name=name,
         encoders=("resnet18", "resnet18"),
         batch=batch,

@@ -29,11 +29,11 @@ from scipy.signal import resample_poly
 from torch import Tensor, nn
 from torchvision import transforms
 
-from dus_gym.data.annotations.cremad import EMOTIONS
 from dus_gym.data.media.audio import looped
 from dus_gym.data.media.spectrogram import STFT
+from dus_gym.data.registry import get_task
+from dus_gym.data.sets.cremad import EMOTIONS
 from dus_gym.data.store.split import StoreSplit
-from dus_gym.data.tasks import get_task
 from dus_gym.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from dus_gym.encoders import build_encoder, width
 from dus_gym.seeding import RunSeeds

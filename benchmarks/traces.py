@@ -18,10 +18,10 @@ import torch
 import dus_gym.envs
 from dus_gym.allocation import sizes_from_shares
 from dus_gym.config import RunConfig
-from dus_gym.data.tasks import get_task
+from dus_gym.data.registry import get_task
 from dus_gym.methods import make_method
 from dus_gym.seeding import RunSeeds
-from dus_gym.trainer import Trainer
+from dus_gym.trainer import Recipe, Trainer
 
 SEEDS = range(100, 104)
 POINTS = 14
@@ -61,7 +61,7 @@ def trace(task_name: str, loss_norm: str, first: Split, second: Split, seed: int
     """One run's figures at the checkpoints; the split changes half-way."""
     task, seeds = get_task(task_name), RunSeeds(seed)
     config = RunConfig(loss_norm=loss_norm)
-    run = Trainer(task.recipe(), task.data(seeds, None), make_method("baseline"), config, seeds)
+    run = Trainer(Recipe.of(task), task.data(seeds, None), make_method("baseline"), config, seeds)
     total = len(first) * task.batch
     rows: list[dict[str, float]] = []
     before = [0.0] * len(first)

@@ -17,6 +17,7 @@ from dus_gym.config import RunConfig
 from dus_gym.context import Context
 from dus_gym.data.dataset import Split, TaskData
 from dus_gym.data.prefetch import PreparedSplit, in_order
+from dus_gym.data.task import Task
 from dus_gym.encoders import build_encoder
 from dus_gym.errors import ConfigError, check_at_least
 from dus_gym.evaluation import Evaluator
@@ -44,6 +45,18 @@ class Recipe:
     epochs: int
     batch: int
     """B, the ordinary batch of one modality."""
+
+    @classmethod
+    def of(cls, task: Task) -> Recipe:
+        """Return the part of a task that the training loop reads."""
+        return cls(
+            modalities=task.modalities,
+            num_classes=task.num_classes,
+            encoders=task.encoders,
+            optimizer=OptimizerConfig(lr=task.lr, name=task.optimizer, schedule=task.schedule),
+            epochs=task.epochs,
+            batch=task.batch,
+        )
 
 
 @dataclass

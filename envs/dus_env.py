@@ -14,7 +14,7 @@ from gymnasium.error import ResetNeeded
 
 from dus_gym.allocation import Allocation
 from dus_gym.config import RunConfig
-from dus_gym.data.tasks import get_task
+from dus_gym.data.registry import get_task
 from dus_gym.discrepancy import CumulativeScore
 from dus_gym.errors import CheckpointError, ConfigError, DusError, check_choice
 from dus_gym.methods import make_method, method_class, unpaired_methods
@@ -390,11 +390,11 @@ class DUSEnv(gym.Env[Array, Array]):
             from dus_gym.envs.fake import FakeTrainer
 
             return FakeTrainer(self.task, method_class(self.method), self.config, seeds)
-        from dus_gym.trainer import Trainer
+        from dus_gym.trainer import Recipe, Trainer
 
         data = self.task.data(seeds, self.data_root)
         method = make_method(self.method, self.method_options)
-        return Trainer(self.task.recipe(), data, method, self.config, seeds)
+        return Trainer(Recipe.of(self.task), data, method, self.config, seeds)
 
     def _identity(self) -> dict[str, Any]:
         config = asdict(self.config)

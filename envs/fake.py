@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from dus_gym.config import RunConfig
-from dus_gym.data.tasks import Task
+from dus_gym.data.task import Task
 from dus_gym.errors import ConfigError
 from dus_gym.methods.base import Method
 from dus_gym.records import Evaluation, Figures, Interval, Probe, Progress, Scores

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dus_gym.data.datasets import Datasets, Reader
+from dus_gym.data.own.datasets import Datasets, Reader
 from dus_gym.data.own.source import OF_IDS, REGIMES, encoder_for_shape
 from dus_gym.data.own.table import check_names
-from dus_gym.data.tasks import TASKS, Task
+from dus_gym.data.registry import MODULES, REGISTERED
+from dus_gym.data.task import Task
 from dus_gym.encoders import ENCODERS, Entry, encoder_options
 from dus_gym.envs.registration import register_ids
 from dus_gym.errors import ConfigError, check_at_least, check_choice
@@ -78,7 +79,7 @@ def register_task(
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"name={name!r} is not allowed; give letters and digits: the id is DUS-<name>-v0.")
-    if name in TASKS and not isinstance(TASKS[name].source, Datasets):
+    if name in MODULES:
         raise ConfigError(f"name={name!r} is a task of the package; give another name.")
     names = tuple(modalities)
     check_names(names, "modalities")
@@ -105,7 +106,7 @@ def register_task(
         _encoder_word(name, modality, (encoders or {}).get(modality), sample)
         for modality, sample in zip(names, samples, strict=True)
     )
-    TASKS[name] = Task(
+    REGISTERED[name] = Task(
         name=name,
         modalities=names,
         num_classes=num_classes,

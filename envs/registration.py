@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from gymnasium.envs.registration import register, registry
 
-from dus_gym.data.tasks import TASKS
+from dus_gym.data.registry import task_names
 
 FAKE_ID = "DUS-Fake-v0"
 
 
 def ids() -> dict[str, str]:
     """Registered id to the name of its task."""
-    return {FAKE_ID: "Digits"} | {f"DUS-{name}-v0": name for name in TASKS}
+    return {FAKE_ID: "Digits"} | {f"DUS-{name}-v0": name for name in task_names()}
 
 
 def register_ids() -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from dus_gym.data.annotations.cremad import EMOTIONS
+from dus_gym.data.sets.cremad import EMOTIONS
 
 
 def write_video(path, frames=60, size=(32, 48), rate=30, codec="mpeg4", value=lambda i: 4 * i, sound=None):

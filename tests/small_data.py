@@ -10,10 +10,10 @@ import pytest
 import scipy.io
 import soundfile
 
-from dus_gym.data.avdigits import SPEAKERS, TAKES
-from dus_gym.data.cremad_ratings import LEVELS, VOTES
-from dus_gym.data.mfeat import WIDTHS
-from dus_gym.data.tasks import get_task
+from dus_gym.data.registry import get_task
+from dus_gym.data.sets.avdigits import SPEAKERS, TAKES
+from dus_gym.data.sets.cremad_ratings import LEVELS, VOTES
+from dus_gym.data.sets.mfeat import WIDTHS
 from dus_gym.seeding import RunSeeds
 
 FOLDER = os.environ.get("DUS_TEST_DATA")

@@ -13,7 +13,7 @@ from dus_gym.benchmarks.paper.plan import Plan, label_of, run_of, source_of, unf
 from dus_gym.benchmarks.paper.rows import ROWS, Row
 from dus_gym.benchmarks.paper.settings import Setting, settings
 from dus_gym.cli.train import check
-from dus_gym.data.mock.making import make_mock
+from dus_gym.data.mock import make_mock
 from dus_gym.errors import ConfigError, DatasetNotFoundError, RunFolderError
 from dus_gym.experiments.run import RunRequest
 from dus_gym.experiments.run_many import Run, finished, make_folder

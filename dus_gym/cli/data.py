@@ -16,12 +16,12 @@ from rich.console import Console
 from dus_gym.cli.data_tables import bytes_bar, list_table, rows_bar, scan_table
 from dus_gym.cli.options import changed, jsonable, parse
 from dus_gym.cli.tables import show_log
-from dus_gym.data.building import BuiltModality, build_stores
-from dus_gym.data.catalogue import DATA_SETS, DataSet, data_set
 from dus_gym.data.fetch import fetch
-from dus_gym.data.mock.making import make_mock
+from dus_gym.data.media_source import BuiltModality, build_stores
+from dus_gym.data.mock import make_mock
+from dus_gym.data.registry import DATA_SETS, DataSet, data_set
 from dus_gym.data.scan import media_task, scan
-from dus_gym.data.source import DataOptions
+from dus_gym.data.task import DataOptions
 from dus_gym.errors import BadMediaError, ConfigError, unknown_name
 
 

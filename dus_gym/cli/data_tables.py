@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from dus_gym.cli.tables import silent
-from dus_gym.data.annotations.record import SPLITS
+from dus_gym.data.record import SPLITS
 from dus_gym.data.scan import Scan
 
 

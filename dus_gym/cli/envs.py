@@ -6,8 +6,8 @@ import json as json_module
 from dataclasses import dataclass
 
 from dus_gym.cli.options import parse
-from dus_gym.data.catalogue import DATA_SETS
-from dus_gym.data.tasks import OWN_TASK, Task, get_task
+from dus_gym.data.registry import DATA_SETS, OWN_TASK, REGISTERED, get_task
+from dus_gym.data.task import Task
 from dus_gym.envs.registration import FAKE_ID, ids
 
 
@@ -22,14 +22,13 @@ class EnvsOptions:
 
 
 def data_of(task: Task) -> str:
-    """Where a task's data comes from, in a few words."""
-    source = task.data_source()
+    """Return the origin of a task's data in a few words."""
     if task.name == OWN_TASK:
         return "yours: --data FILE"
-    if task.source is source:
+    if task.name in REGISTERED:
         return "registered"
-    name = getattr(source, "dataset", None)
-    if name is None:
+    name = task.data_source().dataset
+    if not name:
         return "embedded"
     return f"dus data {'fetch' if DATA_SETS[name].can_be_fetched else 'scan'} {name}"
 

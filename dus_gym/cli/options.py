@@ -12,7 +12,8 @@ import tyro
 
 from dus_gym.agents.base import Agent
 from dus_gym.config import RunConfig
-from dus_gym.data.tasks import OWN_TASK, Task, get_task
+from dus_gym.data.registry import OWN_TASK, get_task
+from dus_gym.data.task import Task
 from dus_gym.envs.registration import ids
 from dus_gym.errors import ConfigError, unknown_name
 from dus_gym.experiments.drivers import agent_type, resolve_agent, split_word

@@ -24,8 +24,8 @@ MOST_BYTES = 1 << 30
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
 
 
-class Source(Protocol):
-    """Where files can be read by name."""
+class Files(Protocol):
+    """Files that can be read by name."""
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -33,7 +33,7 @@ class Source(Protocol):
         ...
 
     def open(self, name: str) -> IO[bytes]:
-        """One file for reading."""
+        """Open one file for reading."""
         ...
 
 
@@ -45,7 +45,7 @@ class Folder:
     sizes: Mapping[str, int]
 
     def open(self, name: str) -> IO[bytes]:
-        """One file for reading."""
+        """Open one file for reading."""
         return (self.path / name).open("rb")
 
 
@@ -57,7 +57,7 @@ class Zip:
     sizes: Mapping[str, int]
 
     def open(self, name: str) -> IO[bytes]:
-        """One member for reading."""
+        """Open one member for reading."""
         return self.file.open(name)
 
 
@@ -69,15 +69,15 @@ class Tar:
     sizes: Mapping[str, int]
 
     def open(self, name: str) -> IO[bytes]:
-        """One member for reading."""
+        """Open one member for reading."""
         found = self.file.extractfile(name)
         assert found is not None
         return found
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
-    """A folder or an archive as named files.
+def open_files(path: Path) -> Iterator[Files]:
+    """Open a folder or an archive as named files.
 
     Raises:
         DatasetNotFoundError: if nothing is there.

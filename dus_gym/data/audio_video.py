@@ -1,4 +1,4 @@
-"""What the data sets of clips with sound have in common: presets of sound, frames, and the streams made of both."""
+"""Clips with sound: presets of the sound, choice of frames, and the streams made of both, for several data sets."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
-from dus_gym.data.annotations.record import Record
-from dus_gym.data.media.audio import WaveformDecoder
-from dus_gym.data.media.fbank import GEWU_MEAN, GEWU_STD, FbankDecoder
-from dus_gym.data.media.frames import ALL, EVEN, FIRST, SEGMENT, FrameChoice, FramesDecoder
 from dus_gym.data.media.layout import Place, locate
-from dus_gym.data.media.spectrogram import STFT, SpectrogramDecoder
 from dus_gym.data.media_source import MediaOptions, MediaSource, Stream
+from dus_gym.data.record import Record
 from dus_gym.data.store import Row
-from dus_gym.data.transforms import ClipTransform, ImageTransform, SpectrogramTransform, WaveformTransform
+from dus_gym.data.task import Task
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 
 if TYPE_CHECKING:
-    from dus_gym.data.tasks import Task
+    from dus_gym.data.media.frames import FrameChoice
 
 FBANK = "fbank"
+SEGMENT = "segment"
+FRAMES = (SEGMENT, "even", "peer_first")
+"""The choices of frames, as :mod:`dus_gym.data.media.frames` knows them."""
 
 
 @dataclass(frozen=True)
@@ -31,31 +30,31 @@ class Loop:
     """A log spectrogram of a sound that is repeated to a length."""
 
     rate: int
-    """Samples a second."""
+    """Samples per second."""
     seconds: int
     waveform: bool = False
-    """Whether waveforms are stored and turned into spectrograms on the device: where the sound is repeated many times
+    """True: waveforms are stored and turned into spectrograms on the device: where the sound is repeated many times
     that takes far less disk."""
 
 
 @dataclass(frozen=True)
 class AudioVideoOptions(MediaOptions):
-    """What the data sets of clips with sound take."""
+    """Options of the data sets of clips with sound."""
 
     audio: str = FBANK
     """Preset of the sound."""
     standardise: bool = False
     """With fbank: (x + 4.503877) / (2 · 5.141276), as BalanceBenchmark; MLA leaves it as it is."""
     frames: str = SEGMENT
-    """Which frames of a clip are seen. segment: a random one of each of T equal segments in training, their middle
+    """The frames of a clip that are seen. segment: a random one of each of T equal segments in training, their middle
     ones in evaluation; even: the middle ones always, and no others are stored; peer_first: the first T by number, as
     OGM-GE, BSS, AMSS and ReconBoost end up with."""
     frames_per_clip: int = 1
     """T."""
     fps: int = 1
-    """Frames a second: names the folder Image-01-FPS, and is what is taken of video files."""
+    """Frames per second: names the folder Image-01-FPS, and is what is taken of video files."""
     shared_crop: bool = False
-    """Whether the frames of a clip are cropped and mirrored alike."""
+    """Crop and mirror all frames of a clip alike."""
     short_side: int = 256
     """Longest short side of a stored frame; 0 stores frames in full, so that crops equal the peers'."""
     validation: str = "auto"
@@ -64,7 +63,7 @@ class AudioVideoOptions(MediaOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("frames", self.frames, (SEGMENT, EVEN, FIRST))
+        check_choice("frames", self.frames, FRAMES)
         check_at_least("frames_per_clip", self.frames_per_clip, 1)
         check_at_least("fps", self.fps, 1)
         check_at_least("short_side", self.short_side, 0)
@@ -79,18 +78,18 @@ class AudioVideoSource(MediaSource):
     loops: ClassVar[Mapping[str, Loop]]
     """Presets of the sound beside ``fbank``."""
     sounds: ClassVar[Sequence[Place]]
-    """Where sound files may lie."""
+    """Places where sound files may lie."""
     banks: ClassVar[Sequence[Place]]
-    """Where filter banks of the peers may lie, as ``.npy``."""
+    """Places where filter banks of the peers may lie, as ``.npy``."""
     closed: ClassVar[Sequence[str]]
     """Folders of pickles."""
 
     def pictures(self, fps: int) -> Sequence[Place]:
-        """Where frames or videos may lie."""
+        """Return the places where frames or videos may lie."""
         raise NotImplementedError
 
     def streams(self, task: Task, options: Any, root: Path, records: Sequence[Record]) -> list[Stream]:
-        """Sound and frames.
+        """Return the streams of sound and frames.
 
         Raises:
             DatasetNotFoundError: if there is no sound or no picture at all, in any known layout.
@@ -98,12 +97,17 @@ class AudioVideoSource(MediaSource):
         return [self._sound(options, root, records), self._video(options, root, records)]
 
     def carve(self, records: Sequence[Record], options: Any, rng: np.random.Generator) -> list[Record]:
-        """As of every data set, or none at all."""
+        """Return records with a validation split as of every data set, or with none at all."""
         if options.validation == "none":
             return [record for record in records if record.split != "validation"]
         return super().carve(records, options, rng)
 
     def _sound(self, options: AudioVideoOptions, root: Path, records: Sequence[Record]) -> Stream:
+        from dus_gym.data.media.audio import WaveformDecoder
+        from dus_gym.data.media.fbank import GEWU_MEAN, GEWU_STD, FbankDecoder
+        from dus_gym.data.media.spectrogram import STFT, SpectrogramDecoder
+        from dus_gym.data.transforms import SpectrogramTransform, WaveformTransform
+
         places = (*self.sounds, *self.banks) if options.audio == FBANK else self.sounds
         rows = _rows("sound", root, records, places, self.closed)
         if options.audio == FBANK:
@@ -120,7 +124,10 @@ class AudioVideoSource(MediaSource):
         return Stream(decoder, SpectrogramTransform(), rows, (1, *decoder.fixed_shape))
 
     def _video(self, options: AudioVideoOptions, root: Path, records: Sequence[Record]) -> Stream:
-        choice = cast(FrameChoice, options.frames)
+        from dus_gym.data.media.frames import ALL, FramesDecoder
+        from dus_gym.data.transforms import ClipTransform, ImageTransform
+
+        choice = cast("FrameChoice", options.frames)
         decoder = FramesDecoder(
             keep=ALL if choice == SEGMENT else choice,
             frames=options.frames_per_clip,
@@ -141,5 +148,5 @@ def _rows(
 
 
 def without_validation(records: Sequence[Record]) -> list[Record]:
-    """The records with those of validation back in train."""
+    """Return the records with those of validation back in train."""
     return [replace(record, split="train") if record.split == "validation" else record for record in records]

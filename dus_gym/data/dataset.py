@@ -1,15 +1,20 @@
-"""What a task hands to the training loop: splits that deliver each modality on its own."""
+"""Splits: the samples that a task hands to the training loop, each modality on its own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Indices = npt.NDArray[np.int64]
+"""Positions of samples, or class ids."""
 
 
 class Split(Protocol):
@@ -20,7 +25,7 @@ class Split(Protocol):
 
     @property
     def augments(self) -> bool:
-        """Whether training draws differ from evaluation; if not, draws are not numbered."""
+        """True if training draws differ from evaluation; otherwise draws are not numbered."""
         ...
 
     @property
@@ -28,8 +33,8 @@ class Split(Protocol):
         """Shape ``(n,)``, integer classes, on the device the split was moved to."""
         ...
 
-    def fetch(self, modality: int, indices: Tensor, draws: npt.NDArray[np.int64] | None = None) -> Tensor:
-        """Modality ``modality`` of the samples ``indices`` (shape ``(k,)``), shape ``(k, ...)``.
+    def fetch(self, modality: int, indices: Tensor, draws: Indices | None = None) -> Tensor:
+        """Return modality ``modality`` of the samples ``indices`` (shape ``(k,)``), shape ``(k, ...)``.
 
         Args:
             modality: which.
@@ -40,7 +45,7 @@ class Split(Protocol):
         ...
 
     def to(self, device: torch.device) -> Split:
-        """The split with whatever it delivers on ``device``."""
+        """Return the split with whatever it delivers on ``device``."""
         ...
 
 
@@ -54,12 +59,12 @@ class TensorSplit:
     """Shape ``(n,)``, integer classes."""
     augments: ClassVar[bool] = False
 
-    def fetch(self, modality: int, indices: Tensor, draws: npt.NDArray[np.int64] | None = None) -> Tensor:
-        """Rows ``indices`` of one modality."""
+    def fetch(self, modality: int, indices: Tensor, draws: Indices | None = None) -> Tensor:
+        """Return rows ``indices`` of one modality."""
         return self.inputs[modality].index_select(0, indices)
 
     def to(self, device: torch.device) -> TensorSplit:
-        """A copy on ``device``; itself where it is there already."""
+        """Return a copy on ``device``; itself where it is there already."""
         return TensorSplit(tuple(x.to(device) for x in self.inputs), self.labels.to(device))
 
 

@@ -26,7 +26,7 @@ AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
 def download(url: str, path: Path, most: int, exact: bool = True, got: Callable[[int], None] | None = None) -> None:
-    """Fetches a URL into ``path``; what is there already is taken as its beginning.
+    """Fetch a URL into ``path``; what is there already is taken as its beginning.
 
     Args:
         url: http or https.
@@ -68,7 +68,7 @@ def download(url: str, path: Path, most: int, exact: bool = True, got: Callable[
 
 
 def _attempt(url: str, path: Path, most: int, exact: bool, got: Callable[[int], None] | None) -> bool:
-    """One request; whether the file is whole now."""
+    """Make one request; return whether the file is whole now."""
     start = _size(path)
     if exact and start == most:
         return True
@@ -105,6 +105,6 @@ def _size(path: Path) -> int:
 
 
 def _retry_after(error: urllib.error.HTTPError) -> float:
-    """Seconds the server asks to wait; its dates are not read."""
+    """Return the seconds that the server asks to wait; its dates are not read."""
     text = error.headers.get("Retry-After", "")
     return min(float(text), LONGEST_WAIT) if text.isdigit() else 0.0

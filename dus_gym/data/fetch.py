@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from dus_gym.data.archive import Source, open_source
+from dus_gym.data.archive import Files, open_files
 from dus_gym.data.download import CHUNK, download
-from dus_gym.data.manifests import Archive, Entry, Manifest, read_manifest
-from dus_gym.errors import FetchError
+from dus_gym.data.manifest import Archive, Entry, Manifest
+from dus_gym.data.registry import DATA_SETS
+from dus_gym.errors import FetchError, unknown_name
 from dus_gym.lock import FileLock
 
 STAGING = ".dus-fetch"
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a call did."""
+    """The result of a call."""
 
     name: str
     root: Path
@@ -42,14 +43,28 @@ class Fetched:
     """Files that were there before, as they should be."""
 
 
+def manifest_of(name: str) -> Manifest:
+    """Return the manifest of a data set.
+
+    Raises:
+        ConfigError: for a name without one; the message has the nearest.
+    """
+    manifest = DATA_SETS[name].source.manifest() if name in DATA_SETS else None
+    if manifest is None:
+        raise unknown_name(
+            "data set to fetch", name, [word for word, known in DATA_SETS.items() if known.can_be_fetched]
+        )
+    return manifest
+
+
 def fetch(name: str, root: str | Path, source: str | Path | None = None, progress: Progress | None = None) -> Fetched:
-    """Puts a data set's files into ``root``.
+    """Put a data set's files into ``root``.
 
     Files appear there only when all of them have arrived and have the right checksum; until then they wait in a
     folder from which a later call goes on. A call for a data set that is there changes nothing.
 
     Args:
-        name: a data set with a manifest, see :func:`~dus_gym.data.manifests.manifest_names`.
+        name: a data set with a manifest.
         root: the data root; made if it is not there.
         source: a folder, zip or tar that holds the files, under any leading folders; nothing is downloaded then.
         progress: called while bytes arrive.
@@ -63,7 +78,7 @@ def fetch(name: str, root: str | Path, source: str | Path | None = None, progres
         FetchError: if a file can't be had, a checksum is wrong (naming file, expected and found), an archive is not
             safe, or another file has the name of one of the data set's. ``root`` then has none of the new files.
     """
-    manifest = read_manifest(name)
+    manifest = manifest_of(name)
     root = Path(root).expanduser()
     wanted = _missing(manifest, root)
     if wanted:
@@ -74,14 +89,14 @@ def fetch(name: str, root: str | Path, source: str | Path | None = None, progres
             staging = root / STAGING / name
             staging.mkdir(parents=True, exist_ok=True)
             _stage(manifest, wanted, staging, None if source is None else Path(source).expanduser(), progress)
-            _place(wanted, staging, root)
+            _move(wanted, staging, root)
     new = {entry.path for entry in wanted}
     present = tuple(entry.path for entry in manifest.entries if entry.path not in new)
     return Fetched(name, root, tuple(entry.path for entry in wanted), present)
 
 
 def _missing(manifest: Manifest, root: Path) -> list[Entry]:
-    """The entries that are not in the root.
+    """Return the entries that are not in the root.
 
     Raises:
         FetchError: for a file of the same name and another content, which may be the user's own.
@@ -102,12 +117,12 @@ def _missing(manifest: Manifest, root: Path) -> list[Entry]:
 def _stage(
     manifest: Manifest, wanted: list[Entry], staging: Path, source: Path | None, progress: Progress | None
 ) -> None:
-    """Brings every wanted entry into the staging folder, under its checksum."""
+    """Bring every wanted entry into the staging folder, under its checksum."""
     tally = _Tally(manifest.size - sum(entry.size for entry in wanted), manifest.size, progress)
     left = [entry for entry in wanted if not _staged(entry, staging)]
     tally.done += sum(entry.size for entry in wanted) - sum(entry.size for entry in left)
     if source is not None:
-        with open_source(source) as files:
+        with open_files(source) as files:
             missing = _take(left, files, staging, source, tally)
         if missing:
             raise FetchError(
@@ -134,8 +149,8 @@ class _Tally:
                 self.progress(self.done, self.total, name)
 
 
-def _take(entries: Iterable[Entry], files: Source, staging: Path, named: Path, tally: _Tally) -> list[Entry]:
-    """Copies entries out of a folder or archive; those it does not have are returned.
+def _take(entries: Iterable[Entry], files: Files, staging: Path, named: Path, tally: _Tally) -> list[Entry]:
+    """Copy entries out of a folder or archive; those it does not have are returned.
 
     Raises:
         FetchError: for a file of the right name and another content.
@@ -167,7 +182,7 @@ def _take(entries: Iterable[Entry], files: Source, staging: Path, named: Path, t
 
 
 def _candidates(entry: Entry, by_name: dict[str, list[str]]) -> Iterator[str]:
-    """Files that are called as the entry, here or where it comes from, under any leading folders."""
+    """Yield files that are called as the entry, here or where it comes from, under any leading folders."""
     for path in dict.fromkeys((entry.path, entry.remote)):
         for name in by_name.get(path.rsplit("/", 1)[-1], []):
             if name == path or name.endswith("/" + path):
@@ -175,14 +190,14 @@ def _candidates(entry: Entry, by_name: dict[str, list[str]]) -> Iterator[str]:
 
 
 def _take_archive(archive: Archive, entries: list[Entry], staging: Path, tally: _Tally) -> list[Entry]:
-    """Takes entries from the archive that the host makes, in one request; what is left is returned."""
+    """Take entries from the archive that the host makes, in one request; what is left is returned."""
     path = staging / "archive.part"
     # The host packs it anew for each request: what an earlier call left is no beginning of it.
     path.unlink(missing_ok=True)
     try:
         start = tally.done
         download(archive.url, path, archive.most, exact=False, got=lambda n: tally.add(0, f"archive, {n >> 20} MiB"))
-        with open_source(path) as files:
+        with open_files(path) as files:
             return _take(entries, files, staging, Path(archive.url), tally)
     except FetchError as error:
         tally.done = start
@@ -193,7 +208,7 @@ def _take_archive(archive: Archive, entries: list[Entry], staging: Path, tally: 
 
 
 def _download_all(entries: list[Entry], staging: Path, tally: _Tally) -> None:
-    """Fetches entries one by one, several at a time; the first error ends it."""
+    """Fetch entries one by one, several at a time; the first error ends it."""
 
     def one(entry: Entry) -> None:
         part = staging / f"{entry.sha256}.part"
@@ -223,8 +238,8 @@ def _download_all(entries: list[Entry], staging: Path, tally: _Tally) -> None:
             raise
 
 
-def _place(entries: list[Entry], staging: Path, root: Path) -> None:
-    """Moves staged files to their names and removes what is no longer needed."""
+def _move(entries: list[Entry], staging: Path, root: Path) -> None:
+    """Move staged files to their names and remove what is no longer needed."""
     for entry in entries:
         target = root / entry.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -240,7 +255,7 @@ def _staged(entry: Entry, staging: Path) -> bool:
 
 
 def _copy(member: IO[bytes], path: Path, size: int) -> str:
-    """Copies at most ``size`` bytes, whatever the archive's table says, and returns their SHA-256."""
+    """Copy at most ``size`` bytes, whatever the archive's table says, and return their SHA-256."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
         left = size

@@ -1,51 +1,51 @@
-"""A data set of media files: records, one stream a modality, and the way from them to a run's splits.
+"""A data set of media files: records, one stream per modality, and the way from them to a run's splits.
 
-What differs between data sets stands in a subclass: how annotations are read and where media lie. What does not
-stands here: validation, stores, splits, what a data folder says of itself.
+A subclass reads the lists and names the places of media. Validation, stores, splits and the settings of a data folder
+are the same for all and stand here. PyTorch is imported when splits are built.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 
-from dus_gym.data.annotations.record import SPLITS, Record
 from dus_gym.data.dataset import TaskData
-from dus_gym.data.source import DataOptions, DataSource
+from dus_gym.data.record import SPLITS, Record
 from dus_gym.data.splits import VALIDATION_FRACTION, carve_stratified
-from dus_gym.data.store import Decoder, Row, Store, open_store, warn_of_bad
+from dus_gym.data.store import BadFile, Decoder, Row, Store, open_store, warn_of_bad
+from dus_gym.data.store.builder import Progress
+from dus_gym.data.store.key import survey
 from dus_gym.data.store.opening import ON_ERROR
-from dus_gym.data.store.split import StoreSplit, Transform, View, without_bad
+from dus_gym.data.task import DataOptions, DataSource, Task
 from dus_gym.errors import ConfigError, DatasetNotFoundError, PretrainedNotFoundError, check_at_least, check_choice
 
 if TYPE_CHECKING:
-    from dus_gym.data.tasks import Task
+    from dus_gym.data.store.split import StoreSplit, Transform
     from dus_gym.seeding import RunSeeds
 
 SETTINGS = "dus-data.json"
-"""What a data folder says of itself; beside the annotations."""
+"""The file with the settings of a data folder; beside the lists."""
 CACHE = ".dus-cache"
 DATA_KINDS = ("real", "mock", "own")
 
 
 @dataclass(frozen=True)
 class MediaOptions(DataOptions):
-    """What every data set of media files takes."""
+    """Options of every data set of media files."""
 
     encoder: str = "paper"
     """``paper``, or another set of encoders where the data set has one."""
     on_error: str = "fail"
-    """What a bad file means: fail, skip (its sample is left out of all modalities) or substitute (zeros)."""
+    """Treatment of a bad file: fail, skip (its sample is left out of all modalities) or substitute (zeros)."""
     max_bad: float = 0.005
     """The fraction of the samples that may be bad with skip and substitute."""
     cache: str | None = None
-    """Where decoded media are kept; ``.dus-cache`` in the data root if not given."""
+    """Folder of decoded media; ``.dus-cache`` in the data root if not given."""
     workers: int = 0
     """Processes that decode; 0: none but this one. Results do not depend on it."""
 
@@ -58,7 +58,7 @@ class MediaOptions(DataOptions):
 
 @dataclass(frozen=True)
 class Stream:
-    """One modality under the options asked for: what is decoded, and what becomes of it."""
+    """One modality under the options asked for: its decoder, its rows and its transform."""
 
     decoder: Decoder
     """Its ``name`` is the modality."""
@@ -71,17 +71,17 @@ class Stream:
 
 @dataclass(frozen=True)
 class FolderSettings:
-    """What ``dus-data.json`` in a data root may say; a folder without one is real data with the paper's encoders."""
+    """Settings in the ``dus-data.json`` of a data root; a folder without one is real data with the paper's encoders."""
 
     data_kind: str = "real"
     encoders: tuple[str, ...] | None = None
-    """One word a modality. ``{root}`` in a word stands for the data root."""
+    """One word per modality. ``{root}`` in a word stands for the data root."""
     options: Mapping[str, Any] | None = None
     """Defaults of the data set's options; what the user sets goes before. ``{root}`` as above."""
 
     @classmethod
     def read(cls, root: Path | None) -> FolderSettings:
-        """The settings of a data root.
+        """Return the settings of a data root.
 
         Raises:
             ConfigError: for a file that is no JSON object, or has a name or value that is not known.
@@ -113,21 +113,15 @@ class MediaSource(DataSource):
     """Base of the data sets of media files."""
 
     options_type: ClassVar[type[MediaOptions]] = MediaOptions
-    dataset: ClassVar[str]
-    """The word in ``dus data …``, and the cache's folder."""
-    published: ClassVar[Mapping[str, int]]
-    """Samples of each split in the published lists; a split that nobody published is not in it."""
     class_names: ClassVar[tuple[str, ...]]
     """In the order of the class ids."""
-    how_to_get: ClassVar[str]
-    """Where the data set comes from, in one sentence for error messages."""
     crops_alike: ClassVar[bool] = False
-    """Whether the modalities of one sample are augmented alike."""
+    """True: the modalities of one sample are augmented alike."""
 
-    # -- what a data set says ----------------------------------------------------------------------
+    # -- of one data set ---------------------------------------------------------------------------
 
     def records(self, options: Any, root: Path) -> list[Record]:
-        """Every sample of the official lists, in their order.
+        """Return every sample of the official lists, in their order.
 
         Raises:
             DatasetNotFoundError: if the lists are not there.
@@ -136,8 +130,8 @@ class MediaSource(DataSource):
         raise NotImplementedError
 
     def streams(self, task: Task, options: Any, root: Path, records: Sequence[Record]) -> list[Stream]:
-        """One stream a modality of the task, in order. Touches no media file: a row of one that is missing names
-        the path where it was expected.
+        """Return one stream per modality of the task, in order. Touches no media file: a row of one that is missing
+        names the path where it was expected.
 
         Raises:
             DatasetNotFoundError: if there are no media of a modality at all, in any known layout.
@@ -145,17 +139,17 @@ class MediaSource(DataSource):
         raise NotImplementedError
 
     def names(self, options: Any) -> tuple[str, ...]:
-        """Class names in the order of the class ids that these options give."""
+        """Return class names in the order of the class ids that these options give."""
         return self.class_names
 
     def carve(self, records: Sequence[Record], options: Any, rng: np.random.Generator) -> list[Record]:
-        """The records with a validation split; by default a stratified tenth of train where there is none."""
+        """Return the records with a validation split; by default a stratified tenth of train where there is none."""
         if any(record.split == "validation" for record in records):
             return list(records)
         return carve_stratified(records, rng, VALIDATION_FRACTION)
 
     def encoders(self, task: Task, options: Any) -> tuple[str, ...]:
-        """One encoder word a modality, for ``options.encoder``.
+        """Return one encoder word per modality, for ``options.encoder``.
 
         Raises:
             ConfigError: for a set this data set does not have.
@@ -163,10 +157,10 @@ class MediaSource(DataSource):
         check_choice("encoder", options.encoder, ("paper",))
         return task.encoders
 
-    # -- what is the same for all ------------------------------------------------------------------
+    # -- of all of them ----------------------------------------------------------------------------
 
     def configure(self, task: Task, options: DataOptions, root: Path | None) -> Task:
-        """The task with the encoders asked for, or those its data folder asks for; with the folder's options."""
+        """Return the task with the encoders asked for, or those its data folder asks for; with the folder's options."""
         folder = FolderSettings.read(root)
         chosen = self.with_folder(options, folder)
         words = self.encoders(task, chosen)
@@ -180,7 +174,7 @@ class MediaSource(DataSource):
         return replace(task, encoders=words, options=chosen)
 
     def with_folder(self, options: DataOptions, folder: FolderSettings) -> DataOptions:
-        """The options, with the folder's values where the user set none."""
+        """Return the options, with the folder's values where the user set none."""
         default = self.options_type()
         values = {
             name: value
@@ -193,7 +187,7 @@ class MediaSource(DataSource):
         return replace(options, **values)
 
     def root_of(self, task: Task, root: Path | None) -> Path:
-        """The data root, if it is one.
+        """Return the data root, if it is one.
 
         Raises:
             DatasetNotFoundError: with what to do.
@@ -204,7 +198,11 @@ class MediaSource(DataSource):
         return root
 
     def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
-        """One run's splits; decodes what no earlier run has."""
+        """Return one run's splits; decodes what no earlier run has."""
+        import torch
+
+        from dus_gym.data.store.split import StoredModality, StoreSplit, without_bad
+
         assert isinstance(options, MediaOptions)
         root = self.root_of(task, root)
         try:
@@ -235,7 +233,7 @@ class MediaSource(DataSource):
             samples = [record.sample for record in kept]
             return StoreSplit(
                 [
-                    View.of(stream.decoder.name, store, samples, stream.transform)
+                    StoredModality.of(stream.decoder.name, store, samples, stream.transform)
                     for stream, store in zip(streams, stores, strict=True)
                 ],
                 torch.tensor([record.label for record in kept]),
@@ -251,7 +249,7 @@ class MediaSource(DataSource):
         return TaskData(train, validation, test, [stream.shape for stream in streams], kind, dropped)
 
     def store(self, stream: Stream, options: MediaOptions, root: Path, **how: Any) -> Store:
-        """The store of one modality, built where there is none; ``how`` goes to :func:`open_store`."""
+        """Return the store of one modality, built where there is none; ``how`` goes to :func:`open_store`."""
         cache = root / CACHE if options.cache is None else Path(options.cache).expanduser()
         given: dict[str, Any] = {"on_error": options.on_error, "max_bad": options.max_bad, "workers": options.workers}
         return open_store(cache, self.dataset, stream.decoder, stream.rows, **given | how)
@@ -262,3 +260,64 @@ class MediaSource(DataSource):
             f"the data: `dus data mock {self.dataset} --root DIR --clips 60` writes a tiny copy of made-up media, and "
             f'trainer="fake" (dus train DUS-{task.name}-v0 --trainer fake) needs no files at all.'
         )
+
+
+@dataclass(frozen=True)
+class BuiltModality:
+    """One modality's store."""
+
+    name: str
+    rows: int
+    bad: tuple[BadFile, ...]
+    """Every file that can't be used."""
+    store: str | None
+    """Its folder; None where bad files were known before anything was decoded, and are not to be skipped."""
+
+
+def build_stores(
+    task: Task,
+    source: MediaSource,
+    root: Path,
+    on_error: str = "fail",
+    workers: int = 0,
+    progress_of: Callable[[str], Progress] | None = None,
+) -> list[BuiltModality]:
+    """Decode all modalities of a task, and find every bad file: one of them does not end the build.
+
+    Args:
+        task: configured, see :meth:`~dus_gym.data.task.Task.configured`.
+        source: its source.
+        root: the data root.
+        on_error: ``"fail"``: where files are missing or empty, nothing is decoded. ``"skip"``: the others are.
+        workers: processes that decode; 0: none but this one.
+        progress_of: by modality, what is called with the rows done and all rows.
+
+    Raises:
+        DatasetNotFoundError: if the lists are not there.
+        StoreError: if the disk is full, or would be.
+    """
+    check_choice("on_error", on_error, ("fail", "skip"))
+    options = task.options
+    assert isinstance(options, MediaOptions)
+    root = source.root_of(task, root)
+    streams = source.streams(task, options, root, source.records(options, root))
+    missing = {stream.decoder.name: _missing(stream, root / CACHE) for stream in streams}
+    if on_error == "fail" and any(missing.values()):
+        return [BuiltModality(s.decoder.name, len(s.rows), missing[s.decoder.name], None) for s in streams]
+    built = []
+    for stream in streams:
+        name = stream.decoder.name
+        # What a bad file means is decided by who reads the store: here all are wanted, by name.
+        progress = None if progress_of is None else progress_of(name)
+        store = source.store(stream, options, root, on_error="skip", max_bad=1.0, workers=workers, progress=progress)
+        built.append(BuiltModality(name, len(stream.rows), tuple(store.bad), str(store.path)))
+    return built
+
+
+def _missing(stream: Stream, cache: Path) -> tuple[BadFile, ...]:
+    """Return the files that are known to be bad without decoding."""
+    return tuple(
+        BadFile(found.row.sample, found.shown, stream.decoder.name, *found.problem)
+        for found in survey(stream.rows, cache)
+        if found.problem is not None
+    )

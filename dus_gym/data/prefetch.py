@@ -8,13 +8,10 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
-from dus_gym.data.dataset import Split
+from dus_gym.data.dataset import Indices, Split
 
-Indices = npt.NDArray[np.int64]
 AHEAD = 2
 """Iterations that are read before they are needed."""
 
@@ -24,14 +21,14 @@ class PreparedSplit(Split, Protocol):
     """A split whose :meth:`fetch` has a slow part that another thread can do."""
 
     shared: bool
-    """Whether draws are numbered alike in all modalities, so that paired rows are augmented alike."""
+    """True: draws are numbered alike in all modalities, so that paired rows are augmented alike."""
 
     def prepare(self, modality: int, rows: Indices, draws: Indices | None = None) -> Any:
-        """The slow part; safe in any thread, and in several."""
+        """Do the slow part; safe in any thread, and in several."""
         ...
 
     def finish(self, modality: int, prepared: Any) -> Tensor:
-        """The rest, in the thread that trains."""
+        """Do the rest, in the thread that trains."""
         ...
 
 
@@ -44,7 +41,7 @@ def in_order(
     ahead: int = AHEAD,
     threads: int | None = None,
 ) -> Generator[tuple[Tensor, ...], None, None]:
-    """The inputs of one iteration after another.
+    """Yield the inputs of one iteration after another.
 
     Results do not depend on the number of threads. What a thread raises is raised here, at the iteration that it
     belongs to. Close the generator to stop early: it returns when no thread works any more.
@@ -55,7 +52,7 @@ def in_order(
         samples: the same on the host, one array ``(k, a_j)`` a modality.
         draws: the draw number of each, of the same shapes; None: nothing is augmented.
         ahead: iterations read before they are needed.
-        threads: at most this many; one a modality by default, and no more than there are other processors.
+        threads: at most this many; one per modality by default, and no more than there are other processors.
     """
     m, count = len(samples), len(samples[0])
     if not isinstance(split, PreparedSplit):

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dus_gym.data.annotations.record import SPLITS
-from dus_gym.data.catalogue import DataSet
-from dus_gym.data.manifests import read_manifest
+from dus_gym.data.manifest import Manifest
 from dus_gym.data.media_source import CACHE, FolderSettings, MediaOptions, MediaSource
+from dus_gym.data.record import SPLITS
+from dus_gym.data.registry import DataSet
 from dus_gym.data.store import estimate
 from dus_gym.data.store.key import survey
-from dus_gym.data.tasks import Task
+from dus_gym.data.task import Task
 from dus_gym.errors import AnnotationError, ConfigError, DatasetNotFoundError, PretrainedNotFoundError
 from dus_gym.seeding import RunSeeds
 
@@ -76,8 +76,9 @@ def scan(known: DataSet, root: Path, options: Mapping[str, Any] | None = None) -
     """
     if not root.is_dir():
         raise ConfigError(f"root={root} is no folder; give the one that holds {known.name}.")
-    if known.can_be_fetched:
-        return _scan_fetched(known, root, options)
+    manifest = known.source.manifest()
+    if manifest is not None:
+        return _scan_fetched(known, manifest, root, options)
     task, source = media_task(known, root, options)
     assert isinstance(task.options, MediaOptions)
     kind = FolderSettings.read(root).data_kind
@@ -120,9 +121,8 @@ def media_task(known: DataSet, root: Path, options: Mapping[str, Any] | None = N
     return known.task.configured(options, root), known.source
 
 
-def _scan_fetched(known: DataSet, root: Path, options: Mapping[str, Any] | None) -> Scan:
+def _scan_fetched(known: DataSet, manifest: Manifest, root: Path, options: Mapping[str, Any] | None) -> Scan:
     """Files against their checksums, and if all are right, the splits of a run."""
-    manifest = read_manifest(known.name)
     wrong: list[tuple[str, str]] = []
     for entry in manifest.entries:
         path = root / entry.path

@@ -1,45 +1,39 @@
-"""The small real data sets: a few files that `dus data fetch` gets, read once a process and kept in memory."""
+"""The small real data sets: a few files that `dus data fetch` gets, read once per process and kept in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from dus_gym.data.dataset import TaskData, TensorSplit
+from dus_gym.data.dataset import Indices, TaskData, TensorSplit
 from dus_gym.data.media_source import FolderSettings
-from dus_gym.data.source import DataOptions, DataSource
+from dus_gym.data.task import DataOptions, DataSource, Task
 from dus_gym.errors import DatasetNotFoundError
 
 if TYPE_CHECKING:
-    from dus_gym.data.tasks import Task
     from dus_gym.seeding import RunSeeds
 
-Rows = npt.NDArray[np.int64]
-"""Positions of samples."""
-Table = npt.NDArray[np.float32]
+Features = npt.NDArray[np.float32]
+"""Shape ``(n, ...)``."""
 
 
 class SmallSource(DataSource):
     """Base of the small data sets: says what to do where files are missing."""
 
-    dataset: ClassVar[str]
-    """The word in ``dus data fetch``."""
-
     def splits(self, task: Task, options: Any, seeds: RunSeeds, root: Path) -> TaskData:
-        """One run's splits from the files below ``root``.
+        """Return one run's splits from the files below ``root``.
 
         Raises:
-            DatasetNotFoundError: naming what was looked for.
+            DatasetNotFoundError: naming the files that were looked for.
         """
         raise NotImplementedError
 
     def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
-        """One run's splits.
+        """Return one run's splits.
 
         Raises:
             DatasetNotFoundError: if files are not there; also says how to get them, and how to do without.
@@ -58,8 +52,8 @@ class SmallSource(DataSource):
             ) from error
 
 
-def standardised(features: npt.NDArray[Any], train: Rows, each: bool = True) -> Table:
-    """Features less their mean over the training rows, by their deviation there; a constant one becomes 0.
+def standardised(features: npt.NDArray[Any], train: Indices, each: bool = True) -> Features:
+    """Return features less their mean over the training rows, by their deviation there; a constant one becomes 0.
 
     Args:
         features: shape ``(n, ...)``.
@@ -69,23 +63,27 @@ def standardised(features: npt.NDArray[Any], train: Rows, each: bool = True) -> 
     seen = features[train].astype(np.float64)
     axis = 0 if each else None
     mean, deviation = seen.mean(axis=axis), seen.std(axis=axis)
-    scaled: Table = ((features - mean) / np.where(deviation > 0.0, deviation, 1.0)).astype(np.float32)
+    scaled: Features = ((features - mean) / np.where(deviation > 0.0, deviation, 1.0)).astype(np.float32)
     return scaled
 
 
-def in_memory(views: Sequence[npt.NDArray[Any]], labels: Rows, parts: Sequence[Rows | None], root: Path) -> TaskData:
-    """Splits of arrays that hold all samples.
+def in_memory(
+    views: Sequence[npt.NDArray[Any]], labels: Indices, parts: Sequence[Indices | None], root: Path
+) -> TaskData:
+    """Return splits of arrays that hold all samples.
 
     Args:
-        views: one a modality, shape ``(n, ...)``.
+        views: one per modality, shape ``(n, ...)``.
         labels: shape ``(n,)``, from 0.
         parts: rows that train, validate (or None) and test.
         root: the data root, which may say that its files are not the real ones.
     """
+    import torch
+
     tensors = [torch.from_numpy(np.ascontiguousarray(view)) for view in views]
     targets = torch.from_numpy(labels)
 
-    def part(rows: Rows) -> TensorSplit:
+    def part(rows: Indices) -> TensorSplit:
         index = torch.from_numpy(np.sort(rows))
         return TensorSplit(tuple(tensor[index] for tensor in tensors), targets[index])
 

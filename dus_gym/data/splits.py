@@ -7,19 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from dus_gym.data.annotations.record import Record
+from dus_gym.data.dataset import Indices
+from dus_gym.data.record import Record
 from dus_gym.errors import ConfigError
 
 VALIDATION_FRACTION = 0.1
 
 
-def stratified(
-    labels: Sequence[int], fraction: float, rng: np.random.Generator
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Positions of a random part of every class, at least one of each class that has two or more.
+def stratified(labels: Sequence[int], fraction: float, rng: np.random.Generator) -> Indices:
+    """Return positions of a random part of every class, at least one of each class that has two or more.
 
     Args:
-        labels: one a sample.
+        labels: one per sample.
         fraction: of each class.
         rng: where the draw comes from.
 
@@ -38,14 +37,14 @@ def stratified(
 def carve_stratified(
     records: Sequence[Record], rng: np.random.Generator, fraction: float = VALIDATION_FRACTION
 ) -> list[Record]:
-    """The records with a stratified part of the training ones turned into validation."""
+    """Return the records with a stratified part of the training ones turned into validation."""
     train = [i for i, record in enumerate(records) if record.split == "train"]
     moved = {train[i] for i in stratified([records[i].label for i in train], fraction, rng).tolist()}
     return [replace(record, split="validation") if i in moved else record for i, record in enumerate(records)]
 
 
 def carve_groups(records: Sequence[Record], rng: np.random.Generator, count: int) -> list[Record]:
-    """The records with whole groups of the training ones (subjects, actors) turned into validation.
+    """Return the records with whole groups of the training ones (subjects, actors) turned into validation.
 
     Raises:
         ConfigError: if that would leave no group to train on.
@@ -61,7 +60,7 @@ def carve_groups(records: Sequence[Record], rng: np.random.Generator, count: int
 
 
 def split_groups(records: Sequence[Record], rng: np.random.Generator, shares: tuple[int, int, int]) -> list[Record]:
-    """All records split anew so that no group is in two splits.
+    """Return all records, split anew so that no group is in two splits.
 
     Args:
         records: whatever their splits.

@@ -1,4 +1,4 @@
-"""What the two data sets of tweets share: a text and a picture, under the presets of those who used them."""
+"""Tweets: a text and a picture, under the presets of those who used them, for several data sets."""
 
 from __future__ import annotations
 
@@ -7,30 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dus_gym.data.annotations.record import Record
-from dus_gym.data.media.image import SHORT_SIDE, ImageDecoder
 from dus_gym.data.media.text import CLEANERS
-from dus_gym.data.media.tokens import (
-    BYTE_PAIRS,
-    WORDPIECES,
-    WORDS,
-    TokenBatch,
-    TokenDecoder,
-    Vocabulary,
-    load_vocabulary,
-    text_row,
-)
 from dus_gym.data.media_source import MediaOptions, MediaSource, Stream
+from dus_gym.data.record import Record
 from dus_gym.data.store import Row
-from dus_gym.data.transforms import ImageTransform
-from dus_gym.encoders import encoder_options
-from dus_gym.encoders.bert import BertOptions
-from dus_gym.encoders.clip import PUBLISHED, ClipTextOptions
-from dus_gym.encoders.weights import NONE
+from dus_gym.data.task import Task
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 
 if TYPE_CHECKING:
-    from dus_gym.data.tasks import Task
+    from dus_gym.data.media.tokens import Vocabulary
+    from dus_gym.encoders.bert import BertOptions
+    from dus_gym.encoders.clip import ClipTextOptions
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -40,27 +27,28 @@ PAIR, INLINE, NO_TARGET = TARGETS = ("pair", "inline", "none")
 
 @dataclass(frozen=True)
 class Preset:
-    """How texts and pictures are read."""
+    """A way to read texts and pictures."""
 
-    image: ImageTransform
+    image: Mapping[str, Any]
+    """Arguments of :class:`~dus_gym.data.transforms.ImageTransform`, whose defaults are those of the others."""
     clean: str = "plain"
     """One of :data:`~dus_gym.data.media.text.CLEANERS`."""
     length: int = 64
     """Tokens of a text."""
     special: bool = True
-    """Whether there are [CLS] and [SEP]."""
+    """Put [CLS] and [SEP] around a text."""
     target: str = PAIR
     """Of the data set that has one."""
-    short_side: int = SHORT_SIDE
+    short_side: int = 256
     """Of stored pictures."""
 
 
-DEFAULT = Preset(ImageTransform(scale=(0.5, 1.0)))
+DEFAULT = Preset({"scale": (0.5, 1.0)})
 """The paper says "BERT" and "ResNet-50" and no more; the rest is ours: crops of half the picture or more, mirrored
 half the time, ImageNet's mean and deviation."""
 DUS = replace(DEFAULT, target=NO_TARGET)
 """As far as the paper tells: it mentions no target."""
-CLIP_IMAGE = ImageTransform(mean=CLIP_MEAN, std=CLIP_STD, augment=False, fit="centre", kernel="bicubic")
+CLIP_IMAGE = {"mean": CLIP_MEAN, "std": CLIP_STD, "augment": False, "fit": "centre", "kernel": "bicubic"}
 """CLIP's own preprocessing, whatever the preset."""
 
 
@@ -69,7 +57,7 @@ class TextImageOptions(MediaOptions):
     """Options of a data set of texts with pictures."""
 
     preset: str = "default"
-    """How texts and pictures are read: default, dus (as far as the paper tells), bss or amss (as those repositories
+    """The way texts and pictures are read: default, dus (as far as the paper tells), bss or amss (as those repositories
     do). CLIP's encoders keep their own preprocessing."""
     tokenizer: str | None = None
     """The vocabulary: a tokenizer.json, a vocab.txt, a folder with one, or a hub name. If not given, that of the text
@@ -77,7 +65,7 @@ class TextImageOptions(MediaOptions):
     length: int | None = None
     """Tokens of a text, longer ones are cut; if not given the preset's 64 or 128, and 77 for CLIP."""
     clean: str | None = None
-    """What is done to a text first: plain (nothing), bss_words or bss_caption; the preset's if not given."""
+    """The cleaning of a text: plain (nothing), bss_words or bss_caption; the preset's if not given."""
     images: str | None = None
     """Folder of the pictures, from the data root; looked for under its usual names if not given."""
     size: int | None = None
@@ -103,32 +91,37 @@ class TextImageSource(MediaSource):
     """Names of the folder of pictures in use."""
 
     def encoders(self, task: Task, options: Any) -> tuple[str, ...]:
-        """``paper``: BERT and ResNet-50; ``clip``: the two halves of CLIP."""
+        """Return the encoders of ``paper``, BERT and ResNet-50, or of ``clip``, its two halves."""
         check_choice("encoder", options.encoder, ("paper", "clip"))
         return task.encoders if options.encoder == "paper" else ("clip-text", "clip-image")
 
     def text_of(self, record: Record, target: str, pairs: bool) -> tuple[str, str]:
-        """A record's text, and its second segment or nothing.
+        """Return a record's text, and its second segment or nothing.
 
         Args:
             record: of :meth:`records`.
-            target: what :meth:`target_of` said.
+            target: as of :meth:`target_of`.
             pairs: whether the encoder reads pairs.
         """
         return record.text, ""
 
     def target_of(self, options: Any, preset: Preset) -> str:
-        """What becomes of the records' targets, one of :data:`TARGETS`."""
+        """Return the treatment of the records' targets, one of :data:`TARGETS`."""
         return NO_TARGET
 
     def streams(self, task: Task, options: Any, root: Path, records: Sequence[Record]) -> list[Stream]:
-        """Text as token ids, then pictures."""
+        """Return the streams of text, as token ids, and pictures."""
         check_choice("preset", options.preset, self.presets)
         preset = self.presets[options.preset]
         text, image = task.encoders
         return [self._text(text, options, preset, root, records), self._image(image, options, preset, root, records)]
 
     def _text(self, word: str, options: Any, preset: Preset, root: Path, records: Sequence[Record]) -> Stream:
+        from dus_gym.data.media.tokens import TokenBatch, TokenDecoder, load_vocabulary, text_row
+        from dus_gym.encoders import encoder_options
+        from dus_gym.encoders.bert import BertOptions
+        from dus_gym.encoders.clip import ClipTextOptions
+
         name, encoder = encoder_options(word)
         if not isinstance(encoder, BertOptions | ClipTextOptions):
             raise ConfigError(f"encoder {word!r} reads no text; give bert or clip-text for the modality 'text'.")
@@ -146,23 +139,32 @@ class TextImageSource(MediaSource):
         return Stream(decoder, TokenBatch(), rows, (decoder.length,))
 
     def _image(self, word: str, options: Any, preset: Preset, root: Path, records: Sequence[Record]) -> Stream:
+        from dus_gym.data.media.image import ImageDecoder
+        from dus_gym.data.transforms import ImageTransform
+
         clip = word.partition(":")[0] == "clip-image"
-        transform = CLIP_IMAGE if clip else preset.image
+        arguments = dict(CLIP_IMAGE if clip else preset.image)
         if options.size is not None:
-            transform = replace(transform, size=options.size)
+            arguments["size"] = options.size
+        transform = ImageTransform(**arguments)
         short_side = preset.short_side if options.short_side is None else options.short_side
         folder = self.folder_of(options, root)
         rows = tuple(Row(record.sample, (folder / record.media,)) for record in records)
         return Stream(ImageDecoder(short_side=short_side or None), transform, rows, transform.shape)
 
     def folder_of(self, options: TextImageOptions, root: Path) -> Path:
-        """Where the pictures are, or should be."""
+        """Return the folder where the pictures are, or should be."""
         if options.images is not None:
             return root / options.images
         return next((root / name for name in self.folders if (root / name).is_dir()), root / self.folders[0])
 
 
 def _vocabulary_of(encoder: BertOptions | ClipTextOptions, root: Path) -> str:
+    from dus_gym.data.media.tokens import WORDS
+    from dus_gym.encoders.bert import BertOptions
+    from dus_gym.encoders.clip import PUBLISHED, ClipTextOptions
+    from dus_gym.encoders.weights import NONE
+
     if encoder.weights != NONE:
         return encoder.weights
     if (root / WORDS).is_file():
@@ -171,7 +173,12 @@ def _vocabulary_of(encoder: BertOptions | ClipTextOptions, root: Path) -> str:
 
 
 def _check(word: str, encoder: BertOptions | ClipTextOptions, vocabulary: Vocabulary, target: str) -> None:
-    """Refuses ids that the encoder would read wrongly, which on an accelerator it could not notice itself."""
+    """Refuse ids that the encoder would read wrongly, which on an accelerator it could not notice itself."""
+    from dus_gym.data.media.tokens import BYTE_PAIRS, WORDPIECES
+    from dus_gym.encoders.bert import BertOptions
+    from dus_gym.encoders.clip import ClipTextOptions
+    from dus_gym.encoders.weights import NONE
+
     family = BYTE_PAIRS if isinstance(encoder, ClipTextOptions) else WORDPIECES
     if encoder.weights != NONE and vocabulary.family != family:
         raise ConfigError(

@@ -25,7 +25,8 @@ import gymnasium as gym
 from dus_gym.agents.base import Agent
 from dus_gym.config import RunConfig
 from dus_gym.data.own.digest import digest_of
-from dus_gym.data.tasks import OWN_TASK, Task, get_task
+from dus_gym.data.registry import OWN_TASK, get_task
+from dus_gym.data.task import Task
 from dus_gym.envs.registration import ids
 from dus_gym.errors import ConfigError, UnfitAgentError, unknown_name
 from dus_gym.experiments.drivers import NamedAgent, agent_type, name_agent

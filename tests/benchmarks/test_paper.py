@@ -13,9 +13,9 @@ from dus_gym.benchmarks.paper.item import Item
 from dus_gym.benchmarks.paper.plan import Plan, source_of
 from dus_gym.benchmarks.paper.printed import printed
 from dus_gym.benchmarks.paper.settings import FILES, chosen, settings
-from dus_gym.data.tasks import TASKS
+from dus_gym.cli.experiment import execute
+from dus_gym.data.registry import get_task
 from dus_gym.errors import ConfigError, DusError
-from dus_gym.experiments.run import execute
 from dus_gym.methods import METHODS
 
 
@@ -30,7 +30,7 @@ def item_of(word: str) -> Item:
 @pytest.mark.parametrize("name", sorted(settings()))
 def test_a_committed_setting_says_what_the_registered_task_does(name):
     setting = settings()[name]
-    task = TASKS[setting.env.removeprefix("DUS-").removesuffix("-v0")]
+    task = get_task(setting.env.removeprefix("DUS-").removesuffix("-v0"))
     assert setting.recipe == {
         "encoders": list(task.encoders),
         "optimizer": task.optimizer,
@@ -48,7 +48,7 @@ def test_a_committed_setting_says_what_the_registered_task_does(name):
 def test_a_stand_in_has_a_modality_for_each_of_the_paper_s(name):
     setting = settings()[name]
     assert setting.standin is not None
-    task = TASKS[setting.standin.env.removeprefix("DUS-").removesuffix("-v0")].configured(setting.standin.task)
+    task = get_task(setting.standin.env.removeprefix("DUS-").removesuffix("-v0")).configured(setting.standin.task)
     assert list(setting.standin.modalities) == list(setting.modalities)
     assert set(setting.standin.modalities.values()) == set(task.modalities)
 
@@ -205,7 +205,7 @@ def test_a_run_that_fails_leaves_the_others_cells_and_is_named(tmp_path, monkeyp
             raise DusError("the disk is gone")
         return execute(request, folder)
 
-    monkeypatch.setattr("dus_gym.experiments.run_many.execute", fails)
+    monkeypatch.setattr("dus_gym.cli.matrix.execute", fails)
     words = ("reproduce", "tableA2", "--methods", "DUS", *FAKE, "--out", tmp_path)
     assert "the disk is gone" in dus(*words, cwd=tmp_path, check=1).stderr
     assert "1 of 2 runs finished" in (tmp_path / "tableA2.md").read_text(encoding="utf-8")

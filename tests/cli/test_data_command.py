@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from command import dus
 
-from dus_gym.data.catalogue import DATA_SETS
 from dus_gym.data.media_source import MediaSource
-from dus_gym.data.mock.making import MOCKS, make_mock
+from dus_gym.data.mock import MOCKS, make_mock
+from dus_gym.data.registry import DATA_SETS
 
 
 def data(*words, cwd, check=0):

@@ -8,7 +8,7 @@ import torch
 
 from dus_gym.config import RunConfig
 from dus_gym.data.dataset import TaskData, TensorSplit
-from dus_gym.data.tasks import get_task
+from dus_gym.data.registry import get_task
 from dus_gym.methods import make_method
 from dus_gym.optim import OptimizerConfig
 from dus_gym.seeding import RunSeeds
@@ -25,7 +25,7 @@ def digits_run():
 
     def start(task="Digits", *, method="baseline", method_options=None, seed=0, optimizer=None, data=None, **settings):
         seeds = RunSeeds(seed)
-        recipe = get_task(task).recipe()
+        recipe = Recipe.of(get_task(task))
         if optimizer is not None:
             recipe = replace(recipe, optimizer=OptimizerConfig(**optimizer))
         found = get_task(task).data(seeds, None) if data is None else data(get_task(task).data(seeds, None))

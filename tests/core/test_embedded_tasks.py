@@ -10,11 +10,12 @@ import torch
 import dus_gym  # noqa: F401 - registers the ids
 from dus_gym.agents import make_agent
 from dus_gym.agents.loop import run_episode
-from dus_gym.data.embedded import digits
-from dus_gym.data.tasks import TASKS, get_task
+from dus_gym.data.registry import get_task, task_names
+from dus_gym.data.sets.embedded import digits
 from dus_gym.encoders.mlp import MLP
 from dus_gym.errors import ConfigError
 from dus_gym.seeding import RunSeeds
+from dus_gym.trainer import Recipe
 
 WRITERS, RANDOM = (400, 100, 797), (1020, 180, 597)
 SPEC = {
@@ -62,7 +63,7 @@ def test_the_settings_are_those_of_the_specification(task):
     assert found.num_classes == 10
     assert found.epochs == EPOCHS[task]
     assert found.batch == 64
-    recipe = found.recipe()
+    recipe = Recipe.of(found)
     assert recipe.modalities == found.modalities
     assert (recipe.num_classes, recipe.epochs, recipe.batch) == (10, EPOCHS[task], 64)
     assert recipe.encoders == ("mlp",) * len(found.modalities)
@@ -77,7 +78,7 @@ def test_the_learning_rate_falls_after_seven_tenths_of_the_epochs(task):
     from dus_gym.optim import Schedule
 
     epochs = EPOCHS[task]
-    schedule = Schedule(get_task(task).recipe().optimizer, epochs)
+    schedule = Schedule(Recipe.of(get_task(task)).optimizer, epochs)
     factors = []
     for epoch in range(epochs):
         schedule.start_epoch(epoch)
@@ -270,7 +271,7 @@ def test_the_encoders_are_built_for_the_views():
 
 
 def test_the_embedded_tasks_are_registered_and_unknown_ones_are_refused():
-    assert set(SPEC) <= TASKS.keys()
+    assert set(SPEC) <= set(task_names())
     with pytest.raises(ConfigError, match=r"Digit3.*Did you mean 'Digits3'"):
         get_task("Digit3")
 

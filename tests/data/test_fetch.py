@@ -3,7 +3,6 @@
 import hashlib
 import http.server
 import io
-import json
 import stat
 import tarfile
 import threading
@@ -16,8 +15,9 @@ from dus_gym.data import archive as archives
 from dus_gym.data import download as downloads
 from dus_gym.data import fetch as fetching
 from dus_gym.data.download import download
-from dus_gym.data.fetch import fetch
-from dus_gym.data.manifests import Archive, Entry, Manifest, manifest_names, read_manifest
+from dus_gym.data.fetch import fetch, manifest_of
+from dus_gym.data.manifest import Archive, Entry, Manifest
+from dus_gym.data.registry import DATA_SETS
 from dus_gym.errors import ConfigError, DatasetNotFoundError, FetchError
 
 FILES = {"table.csv": b"a,b\n1,2\n", "sounds/one.wav": bytes(range(256)) * 500, "sounds/two.wav": b"two" * 9}
@@ -88,11 +88,11 @@ def entry(name, url="http://127.0.0.1:9", data=None):
 
 @pytest.fixture
 def manifest(monkeypatch):
-    """Replaces the manifest of the name ``toy``."""
+    """Puts a manifest in the place of that of any name."""
 
     def use(url="http://127.0.0.1:9", **more):
         found = Manifest("toy", "a toy", "none", "", tuple(entry(name, url) for name in FILES), **more)
-        monkeypatch.setattr(fetching, "read_manifest", lambda name: found)
+        monkeypatch.setattr(fetching, "manifest_of", lambda name: found)
         return found
 
     return use
@@ -106,9 +106,11 @@ def content(root):
 
 
 def test_every_committed_manifest_is_pinned_and_safe():
-    assert manifest_names() == ["avdigits", "cremad-ratings", "mfeat", "sarcasm-tags"]
-    for name in manifest_names():
-        found = read_manifest(name)
+    fetched = [name for name, known in DATA_SETS.items() if known.can_be_fetched]
+    assert fetched == ["avdigits", "cremad-ratings", "mfeat", "sarcasm-tags"]
+    for name in fetched:
+        found = manifest_of(name)
+        assert found.name == name
         assert found.title
         assert found.licence
         assert all(count == 1 for count in Counter(e.path for e in found.entries).values())
@@ -122,9 +124,9 @@ def test_every_committed_manifest_is_pinned_and_safe():
             assert e.size > 0
             assert not e.path.startswith("/")
             assert ".." not in e.path.split("/")
-    assert len(read_manifest("avdigits").entries) == 3000
+    assert len(manifest_of("avdigits").entries) == 3000
     with pytest.raises(ConfigError, match="Did you mean 'mfeat'"):
-        read_manifest("mfaet")
+        manifest_of("mfaet")
 
 
 # -- from a server -------------------------------------------------------------------------------------
@@ -383,11 +385,3 @@ def test_an_archive_that_swells_is_refused(manifest, tmp_path, kind, monkeypatch
     monkeypatch.setattr(archives, "MOST_MEMBERS", 3)
     with pytest.raises(FetchError, match="more than 3 members"):
         fetch("toy", tmp_path / "root", KINDS[kind](tmp_path / "many", FILES | {"more": b"1"}))
-
-
-def test_manifests_are_plain_json(tmp_path):
-    from importlib.resources import files
-
-    for name in manifest_names():
-        found = json.loads(files("dus_gym.data.manifests").joinpath(f"{name}.json").read_text(encoding="utf-8"))
-        assert {"title", "licence", "homepage", "sources"} <= set(found)

@@ -12,7 +12,7 @@ from command import dus
 from PIL import Image
 
 import dus_gym
-from dus_gym.data.tasks import get_task
+from dus_gym.data.registry import get_task
 from dus_gym.errors import BadMediaError
 from dus_gym.seeding import RunSeeds
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 import dus_gym
-from dus_gym.data.tasks import TASKS, get_task
+from dus_gym.data.registry import REGISTERED, get_task
 from dus_gym.encoders import ENCODERS
 from dus_gym.seeding import RunSeeds
 
@@ -31,9 +31,9 @@ dus_gym.register_task("FromModule", train=tensors(40), test=tensors(20), modalit
 @pytest.fixture(autouse=True)
 def _forget():
     """Leaves the tables as they were."""
-    tasks, encoders, ids = dict(TASKS), dict(ENCODERS), dict(gym.registry)
+    tasks, encoders, ids = dict(REGISTERED), dict(ENCODERS), dict(gym.registry)
     yield
-    for table, before in ((TASKS, tasks), (ENCODERS, encoders), (gym.registry, ids)):
+    for table, before in ((REGISTERED, tasks), (ENCODERS, encoders), (gym.registry, ids)):
         table.clear()
         table.update(before)
 
@@ -203,7 +203,7 @@ def test_the_command_line_imports_a_module_of_the_user_s(tmp_path, monkeypatch):
 def test_every_mistake_is_named_when_it_is_registered(options, message):
     with pytest.raises(dus_gym.ConfigError, match=message):
         register(**options)
-    assert "Mine" not in TASKS
+    assert "Mine" not in REGISTERED
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from npy_media import NpyDecoder, write_media
 from dus_gym.data.prefetch import in_order
 from dus_gym.data.store import open_store
 from dus_gym.data.store.randomness import uniforms
-from dus_gym.data.store.split import StoreSplit, View, without_bad
+from dus_gym.data.store.split import StoredModality, StoreSplit, without_bad
 from dus_gym.errors import ConfigError
 
 COUNT = 24
@@ -37,7 +37,7 @@ def stores(tmp_path):
 def split_of(stores, **how):
     samples = stores["one"].samples
     kept = [samples[i] for i in without_bad(samples, list(stores.values()))]
-    views = [View.of(name, store, kept, Noise()) for name, store in stores.items()]
+    views = [StoredModality.of(name, store, kept, Noise()) for name, store in stores.items()]
     return StoreSplit(views, torch.arange(len(kept)) % 3, **{"augments": True, **how})
 
 
@@ -84,22 +84,22 @@ def test_evaluation_is_never_augmented_and_no_generator_is_touched(stores):
 
 def test_one_modality_is_read_without_the_other(stores, monkeypatch):
     split = split_of(stores)
-    monkeypatch.setattr(split.views[0].store, "gather", lambda *_: pytest.fail("read modality 0"))
+    monkeypatch.setattr(split.modalities[0].store, "gather", lambda *_: pytest.fail("read modality 0"))
     assert split.fetch(1, torch.arange(4), np.zeros(4, np.int64)).shape == (4, 4, 3)
 
 
 def test_a_sample_that_one_modality_lacks_is_in_none(stores):
     split = split_of(stores)
     assert len(split.labels) == COUNT - 1
-    for view in split.views:
+    for view in split.modalities:
         assert "s007" not in {view.store.samples[row] for row in view.rows}
-    views = [View.of(name, store, ["s006", "s007"], Noise()) for name, store in stores.items()]
+    views = [StoredModality.of(name, store, ["s006", "s007"], Noise()) for name, store in stores.items()]
     with pytest.raises(ConfigError, match=r"'two' has no usable media of \['s007'\]"):
         StoreSplit(views, torch.zeros(2, dtype=torch.int64))
 
 
 def test_views_of_other_samples_are_refused(stores):
-    views = [View.of(name, store, [f"s00{i}"], Noise()) for i, (name, store) in enumerate(stores.items())]
+    views = [StoredModality.of(name, store, [f"s00{i}"], Noise()) for i, (name, store) in enumerate(stores.items())]
     with pytest.raises(ConfigError, match="'two' has other samples than 'one'"):
         StoreSplit(views, torch.zeros(1, dtype=torch.int64))
 

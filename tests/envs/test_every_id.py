@@ -10,11 +10,11 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import dus_gym
-from dus_gym.data.tasks import TASKS
+from dus_gym.data.registry import SETS
 from dus_gym.envs.registration import FAKE_ID, ids, register_ids
 
 IDS = sorted(ids())
-EMBEDDED = sorted(f"DUS-{name}-v0" for name, task in TASKS.items() if "embedded" in str(task.source))
+EMBEDDED = sorted(f"DUS-{name}-v0" for name in SETS["embedded"])
 # SB3 would like a symmetric box; the simplex is the contract.
 ALLOWED = "We recommend you to use a symmetric and normalized Box action space"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dus_gym.data.annotations.record import Record
+from dus_gym.data.record import Record
 from dus_gym.errors import DatasetNotFoundError
 
 FOLDER = "/"

@@ -13,22 +13,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dus_gym.data.annotations.record import SPLITS
 from dus_gym.data.dataset import TaskData, TensorSplit
 from dus_gym.data.media_source import CACHE, MediaOptions
 from dus_gym.data.own.arrays import is_arrays, read_arrays
 from dus_gym.data.own.folder import Folder, decoder_of, gathered, read_folder
 from dus_gym.data.own.table import Array, Table
-from dus_gym.data.source import DataOptions, DataSource
+from dus_gym.data.record import SPLITS
 from dus_gym.data.splits import stratified
 from dus_gym.data.store import open_store, warn_of_bad
+from dus_gym.data.task import DataOptions, DataSource
 from dus_gym.encoders import encoder_options
 from dus_gym.errors import ConfigError, DatasetNotFoundError, check_at_least, check_choice, unknown_name
 from dus_gym.optim import OPTIMIZERS
 from dus_gym.seeding import RunSeeds
 
 if TYPE_CHECKING:
-    from dus_gym.data.tasks import Task
+    from dus_gym.data.task import Task
 
 AUTO = "auto"
 OF_IDS = ("bag", "bert", "clip-text")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dus_gym.data.annotations.record import SPLITS
+from dus_gym.data.record import SPLITS
 from dus_gym.errors import ConfigError
 
 Array = npt.NDArray[Any]

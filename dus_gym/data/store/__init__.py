@@ -1,7 +1,6 @@
-"""Media decoded once into arrays, one store a modality and preset."""
+"""Media decoded once into arrays, one store per modality and preset."""
 
-from dus_gym.data.store.decoder import Decoder, Row
-from dus_gym.data.store.estimate import Estimate, estimate, estimate_bytes
+from dus_gym.data.store.decoder import Decoder, Estimate, Row, estimate, estimate_bytes
 from dus_gym.data.store.opening import open_store, warn_of_bad
 from dus_gym.data.store.reader import BadFile, Store
 

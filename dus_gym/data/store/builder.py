@@ -1,4 +1,7 @@
-"""Decodes rows into shards, so that a crash at any moment costs at most the shard being written."""
+"""Building: rows are decoded into shards, so that a crash at any moment costs at most the shard being written.
+
+Arrays that an earlier store of the same recipe has are taken over from it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import multiprocessing
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,10 +21,8 @@ from typing import Any
 import numpy as np
 
 from dus_gym.data.store import files
-from dus_gym.data.store.decoder import Array, Decoder, Problem, Row, attempt
-from dus_gym.data.store.earlier import Earlier
-from dus_gym.data.store.estimate import estimate_bytes
-from dus_gym.data.store.key import Source, canonical, content_of
+from dus_gym.data.store.decoder import Array, Decoder, Problem, Row, attempt, estimate_bytes
+from dus_gym.data.store.key import SurveyedRow, canonical, content_of
 from dus_gym.errors import ConfigError, StoreError
 
 SHARD_ROWS = 1024
@@ -47,12 +48,12 @@ class TooManyBadError(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be built where."""
+    """A store to build, and its place."""
 
     final: Path
     recipe: dict[str, Any]
     key: str
-    sources: Sequence[Source]
+    sources: Sequence[SurveyedRow]
     decoder: Decoder
     most_bad: int
     """More bad files than this end the build."""
@@ -63,7 +64,7 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Where the shards grow until the store is finished."""
+        """The folder in which the shards grow until the store is finished."""
         return self.final.with_name(files.PARTIAL + self.final.name)
 
 
@@ -80,7 +81,7 @@ def _attempt_in_worker(row: Row) -> Array | Problem:
 
 @contextmanager
 def _submitting(plan: Plan) -> Iterator[Callable[[Row], Callable[[], Array | Problem]]]:
-    """How a row is handed out: a call that starts decoding and returns a call that waits for the result."""
+    """Yield a call that starts decoding a row and returns a call that waits for the result."""
     if plan.workers == 0:
         yield lambda row: lambda: attempt(plan.decoder, row)
         return
@@ -100,9 +101,96 @@ def _submitting(plan: Plan) -> Iterator[Callable[[Row], Callable[[], Array | Pro
         executor.shutdown(wait=True, cancel_futures=True)
 
 
+# -- arrays of earlier stores -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """One array in a shard of that length and checksum."""
+
+    file: Path
+    length: int
+    crc32: int
+    offset: int
+    shape: tuple[int, ...]
+
+
+class Earlier:
+    """Arrays of earlier stores, finished or given up, by the content they were made from.
+
+    So a changed file costs one decode and not a whole build, and a damaged shard costs itself alone. A build that was
+    given up because of bad files is used as well: once these are mended its key is another, its arrays are the same.
+
+    Args:
+        folders: stores, damaged and unfinished ones among them; only shards whose checksum is right are used.
+        recipe: what they must have been made with.
+    """
+
+    def __init__(self, folders: Sequence[Path], recipe: dict[str, Any]) -> None:
+        self._arrays: dict[bytes, list[_Stored]] = {}
+        self._whole: dict[Path, bool] = {}
+        self._dtype = np.dtype(recipe["dtype"])
+        for folder in folders:
+            arrays = _unfinished if folder.name.startswith(files.PARTIAL) else _finished
+            try:
+                for content, array in arrays(folder, recipe):
+                    self._arrays.setdefault(content, []).append(array)
+            except (StoreError, OSError, ValueError):
+                continue
+
+    def get(self, content: bytes) -> Array | None:
+        """Return the array made from this content, if some store has it unharmed."""
+        for stored in self._arrays.get(content, ()):
+            if stored.file not in self._whole:
+                self._whole[stored.file] = files.has_checksum(stored.file, stored.length, stored.crc32)
+            if self._whole[stored.file]:
+                count = int(np.prod(stored.shape, dtype=np.int64))
+                try:
+                    found: Array = np.fromfile(stored.file, self._dtype, count, offset=stored.offset)
+                except FileNotFoundError:  # its builder has just finished it, under another name
+                    continue
+                return found.reshape(stored.shape)
+        return None
+
+
+def is_of(folder: Path, recipe: dict[str, Any]) -> bool:
+    """Return whether an unfinished store was being made with this recipe."""
+    try:
+        found: Any = json.loads((folder / files.RESUME / files.RECIPE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return bool(found == recipe)
+
+
+def _finished(folder: Path, recipe: dict[str, Any]) -> Iterator[tuple[bytes, _Stored]]:
+    contents = files.read_contents(folder)
+    if contents.manifest["recipe"] != recipe:
+        return
+    for entry in contents.media:
+        shard = contents.manifest["shards"][int(entry["shard"])]
+        shape = tuple(entry["shape"][: int(entry["rank"])].tolist())
+        yield entry["content"].tobytes(), _stored(folder, shard, int(entry["offset"]), shape)
+
+
+def _unfinished(folder: Path, recipe: dict[str, Any]) -> Iterator[tuple[bytes, _Stored]]:
+    if not is_of(folder, recipe):
+        return
+    for path in sorted((folder / files.RESUME).glob("[0-9]*.json")):
+        record = json.loads(path.read_bytes())
+        for entry in record["media"]:
+            yield bytes.fromhex(entry["content"]), _stored(folder, record["shard"], entry["offset"], entry["shape"])
+
+
+def _stored(folder: Path, shard: Mapping[str, Any], offset: int, shape: Sequence[int]) -> _Stored:
+    return _Stored(folder / shard["file"], shard["bytes"], shard["crc32"], offset, tuple(shape))
+
+
+# -- one build --------------------------------------------------------------------------------------
+
+
 @dataclass
 class _Shard:
-    """What the record of one shard holds."""
+    """The record of one shard."""
 
     first: int
     media: list[dict[str, Any]] = field(default_factory=list)
@@ -115,7 +203,7 @@ class Builder:
     """Builds one store. The caller holds its lock.
 
     Args:
-        plan: what and where.
+        plan: the store to build.
         earlier: arrays that need no decoding.
         still_ours: raises if the lock was lost; called before anything is made final.
     """
@@ -135,7 +223,7 @@ class Builder:
         self._file: files.NewFile | None = None
 
     def build(self) -> None:
-        """Goes on where an earlier build of the same store stopped, and finishes it.
+        """Go on where an earlier build of the same store stopped, and finish it.
 
         Raises:
             TooManyBadError: for more bad files than allowed.
@@ -162,7 +250,7 @@ class Builder:
     # -- going on ----------------------------------------------------------------------------------
 
     def _resume(self) -> None:
-        """Takes over the shards that are whole, in order, and removes everything else."""
+        """Take over the shards that are whole, in order, and remove everything else."""
         folder = self.plan.folder
         while (record := self._record(self._records)) is not None:
             self._take(record)
@@ -218,7 +306,7 @@ class Builder:
         plan = self.plan
         window = 2 * plan.workers
         with _submitting(plan) as submit:
-            waiting: deque[tuple[Source, bytes | None, Callable[[], Array | Problem | None]]] = deque()
+            waiting: deque[tuple[SurveyedRow, bytes | None, Callable[[], Array | Problem | None]]] = deque()
             under_way: set[bytes] = set()
             for source in plan.sources[start:]:
                 content, result = self._begin(source, under_way, submit)
@@ -231,9 +319,9 @@ class Builder:
             self._commit()
 
     def _begin(
-        self, source: Source, under_way: set[bytes], submit: Callable[[Row], Callable[[], Array | Problem]]
+        self, source: SurveyedRow, under_way: set[bytes], submit: Callable[[Row], Callable[[], Array | Problem]]
     ) -> tuple[bytes | None, Callable[[], Array | Problem | None]]:
-        """Starts on a row: its content's digest, and a call for its array (None: the array is there already)."""
+        """Start on a row; return its content's digest, and a call for its array (None: the array is there already)."""
         problem = source.problem
         try:
             content = None if problem is not None else content_of(source)
@@ -249,12 +337,12 @@ class Builder:
 
     def _add(
         self,
-        source: Source,
+        source: SurveyedRow,
         content: bytes | None,
         result: Callable[[], Array | Problem | None],
         under_way: set[bytes],
     ) -> None:
-        """The next row of the store, in order."""
+        """Add the next row of the store, in order."""
         shard = self._shard
         found = result()
         if content is not None:
@@ -294,7 +382,7 @@ class Builder:
         self._shard.media.append(entry)
 
     def _commit(self) -> None:
-        """Makes the shard final: first its bytes, then the record that says so."""
+        """Make the shard final: first its bytes, then the record that says so."""
         self.still_ours()
         shard, file = self._shard, self._file
         record: dict[str, Any] = {"media": shard.media, "rows": shard.rows, "bad": shard.bad, "shard": None}

@@ -1,8 +1,10 @@
-"""What a store is built from: rows that name media, and a decoder that turns each into an array."""
+"""Decoding: rows that name media, a decoder that turns each into an array, and an estimate of what that takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +17,8 @@ from dus_gym.errors import MediaError
 Array = npt.NDArray[Any]
 Problem = tuple[str, str]
 """Kind, one of :data:`~dus_gym.errors.MEDIA_PROBLEMS`, and message."""
+PROBES = 8
+"""Rows that an estimate decodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Row:
     paths: tuple[Path, ...]
     """Files, or folders whose files belong to the sample; empty if ``payload`` is all there is."""
     payload: str = ""
-    """What else decides the result: the text itself, or a window of the file such as ``100:180``."""
+    """All else that decides the result: the text itself, or a window of the file such as ``100:180``."""
 
 
 class Decoder(Protocol):
@@ -58,7 +62,7 @@ class Decoder(Protocol):
         ...
 
     def __call__(self, row: Row) -> Array:
-        """The row's media.
+        """Return the row's media as an array.
 
         Raises:
             MediaError: for media that can't be used.
@@ -67,7 +71,7 @@ class Decoder(Protocol):
 
 
 def checked(array: object, decoder: Decoder) -> Problem | None:
-    """What is wrong with a decoded array as (kind, message), or None.
+    """Return the problem of a decoded array as (kind, message), or None.
 
     Raises:
         TypeError: for what no file can be blamed for: no array, or one of another type.
@@ -85,7 +89,7 @@ def checked(array: object, decoder: Decoder) -> Problem | None:
 
 
 def attempt(decoder: Decoder, row: Row) -> Array | Problem:
-    """One row's array, or what is wrong with its media.
+    """Return one row's array, or the problem of its media.
 
     Raises:
         Exception: whatever the decoder raises that no file is to blame for, with the row named in a note.
@@ -102,3 +106,39 @@ def attempt(decoder: Decoder, row: Row) -> Array | Problem:
     except Exception as error:
         error.add_note(f"while decoding sample {row.sample!r} ({', '.join(map(str, row.paths)) or 'no file'})")
         raise
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cost of decoding some rows."""
+
+    bytes: int
+    """On disk."""
+    seconds: float
+    """In one process."""
+
+
+def estimate(decoder: Decoder, rows: Sequence[Row], probes: int = PROBES) -> Estimate:
+    """Return size and time of a store, from decoding a few rows spread over all; writes nothing.
+
+    Rows of the same files and payload count once. Where every probe is bad, only a fixed shape gives a size.
+    """
+    distinct = _distinct(rows)
+    count = len(distinct)
+    places = sorted({round(k * (count - 1) / max(probes - 1, 1)) for k in range(min(probes, count))})
+    started = time.perf_counter()
+    sizes = [found.nbytes for found in (attempt(decoder, distinct[i]) for i in places) if isinstance(found, np.ndarray)]
+    seconds = (time.perf_counter() - started) / max(len(places), 1)
+    each = sum(sizes) / max(len(sizes), 1)
+    if decoder.fixed_shape is not None:
+        each = math.prod(decoder.fixed_shape) * np.dtype(decoder.dtype).itemsize
+    return Estimate(math.ceil(each * count), seconds * count)
+
+
+def estimate_bytes(decoder: Decoder, rows: Sequence[Row], probes: int = PROBES) -> int:
+    """Return the size part of :func:`estimate`; with a fixed shape nothing is decoded for it."""
+    return estimate(decoder, rows, 0 if decoder.fixed_shape is not None else probes).bytes
+
+
+def _distinct(rows: Sequence[Row]) -> list[Row]:
+    return list({(row.paths, row.payload): row for row in rows}.values())

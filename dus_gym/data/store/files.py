@@ -1,4 +1,4 @@
-"""The files of a store: how they are written so that none is ever half there, and how they are believed.
+"""The files of a store, written so that none is ever half there, and checked when they are read.
 
 <root>/<dataset>/<modality>-<first 16 digits of the key>/
     shard-00000.bin …   arrays in C order, one after another
@@ -7,7 +7,7 @@
     errors.jsonl        every file that could not be used
     manifest.json       recipe, key, and length and checksum of everything above
     DONE                the manifest's SHA-256; written last
-    resume/             while building: one record a shard, and the recipe
+    resume/             while building: one record per shard, and the recipe
 """
 
 from __future__ import annotations
@@ -49,26 +49,27 @@ MAX_RANK = 6
 MEDIA_TYPE = np.dtype(
     [("shard", "<i8"), ("offset", "<i8"), ("rank", "<i8"), ("shape", "<i8", (MAX_RANK,)), ("content", "u1", (32,))]
 )
-Table = npt.NDArray[np.void]
+Structured = npt.NDArray[np.void]
+"""Records of :data:`MEDIA_TYPE` or :func:`rows_type`."""
 
 
 def rows_type(longest: int) -> np.dtype[np.void]:
-    """One record a row, for sample ids of at most ``longest`` characters."""
+    """Return the type of one record per row, for sample ids of at most ``longest`` characters."""
     return np.dtype([("sample", f"<U{max(longest, 1)}"), ("source", "u1", (16,)), ("media", "<i8")])
 
 
 def shard_name(number: int) -> str:
-    """File name of shard ``number``."""
+    """Return the file name of shard ``number``."""
     return f"shard-{number:05d}.bin"
 
 
 def append(file: BinaryIO, data: memoryview | bytes) -> None:
-    """Every byte of a store is written here."""
+    """Write bytes; every byte of a store is written here."""
     file.write(data)
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable."""
+    """Make renames in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -91,14 +92,14 @@ class NewFile:
         self._file = self._beside.open("wb")
 
     def append(self, data: memoryview | bytes) -> int:
-        """Writes bytes; returns the offset they lie at."""
+        """Write bytes; return the offset they lie at."""
         append(self._file, data)
         offset, self.length = self.length, self.length + len(data)
         self.crc32 = zlib.crc32(data, self.crc32)
         return offset
 
     def commit(self) -> None:
-        """Makes the file durable and gives it its name."""
+        """Make the file durable and give it its name."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -106,7 +107,7 @@ class NewFile:
         sync_folder(self.path.parent)
 
     def discard(self) -> None:
-        """Leaves nothing behind; does nothing to a committed file."""
+        """Leave nothing behind; do nothing to a committed file."""
         with contextlib.suppress(OSError):
             self._file.close()  # on a full disk this fails again
         with contextlib.suppress(OSError):
@@ -114,7 +115,7 @@ class NewFile:
 
 
 def write(path: Path, data: bytes) -> None:
-    """A small file, replaced whole."""
+    """Write a small file, replaced whole."""
     file = NewFile(path)
     try:
         file.append(data)
@@ -124,7 +125,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def npy(table: Array) -> bytes:
-    """The bytes of an .npy file."""
+    """Return the bytes of an .npy file."""
     buffer = BytesIO()
     np.save(buffer, table, allow_pickle=False)
     return buffer.getvalue()
@@ -132,7 +133,7 @@ def npy(table: Array) -> bytes:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turns a full disk into an error that says what to do; what was written whole stays for the next try."""
+    """Turn a full disk into an error that says what to do; what was written whole stays for the next try."""
     try:
         yield
     except OSError as error:
@@ -150,13 +151,13 @@ class Contents:
 
     path: Path
     manifest: dict[str, Any]
-    rows: Table
-    media: Table
+    rows: Structured
+    media: Structured
     bad: list[dict[str, str]]
 
 
 def read_contents(path: Path) -> Contents:
-    """Everything but the shards.
+    """Read everything but the shards.
 
     Raises:
         StoreError: unless ``DONE`` and the manifest agree, every small file has the checksum it had, and each is what
@@ -185,7 +186,7 @@ def read_contents(path: Path) -> Contents:
 
 
 def check_length(path: Path, record: dict[str, Any]) -> None:
-    """Raises StoreError unless a shard is there and as long as the manifest says."""
+    """Raise StoreError unless a shard is there and as long as the manifest says."""
     file = path / record["file"]
     try:
         found = file.stat().st_size
@@ -197,7 +198,7 @@ def check_length(path: Path, record: dict[str, Any]) -> None:
 
 
 def has_checksum(file: Path, length: int, crc32: int) -> bool:
-    """Whether a shard is whole; reads it."""
+    """Return whether a shard is whole; reads it."""
     found, seen = 0, 0
     try:
         with file.open("rb") as stream:
@@ -210,9 +211,9 @@ def has_checksum(file: Path, length: int, crc32: int) -> bool:
 
 
 def write_contents(
-    path: Path, recipe: dict[str, Any], key: str, rows: Table, media: Table, bad: list[Any], shards: list[Any]
+    path: Path, recipe: dict[str, Any], key: str, rows: Structured, media: Structured, bad: list[Any], shards: list[Any]
 ) -> None:
-    """Everything but the shards; ``DONE`` comes last."""
+    """Write everything but the shards; ``DONE`` comes last."""
     small = {ROWS: npy(rows), MEDIA: npy(media), ERRORS: b"".join(canonical(entry) + b"\n" for entry in bad)}
     for name, data in small.items():
         write(path / name, data)

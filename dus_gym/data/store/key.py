@@ -1,4 +1,4 @@
-"""What a store is of: the digest of the decoder and of the files, which names its folder."""
+"""Keys: the digest of decoder and files, which names the folder of a store."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A row and what the file system says about its files, without reading them."""
+class SurveyedRow:
+    """A row with the sizes and times of its files, which are not read."""
 
     row: Row
     files: tuple[tuple[str, Path], ...]
@@ -36,12 +36,12 @@ class Source:
 
 
 def canonical(value: Any) -> bytes:
-    """JSON in one form only: sorted keys, no spaces, no NaN."""
+    """Return JSON in one form only: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def survey(rows: Iterable[Row], root: Path) -> list[Source]:
-    """The rows with their files' sizes and times, sorted by sample, so that no order of a list matters.
+def survey(rows: Iterable[Row], root: Path) -> list[SurveyedRow]:
+    """Return the rows with their files' sizes and times, sorted by sample, so that no order of a list matters.
 
     Args:
         rows: of one modality.
@@ -59,10 +59,10 @@ def survey(rows: Iterable[Row], root: Path) -> list[Source]:
             raise ConfigError(f"sample {row.sample!r} is listed more than once; ids must be unique in a data set.")
         previous = row.sample
     base = os.path.abspath(root)
-    return [_source(row, base) for row in ordered]
+    return [_surveyed(row, base) for row in ordered]
 
 
-def _source(row: Row, base: str) -> Source:
+def _surveyed(row: Row, base: str) -> SurveyedRow:
     files: list[tuple[str, Path]] = []
     facts: list[list[Any]] = []
     problem: tuple[str, str] | None = None
@@ -89,11 +89,11 @@ def _source(row: Row, base: str) -> Source:
             facts.append([where, status.st_size, status.st_mtime_ns])
         files += found
     digest = hashlib.sha256(canonical([row.sample, row.payload, facts])).digest()[:16]
-    return Source(row, tuple(files), digest, Path(relatives[0]).as_posix() if relatives else "", problem)
+    return SurveyedRow(row, tuple(files), digest, Path(relatives[0]).as_posix() if relatives else "", problem)
 
 
-def content_of(source: Source) -> bytes:
-    """SHA-256 of what the row's files hold, with the payload; rows alike in it share one array."""
+def content_of(source: SurveyedRow) -> bytes:
+    """Return the SHA-256 of what the row's files hold, with the payload; rows alike in it share one array."""
     whole = hashlib.sha256(canonical([source.row.payload, len(source.files)]))
     for name, file in source.files:
         inner = hashlib.sha256()
@@ -105,7 +105,7 @@ def content_of(source: Source) -> bytes:
 
 
 def recipe_of(dataset: str, decoder: Decoder) -> dict[str, Any]:
-    """Everything but the files that decides what is in a store.
+    """Return everything but the files that decides what is in a store.
 
     Raises:
         ConfigError: for names that can't name folders, parameters that are no JSON, libraries not installed.
@@ -132,8 +132,8 @@ def recipe_of(dataset: str, decoder: Decoder) -> dict[str, Any]:
     }
 
 
-def key_of(recipe: dict[str, Any], sources: Iterable[Source]) -> str:
-    """SHA-256 of recipe and files, in hex."""
+def key_of(recipe: dict[str, Any], sources: Iterable[SurveyedRow]) -> str:
+    """Return the SHA-256 of recipe and files, in hex."""
     files = hashlib.sha256()
     for source in sources:
         files.update(source.digest)

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from dus_gym.data.store.builder import Builder, Plan, Progress, TooManyBadError
+from dus_gym.data.store.builder import Builder, Earlier, Plan, Progress, TooManyBadError, is_of
 from dus_gym.data.store.decoder import Decoder, Row
-from dus_gym.data.store.earlier import Earlier, is_of
 from dus_gym.data.store.files import DONE, ERRORS, PARTIAL, RESUME
-from dus_gym.data.store.key import Source, content_of, key_of, recipe_of, survey
+from dus_gym.data.store.key import SurveyedRow, content_of, key_of, recipe_of, survey
 from dus_gym.data.store.reader import BadFile, Store
 from dus_gym.errors import BadMediaError, ConfigError, StoreError, check_at_least, check_choice
 from dus_gym.lock import FileLock, LockHeldError, LockLostError
@@ -36,7 +35,7 @@ def open_store(
     workers: int = 0,
     pool: str = "process",
 ) -> Store:
-    """The store that holds ``rows``; decodes what is not there yet.
+    """Open the store that holds ``rows``; decodes what is not there yet.
 
     A finished store is used as it is if decoder, library versions, and name, size and time of every file are those
     it was built from; one that holds more rows than asked for will do. Otherwise it is built, going on from where
@@ -105,7 +104,7 @@ def open_store(
 
 
 def warn_of_bad(store: Store, dataset: str, rows: int) -> None:
-    """Says in the log which of so many rows can't be used, where the policy let the store open all the same."""
+    """Say in the log which of so many rows can't be used, where the policy let the store open all the same."""
     if store.bad:
         lines = _listing(f"{store.modality} of {dataset}", store.bad, rows, store.path / ERRORS)
         what = "Zeros stand for them." if store.substitutes else "Their samples are left out of every modality."
@@ -113,7 +112,7 @@ def warn_of_bad(store: Store, dataset: str, rows: int) -> None:
 
 
 def _built(plan: Plan, verify: bool) -> Store:
-    """The store, built under its lock by this process or, while it waits, by another."""
+    """Return the store, built under its lock by this process or, while it waits, by another."""
     home = plan.final.parent
     while True:
         try:
@@ -130,19 +129,19 @@ def _built(plan: Plan, verify: bool) -> Store:
 
 
 def _finished_folders(plan: Plan) -> list[Path]:
-    """Stores of the same modality, whatever their keys; the one of this very key first."""
+    """Return stores of the same modality, whatever their keys; the one of this very key first."""
     found = {path.parent for path in plan.final.parent.glob(f"{plan.decoder.name}-*/{DONE}")}
     return sorted(found, key=lambda path: (path != plan.final, path.name))
 
 
 def _unfinished_folders(plan: Plan) -> list[Path]:
-    """What other builds of the same modality left, or are making now."""
+    """Return folders that other builds of the same modality left, or are making now."""
     found = plan.final.parent.glob(f"{PARTIAL}{plan.decoder.name}-*")
     return sorted(path for path in found if path.name != PARTIAL + plan.final.name)
 
 
 def _remove(given_up: Sequence[Path]) -> None:
-    """Frees the disk of builds that nobody goes on with; what they had is in the store that was just finished."""
+    """Free the disk of builds that nobody goes on with; what they had is in the store that was just finished."""
     for path in given_up:
         try:
             lock = FileLock(path.with_name(f".{path.name.removeprefix(PARTIAL)}.lock")).take()
@@ -155,7 +154,7 @@ def _remove(given_up: Sequence[Path]) -> None:
 
 
 def _finished(plan: Plan, verify: bool) -> Store | None:
-    """A store made with the same recipe that has all rows from their files as they are now, or None."""
+    """Return a store made with the same recipe that has all rows from their files as they are now, or None."""
     for path in _finished_folders(plan):
         try:
             store = Store(path)
@@ -174,19 +173,19 @@ def _finished(plan: Plan, verify: bool) -> Store | None:
     return None
 
 
-def _covers(store: Store, sources: Sequence[Source]) -> bool:
+def _covers(store: Store, sources: Sequence[SurveyedRow]) -> bool:
     return all(store.digest_of(source.row.sample) == source.digest for source in sources)
 
 
-def _verify_sources(store: Store, sources: Sequence[Source]) -> None:
-    """Raises StoreError if a file holds something else than what was decoded, whatever its size and time say."""
+def _verify_sources(store: Store, sources: Sequence[SurveyedRow]) -> None:
+    """Raise StoreError if a file holds something else than what was decoded, whatever its size and time say."""
     for source in sources:
         kept = store.content_of(source.row.sample)
         if kept is not None and kept != content_of(source):
             raise StoreError(f"{source.shown} changed since {store.path} was built, though its size and time did not.")
 
 
-def _known(source: Source, modality: str) -> BadFile:
+def _known(source: SurveyedRow, modality: str) -> BadFile:
     kind, message = source.problem or ("", "")
     return BadFile(source.row.sample, source.shown, modality, kind, message)
 

@@ -23,7 +23,7 @@ _SECOND = np.uint64(0x94D049BB133111EB)
 
 
 def mix(values: Keys) -> Keys:
-    """A bijection of 64-bit words that spreads every bit over all bits; same shape."""
+    """Spread every bit of 64-bit words over all bits, by a bijection; same shape."""
     z = values
     z = (z ^ (z >> np.uint64(30))) * _FIRST
     z = (z ^ (z >> np.uint64(27))) * _SECOND
@@ -31,17 +31,17 @@ def mix(values: Keys) -> Keys:
 
 
 def word_of(text: str) -> np.uint64:
-    """64 bits of a text's SHA-256."""
+    """Return 64 bits of a text's SHA-256."""
     return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
 
 
 def words_of(texts: Iterable[str]) -> Keys:
-    """:func:`word_of` of each, shape ``(n,)``."""
+    """Return :func:`word_of` of each, shape ``(n,)``."""
     return np.fromiter((word_of(text) for text in texts), dtype=np.uint64)
 
 
 def draw_keys(seed: int, stream: str, samples: Keys, draws: npt.NDArray[np.int64]) -> Keys:
-    """One key for each draw of a sample.
+    """Return one key for each draw of a sample.
 
     Args:
         seed: of the run, 0 or above.
@@ -57,14 +57,14 @@ def draw_keys(seed: int, stream: str, samples: Keys, draws: npt.NDArray[np.int64
 
 
 def split_keys(keys: Keys, number: int | npt.ArrayLike) -> Keys:
-    """Keys of parts of what a key stands for, such as the frames of a clip; ``number`` broadcasts against them."""
+    """Return keys of parts, such as the frames of a clip; ``number`` broadcasts against the keys of the wholes."""
     # numpy wraps arrays around silently, as wanted, but warns about single numbers.
     counted = np.atleast_1d(np.asarray(number, dtype=np.uint64))
     return mix(mix(keys + _GAMMA) + (counted + np.uint64(1)) * _GAMMA)
 
 
 def uniforms(keys: Keys, count: int) -> npt.NDArray[np.float64]:
-    """Numbers in [0, 1), uniform and independent: shape ``(*keys.shape, count)``.
+    """Return numbers in [0, 1), uniform and independent: shape ``(*keys.shape, count)``.
 
     The first numbers of a key are the same whatever ``count`` is.
     """

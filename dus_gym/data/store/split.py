@@ -1,4 +1,4 @@
-"""A split whose samples lie in stores: one store a modality, changed by a transform on their way out."""
+"""A split whose samples lie in stores: one store per modality, changed by a transform on their way out."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dus_gym.data.dataset import Indices
 from dus_gym.data.store.decoder import Array
 from dus_gym.data.store.randomness import Keys, draw_keys, words_of
-from dus_gym.data.store.reader import Store, new_bytes
-from dus_gym.data.store.shards import Bytes
+from dus_gym.data.store.reader import Bytes, Store, new_bytes
 from dus_gym.errors import ConfigError
 
-Indices = npt.NDArray[np.int64]
 SHARED_STREAM = "shared"
 
 
@@ -25,7 +23,7 @@ class Transform(Protocol):
     """Turns stored arrays into what an encoder reads, a whole batch at once."""
 
     def __call__(self, arrays: Array | list[Array], keys: Keys, train: bool, device: torch.device) -> Tensor:
-        """A batch ``(k, ...)`` on ``device``.
+        """Return a batch ``(k, ...)`` on ``device``.
 
         Args:
             arrays: what the store holds, ``(k, ...)``, or a list of k arrays of differing shapes. The transform
@@ -44,7 +42,7 @@ class PartialTransform(Transform, Protocol):
     """A transform that looks at parts of what is stored only, such as some frames of a clip; no others are read."""
 
     def parts(self, lengths: Indices, keys: Keys, train: bool) -> Indices:
-        """Which places along the first axis are looked at.
+        """Return the places along the first axis that are looked at.
 
         Args:
             lengths: of the first axis of each array, shape ``(k,)``.
@@ -58,7 +56,7 @@ class PartialTransform(Transform, Protocol):
 
 
 @dataclass(frozen=True)
-class View:
+class StoredModality:
     """One modality of a split."""
 
     name: str
@@ -68,8 +66,8 @@ class View:
     transform: Transform
 
     @classmethod
-    def of(cls, name: str, store: Store, samples: Sequence[str], transform: Transform) -> View:
-        """The view of samples by their ids."""
+    def of(cls, name: str, store: Store, samples: Sequence[str], transform: Transform) -> StoredModality:
+        """Return the modality of samples by their ids."""
         return cls(name, store, store.rows_of(samples), transform)
 
 
@@ -83,7 +81,7 @@ class Staged:
 
 
 def without_bad(samples: Sequence[str], stores: Sequence[Store]) -> list[int]:
-    """Positions of the samples that every store can deliver.
+    """Return positions of the samples that every store can deliver.
 
     A sample that one modality lacks is left out of all, so that batches stay paired and every figure is of the same
     samples. The length lost belongs into ``TaskData.dropped``.
@@ -97,10 +95,10 @@ def without_bad(samples: Sequence[str], stores: Sequence[Store]) -> list[int]:
 class StoreSplit:
     """Samples of m modalities in m stores.
 
-    What a training draw looks like depends on (seed, modality, sample, draw) and nothing else.
+    The result of a training draw depends on (seed, modality, sample, draw) and nothing else.
 
     Args:
-        views: one a modality, all of the same samples in the same order.
+        modalities: all of the same samples in the same order.
         labels: shape ``(n,)``, integer classes.
         seed: of the augmentation; give one that was made from the run's seeds.
         augments: whether training draws are augmented: True for training splits.
@@ -109,12 +107,12 @@ class StoreSplit:
         device: where batches go.
 
     Raises:
-        ConfigError: for views of differing samples, or samples whose media is bad.
+        ConfigError: for modalities of differing samples, or samples whose media is bad.
     """
 
     def __init__(
         self,
-        views: Sequence[View],
+        modalities: Sequence[StoredModality],
         labels: Tensor,
         *,
         seed: int = 0,
@@ -122,61 +120,63 @@ class StoreSplit:
         shared: bool = False,
         device: torch.device | None = None,
     ) -> None:
-        self.views = tuple(replace(view, rows=np.asarray(view.rows, np.int64)) for view in views)
+        self.modalities = tuple(replace(one, rows=np.asarray(one.rows, np.int64)) for one in modalities)
         self.device = torch.device("cpu") if device is None else device
         self.labels = labels.to(self.device)
         self.seed = seed
         self.augments = augments
         self.shared = shared
-        first = self.views[0]
+        first = self.modalities[0]
         samples = [first.store.samples[row] for row in first.rows.tolist()]
-        for view in self.views:
-            if len(view.rows) != len(labels) or [view.store.samples[row] for row in view.rows.tolist()] != samples:
-                raise ConfigError(f"view {view.name!r} has other samples than {first.name!r}, or the labels a length.")
-            if not (good := view.store.usable(view.rows)).all():
+        for one in self.modalities:
+            if len(one.rows) != len(labels) or [one.store.samples[row] for row in one.rows.tolist()] != samples:
+                raise ConfigError(
+                    f"{one.name!r} has other samples than {first.name!r}, or the labels have another length."
+                )
+            if not (good := one.store.usable(one.rows)).all():
                 bad = [samples[i] for i in np.flatnonzero(~good)]
-                raise ConfigError(f"{view.name!r} has no usable media of {bad[:5]}; leave them out with without_bad().")
+                raise ConfigError(f"{one.name!r} has no usable media of {bad[:5]}; leave them out with without_bad().")
         self._words = words_of(samples)
 
     def fetch(self, modality: int, indices: Tensor, draws: Indices | None = None) -> Tensor:
-        """Modality ``modality`` of the rows ``indices``; augmented if they are training draws."""
+        """Return modality ``modality`` of the rows ``indices``; augmented if they are training draws."""
         return self.finish(modality, self.prepare(modality, indices.cpu().numpy(), draws))
 
     def prepare(self, modality: int, rows: Indices, draws: Indices | None = None) -> Any:
-        """The part of :meth:`fetch` that another thread may do: reading, and on the CPU transforming too."""
+        """Do the part of :meth:`fetch` that another thread may do: reading, and on the CPU transforming too."""
         staged = self.read(modality, rows, draws)
         return staged if self.device.type == "cuda" else self._transformed(modality, staged)
 
     def read(self, modality: int, rows: Indices, draws: Indices | None = None) -> Staged:
-        """What the host does where a device transforms: copies what will be looked at."""
-        view = self.views[modality]
+        """Copy what will be looked at; the host's part where a device transforms."""
+        stored = self.modalities[modality]
         train = self.augments and draws is not None
         counted = np.zeros(len(rows), np.int64) if draws is None else np.asarray(draws, np.int64)
-        stream = SHARED_STREAM if self.shared else view.name
+        stream = SHARED_STREAM if self.shared else stored.name
         keys = draw_keys(self.seed, stream, self._words[rows], counted)
-        wanted, parts = view.rows[rows], None
-        if isinstance(view.transform, PartialTransform):
-            lengths = np.array([view.store.shape_of(row)[0] for row in wanted.tolist()], np.int64)
-            parts = view.transform.parts(lengths, keys, train)
+        wanted, parts = stored.rows[rows], None
+        if isinstance(stored.transform, PartialTransform):
+            lengths = np.array([stored.store.shape_of(row)[0] for row in wanted.tolist()], np.int64)
+            parts = stored.transform.parts(lengths, keys, train)
         allocate = _pinned if self.device.type == "cuda" else new_bytes
-        return Staged(view.store.gather(wanted, allocate, parts), keys, train)
+        return Staged(stored.store.gather(wanted, allocate, parts), keys, train)
 
     def finish(self, modality: int, prepared: Any) -> Tensor:
-        """The rest of :meth:`fetch`, in the thread that trains."""
+        """Do the rest of :meth:`fetch`, in the thread that trains."""
         return self._transformed(modality, prepared) if isinstance(prepared, Staged) else prepared
 
     def to(self, device: torch.device) -> StoreSplit:
-        """The same split with batches and labels on ``device``."""
+        """Return the same split with batches and labels on ``device``."""
         if device == self.device:
             return self
         return StoreSplit(
-            self.views, self.labels, seed=self.seed, augments=self.augments, shared=self.shared, device=device
+            self.modalities, self.labels, seed=self.seed, augments=self.augments, shared=self.shared, device=device
         )
 
     def _transformed(self, modality: int, staged: Staged) -> Tensor:
         # Evaluation fetches inside its mixed precision, training outside: media are the same in both.
         with torch.autocast(self.device.type, enabled=False):
-            return self.views[modality].transform(staged.arrays, staged.keys, staged.train, self.device)
+            return self.modalities[modality].transform(staged.arrays, staged.keys, staged.train, self.device)
 
 
 def _pinned(size: int) -> Bytes:

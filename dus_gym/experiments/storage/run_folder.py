@@ -5,6 +5,7 @@ steps.jsonl             one JSON object a step, in order
 checkpoint.safetensors  everything a continuation needs; replaced whole
 model.safetensors       the evaluated model's weights
 summary.json            written last: a folder with one is finished
+policy.safetensors      what the agent has learned, if it learns; policy.zip of stable-baselines3
 curves.png              scores and batch sizes over time
 report.html             written by ``dus report``
 tensorboard/, wandb/    written by ``--log``
@@ -35,8 +36,11 @@ CONFIG, STEPS, SUMMARY = "config.json", "steps.jsonl", "summary.json"
 CHECKPOINT, MODEL, PICTURE = "checkpoint.safetensors", "model.safetensors", "curves.png"
 COMPARISON = "comparison.json"
 """The result of a comparison, beside the config that names its runs; they lie beneath, AGENT/seedN."""
+POLICY = "policy"
+"""Stem of what a learner leaves: ``policy.safetensors``, or ``policy.zip`` of stable-baselines3."""
 REPORT, TENSORBOARD, WANDB = "report.html", "tensorboard", "wandb"
 _OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, MODEL, PICTURE, COMPARISON, REPORT, TENSORBOARD, WANDB}
+_OURS |= {f"{POLICY}.safetensors", f"{POLICY}.zip"}
 NOT_REPRODUCIBLE = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib")
 """Of a summary: what a second run of the same settings may say otherwise. All else is the same to the bit."""
 

@@ -1,0 +1,128 @@
+"""A task, and the source that its samples come from. Plain values: importing this loads no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dus_gym.options import build_options
+
+if TYPE_CHECKING:
+    from dus_gym.data.dataset import TaskData
+    from dus_gym.data.manifest import Manifest
+    from dus_gym.seeding import RunSeeds
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Options of a data set; each has its own subclass, whose fields become CLI options (``--task.NAME``).
+
+    Two names mean the same everywhere and are CLI words of their own: ``validation`` (how the validation split is
+    chosen) and ``encoder`` (another set of encoders).
+    """
+
+
+class DataSource:
+    """Base of all sources of samples."""
+
+    options_type: ClassVar[type[DataOptions]] = DataOptions
+    dataset: ClassVar[str] = ""
+    """The word in ``dus data …``, and the cache's folder; empty for what ``dus data`` does not know."""
+    published: ClassVar[Mapping[str, int]] = {}
+    """Samples of each split in the published lists; a split that nobody published is not in it."""
+    size: ClassVar[str] = ""
+    """Size of the files one has to get; a manifest knows better."""
+    how_to_get: ClassVar[str] = ""
+    """Origin of the files, in one sentence for error messages; a manifest knows better."""
+
+    def manifest(self) -> Manifest | None:
+        """Return what ``dus data fetch`` downloads; None for files that may not be passed on."""
+        return None
+
+    def configure(self, task: Task, options: DataOptions, root: Path | None) -> Task:
+        """Return the task as these options change it: other modalities, encoders, classes. Reads no samples.
+
+        Args:
+            task: as registered.
+            options: of ``options_type``.
+            root: the data root; may be None or not there, which is an error of :meth:`build` alone.
+        """
+        return task
+
+    def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
+        """Return one run's splits.
+
+        Raises:
+            DatasetNotFoundError: if files are not there; says which were looked for where and how to get them.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Task:
+    """One registered task: which samples are trained on, by which networks, for how long."""
+
+    name: str
+    """The id without ``DUS-`` and ``-v0``."""
+    modalities: tuple[str, ...]
+    num_classes: int
+    encoders: tuple[str, ...]
+    """One word per modality."""
+    lr: float
+    epochs: int
+    summary: str
+    """One line for ``dus envs``."""
+    source: DataSource | str
+    """The source of the samples; ``module:OBJECT`` if importing it loads a framework."""
+    batch: int = 64
+    """B, the ordinary batch of one modality."""
+    metric: str = "map"
+    """The paper's second metric beside accuracy: ``map`` or ``macro_f1``."""
+    optimizer: str = "sgd"
+    schedule: str = "step"
+    train_size: int = 0
+    """Training samples, for a fake run of a task whose data is not there."""
+    regime: str = "Digits"
+    """Whose learning curves the fake trainer follows."""
+    options: DataOptions | None = None
+    """Set by :meth:`configured`."""
+
+    def data_source(self) -> DataSource:
+        """Return where the samples come from."""
+        if isinstance(self.source, DataSource):
+            return self.source
+        module, _, name = self.source.partition(":")
+        source: DataSource = getattr(import_module(module), name)
+        return source
+
+    @property
+    def options_type(self) -> type[DataOptions]:
+        """The data set's options."""
+        return self.data_source().options_type
+
+    def configured(self, options: Mapping[str, Any] | None = None, data_root: str | Path | None = None) -> Task:
+        """Return the task with options of its data set, which may change modalities, encoders and classes.
+
+        Raises:
+            ConfigError: for an option the data set does not have, or a bad value.
+        """
+        chosen = build_options(self.options_type, options, f"option of task {self.name!r}:")
+        return self.data_source().configure(replace(self, options=chosen), chosen, _path(data_root))
+
+    def data(self, seeds: RunSeeds, data_root: str | Path | None) -> TaskData:
+        """Return one run's splits.
+
+        Raises:
+            DatasetNotFoundError: if the files are not there; says where they were looked for, how to get
+                them and how to try the id without them.
+        """
+        source = self.data_source()
+        options = self.options if self.options is not None else source.options_type()
+        return source.build(self, options, seeds, _path(data_root))
+
+
+def _path(root: str | Path | None) -> Path | None:
+    return None if root is None else Path(root).expanduser()

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dus_gym.benchmarks.paper.rows import ROWS
+from dus_gym.benchmarks.paper.tables import ROWS
 from dus_gym.experiments.storage.run_folder import SUMMARY, read_object
 from dus_gym.statistics import paired
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from command import dus
 
 from dus_gym.benchmarks.paper.cells import PaperCell, lines_of, printed
 from dus_gym.benchmarks.paper.datasets import DATASETS, datasets_named
-from dus_gym.benchmarks.paper.reproduction import Reproduction
-from dus_gym.benchmarks.paper.tables import ITEMS
+from dus_gym.benchmarks.paper.reproduction import ItemPart, Reproduction, reproduce
+from dus_gym.benchmarks.paper.tables import ITEMS, ROWS
 from dus_gym.data.catalogue import data_set
 from dus_gym.errors import ConfigError, DusError
 from dus_gym.experiments.run import execute
@@ -157,6 +158,25 @@ def test_finished_runs_are_not_run_again_and_items_share_them(tmp_path):
     assert "FAKE TRAINER" in page
     assert "74.87" in page
     assert "2 seeds (the paper's protocol has 3)" in page
+
+
+def test_a_function_reproduces_without_a_console(tmp_path, capsys):
+    bars, done = [], []
+
+    def progress(label, count):
+        bars.append(count)
+        return nullcontext(done.append)
+
+    part = ItemPart(ITEMS["tableA2"], ("Kinetics-Sounds",), (ROWS["DUS"],))
+    reproduction = Reproduction("real", tmp_path / "out", (0, 1), trainer="fake", epochs=2)
+    ((numbers, page),) = reproduce(reproduction, [part], progress=progress)
+    assert bars == [2]
+    assert len(done) == 2
+    assert {cell["row"] for cell in numbers["cells"]} == {"DUS"}
+    assert (tmp_path / "out" / "tableA2.md").read_text(encoding="utf-8") == page
+    assert capsys.readouterr() == ("", "")
+    with pytest.raises(ConfigError, match="mode='fake'"):
+        Reproduction("fake", tmp_path, (0,))
 
 
 def test_cells_without_data_say_how_to_get_it(tmp_path):

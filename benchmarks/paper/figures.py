@@ -49,7 +49,7 @@ def draw_figure1(path: Path, title: str, rows: Sequence[RowRuns]) -> list[str]:
         said.append(f"{of.row.label}: average batch {shown}; fused accuracy {fused.mean():.1f}.")
     for j, name in enumerate(modalities):
         score.plot([], [], MARKERS[j % len(MARKERS)], color="grey", label=name)
-    accuracy.set_xlabel("samples an iteration, all modalities")
+    accuracy.set_xlabel("samples per iteration, all modalities")
     accuracy.set_ylabel("test accuracy, fused, per cent")
     score.set_xlabel("average batch size of the modality")
     score.set_ylabel("score of the last epoch")
@@ -66,7 +66,7 @@ def draw_figure3(path: Path, title: str, rows: Sequence[RowRuns]) -> list[str]:
     said = []
     for axes, label, base, series in zip(
         figure.subplots(1, 2, sharey=True),
-        ("N_B, samples an iteration", "learning rate of the policy"),
+        ("N_B, samples per iteration", "learning rate of the policy"),
         (2, 10),
         (
             [(of.row.run["total_batch"], of) for of in rows if "total_batch" in of.row.run],
@@ -98,7 +98,7 @@ def draw_figure4(path: Path, title: str, rows: Sequence[RowRuns]) -> list[str]:
         sizes = _by_step(of, f"size/{name}")
         _curve(axes, of, sizes, color=COLOURS[j], label=name)
         mean = sizes.mean(axis=0)
-        said.append(f"{name}: from {mean[0]:.1f} to {mean[-1]:.1f} samples an iteration.")
+        said.append(f"{name}: from {mean[0]:.1f} to {mean[-1]:.1f} samples per iteration.")
     axes.set_xlabel("iteration")
     axes.set_ylabel("batch size")
     axes.set_ylim(bottom=0.0)

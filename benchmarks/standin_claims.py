@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from dus_gym.benchmarks.paper.rows import ROWS
-from dus_gym.experiments.storage.run_folder import SUMMARY, read_object
+from dus_gym.benchmarks.paper.tables import ROWS
+from dus_gym.experiments.results import Result
+from dus_gym.experiments.storage.run_folder import read_result
 from dus_gym.statistics import paired
 
 CLAIMS = (
@@ -30,9 +30,10 @@ CLAIMS = (
 )
 
 
-def summaries(env: Path, label: str) -> dict[str, dict[str, Any]]:
-    """The finished runs of a row, by the name of their seed's folder."""
-    return {path.parent.name: read_object(path) for path in (env / ROWS[label].folder).glob(f"seed*/{SUMMARY}")}
+def results(env: Path, label: str) -> dict[str, Result]:
+    """Return the finished runs of a row, by the name of their seed's folder."""
+    folders = (env / ROWS[label].folder).glob("seed*")
+    return {folder.name: result for folder in folders if (result := read_result(folder)) is not None}
 
 
 def main() -> None:
@@ -40,12 +41,12 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the output folder of a reproduction")
     for env in sorted((parser.parse_args().out / "runs").iterdir()):
         for label, reference in CLAIMS:
-            mine, theirs = summaries(env, label), summaries(env, reference)
+            mine, theirs = results(env, label), results(env, reference)
             seeds = sorted(mine.keys() & theirs.keys())
             if not seeds:
                 continue
-            values, others = ([runs[s]["fused"]["method"]["accuracy"] for s in seeds] for runs in (mine, theirs))
-            gaps = [sum(runs[s]["gap"] for s in seeds) / len(seeds) for runs in (theirs, mine)]
+            values, others = ([accuracy for s in seeds if (accuracy := runs[s].accuracy) is not None] for runs in (mine, theirs))
+            gaps = [sum(runs[s].gap for s in seeds) / len(seeds) for runs in (theirs, mine)]
             found = paired(values, others)
             p = "–" if found.p is None else f"{found.p:.3f}"
             print(

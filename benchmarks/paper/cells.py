@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
 from typing import Any
 
-from dus_gym.benchmarks.paper.item import Item, Summaries
-from dus_gym.benchmarks.paper.plan import Plan, label_of, source_of
-from dus_gym.benchmarks.paper.printed import FUSED, printed
-from dus_gym.benchmarks.paper.rows import Row
-from dus_gym.benchmarks.paper.settings import settings
+from dus_gym.benchmarks.paper.datasets import PaperDataset
+from dus_gym.benchmarks.paper.tables import Item, PaperRow, RowRuns
+from dus_gym.experiments.results import Result
+from dus_gym.records import Scores
 from dus_gym.statistics import mean_std
+
+FUSED = "multimodal"
+"""The printed tables' word for the fused prediction."""
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One number of a table."""
+class PrintedNumber:
+    """One number that the paper prints."""
+
+    percent: float
+    std: float | None
+    """Standard deviation over three runs; Table A1 alone has it."""
+
+
+PrintedKey = tuple[str, str, str, str, str]
+"""Table, data set, row, modality (or ``multimodal``) and metric."""
+
+
+@lru_cache(maxsize=1)
+def printed() -> dict[PrintedKey, PrintedNumber]:
+    """Return every number of Tables 1 to 4 and A1 to A4.
+
+    Three are restored from a damaged scan or doubtful in the paper itself; they are marked in the file.
+    """
+    lines = (files(__package__) / "printed.csv").read_text(encoding="utf-8").splitlines()
+    return {
+        (line["table"], line["dataset"], line["row"], line["modality"], line["metric"]): PrintedNumber(
+            float(line["percent"]), float(line["std"]) if line["std"] else None
+        )
+        for line in csv.DictReader(lines)
+    }
+
+
+@dataclass(frozen=True)
+class PaperCell:
+    """One number of a table, ours and the printed one."""
 
     dataset: str
     row: str
@@ -24,15 +57,15 @@ class Cell:
     """A printed modality, or ``multimodal``."""
     metric: str
     values: tuple[float, ...]
-    """In per cent, one a seed; empty where the runs are missing."""
+    """In per cent, one per seed; empty where the runs are missing."""
     printed: float | None
     printed_std: float | None
     note: str
-    """Why there are no values or fewer than seeds, or what is wrong with them."""
+    """See :class:`RowRuns`."""
 
     @property
     def mean(self) -> float | None:
-        """In per cent."""
+        """Mean in per cent."""
         return mean_std(self.values).mean if self.values else None
 
     @property
@@ -46,7 +79,7 @@ class Cell:
         return None if self.mean is None or self.printed is None else self.mean - self.printed
 
     def text(self) -> str:
-        """Ours / printed (difference): ``68.9 ± 1.2 / 73.90 (-5.0)``; a dash where there are no runs."""
+        """Return ours / printed (difference): ``68.9 ± 1.2 / 73.90 (-5.0)``; a dash where there are no runs."""
         deviation = "" if self.std is None else f" ± {self.std:.1f}"
         ours = "–" if self.mean is None else f"{self.mean:.1f}{deviation}"
         spread = "" if self.printed_std is None else f" ± {self.printed_std:.2f}"
@@ -55,7 +88,7 @@ class Cell:
         return ours + theirs + difference
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, with the values of each seed."""
+        """Return everything, with the values of each seed."""
         return {
             "dataset": self.dataset,
             "row": self.row,
@@ -71,81 +104,60 @@ class Cell:
         }
 
 
-def lines_of(item: Item, row: Row, dataset: str) -> list[str]:
-    """The printed words of a row's lines: its modalities, ``multimodal``, or both."""
-    own = list(settings()[dataset].modalities) if row.unimodal or item.modalities else []
+def lines_of(item: Item, row: PaperRow, dataset: PaperDataset) -> list[str]:
+    """Return the printed words of a row's lines: its modalities, ``multimodal``, or both."""
+    own = list(dataset.modalities) if row.unimodal or item.by_modality else []
     return own if row.unimodal else [*own, FUSED]
 
 
-def cells(
-    item: Item,
-    plan: Plan,
-    datasets: Sequence[str],
-    rows: Sequence[Row],
-    summaries: Summaries,
-    notes: Mapping[tuple[str, str], str],
-) -> list[Cell]:
-    """Every cell of a table, those without runs among them.
-
-    Args:
-        item: the table.
-        plan: what was run.
-        datasets: as printed.
-        rows: of the table.
-        summaries: of the runs that there are.
-        notes: why the others are not there, and what to know of those that are, by data set and row's folder.
-    """
+def cells_of(item: Item, rows: Sequence[RowRuns]) -> list[PaperCell]:
+    """Return every cell of a table, those without runs among them."""
     found = []
-    for dataset in datasets:
-        setting = settings()[dataset]
-        for row in rows:
-            runs = summaries.get((dataset, row.folder), [])
-            for word in lines_of(item, row, dataset):
-                for metric in ("accuracy", setting.metric):
-                    values = []
-                    for run in runs:
-                        scores = (
-                            run["fused"]["method"]
-                            if word == FUSED
-                            else run["modalities"][source_of(plan, setting).modalities[word]]
-                        )
-                        values.append(100.0 * scores[metric])
-                    number = printed().get((item.table or "", dataset, row.label, word, metric))
-                    found.append(
-                        Cell(
-                            dataset,
-                            row.label,
-                            word,
-                            metric,
-                            tuple(values),
-                            None if number is None else number.percent,
-                            None if number is None else number.std,
-                            notes.get((dataset, row.folder), ""),
-                        )
-                    )
+    for of in rows:
+        dataset, label = of.dataset, of.row.label
+        for line in lines_of(item, of.row, dataset):
+            for metric in dataset.metrics:
+                values = tuple(100.0 * getattr(_scores(of, result, line), metric) for result in of.results)
+                number = printed().get((item.table or "", dataset.name, label, line, metric))
+                percent, std = (None, None) if number is None else (number.percent, number.std)
+                found.append(PaperCell(dataset.name, label, line, metric, values, percent, std, of.note))
     return found
 
 
-def markdown(found: Sequence[Cell], plan: Plan) -> str:
-    """The cells as tables, one a data set and its two metrics."""
+def _scores(of: RowRuns, result: Result, line: str) -> Scores:
+    """Return a run's figures on the test split, fused or of the modality that a line stands for."""
+    if line != FUSED:
+        return result.modalities[of.modalities[of.dataset.modalities.index(line)]]
+    scores = result.fused["method"]
+    assert scores is not None, "every method of the paper has a prediction of its own"
+    return scores
+
+
+def markdown(cells: Sequence[PaperCell], labels: Mapping[str, str]) -> str:
+    """Return the cells as tables, one per data set.
+
+    Args:
+        cells: of one item.
+        labels: a heading for every data set, by its printed name.
+    """
     parts = []
-    for dataset in dict.fromkeys(cell.dataset for cell in found):
-        mine = [cell for cell in found if cell.dataset == dataset]
+    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+        mine = [cell for cell in cells if cell.dataset == dataset]
         metrics = list(dict.fromkeys(cell.metric for cell in mine))
         lines = ["| row | modality | " + " | ".join(metrics) + " |", "|---" * (2 + len(metrics)) + "|"]
-        for row, word in dict.fromkeys((cell.row, cell.modality) for cell in mine):
-            texts = [cell.text() for cell in mine if (cell.row, cell.modality) == (row, word)]
-            lines.append(f"| {row} | {word} | " + " | ".join(texts) + " |")
-        parts.append("\n".join([f"### {label_of(plan, settings()[dataset])}", "", *lines, "", *_notes(mine)]).rstrip())
+        for row, modality in dict.fromkeys((cell.row, cell.modality) for cell in mine):
+            texts = [cell.text() for cell in mine if (cell.row, cell.modality) == (row, modality)]
+            lines.append(f"| {row} | {modality} | " + " | ".join(texts) + " |")
+        parts.append("\n".join([f"### {labels[dataset]}", "", *lines, "", *_notes(mine)]).rstrip())
     return "\n\n".join(parts)
 
 
-def _notes(mine: Sequence[Cell]) -> list[str]:
-    """A line a note of one data set, behind the rows that it is of, unless it is of all."""
+def _notes(mine: Sequence[PaperCell]) -> list[str]:
+    """Return one line per note of a data set, behind the rows it is of, unless it is of all."""
     rows = list(dict.fromkeys(cell.row for cell in mine))
-    found: dict[str, list[str]] = {}
+    by_note: dict[str, list[str]] = {}
     for cell in mine:
-        of = found.setdefault(cell.note, [])
-        if cell.row not in of:
-            of.append(cell.row)
-    return [f"- {note}" if of == rows else f"- {', '.join(of)}: {note}" for note, of in found.items() if note]
+        noted = by_note.setdefault(cell.note, [])
+        if cell.row not in noted:
+            noted.append(cell.row)
+    return [f"- {note}" if of == rows else f"- {', '.join(of)}: {note}" for note, of in by_note.items() if note]

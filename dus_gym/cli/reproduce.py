@@ -5,23 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
-from dus_gym.benchmarks.paper import ITEMS
-from dus_gym.benchmarks.paper.item import Item
-from dus_gym.benchmarks.paper.plan import PAPER_SEEDS, Plan
-from dus_gym.benchmarks.paper.reproduction import Wanted, mock, prepare, runs_of, write
-from dus_gym.benchmarks.paper.settings import chosen, settings
+from dus_gym.benchmarks.paper.datasets import DATASETS, datasets_named
+from dus_gym.benchmarks.paper.reproduction import PAPER_SEEDS, ItemPart, Reproduction, reproduce
+from dus_gym.benchmarks.paper.tables import ITEMS, Item
 from dus_gym.cli.options import parse, parse_seeds
 from dus_gym.cli.tables import progress_over, show_log
-from dus_gym.errors import ConfigError, DusError, unknown_name
-from dus_gym.experiments.executors.executor import ScaleOptions, open_executor
-from dus_gym.experiments.run_many import run_all
+from dus_gym.errors import ConfigError, unknown_name
+from dus_gym.experiments.executors.executor import ScaleOptions
 
 ALL = "all"
 
@@ -66,34 +62,17 @@ class ReproduceOptions:
 
 
 def main(words: list[str]) -> None:
-    """Runs what is missing and writes the tables and figures."""
+    """Run what is missing, and write and print the tables and figures."""
     options: Any = parse(ReproduceOptions, words, "reproduce", "Re-run the paper's tables and figures.")
-    plan = _plan(options)
-    wanted = _wanted(options)
+    reproduction = _reproduction(options)
+    parts = _parts(options)
     console = Console(quiet=options.quiet)
     show_log(console)
-    held = prepare(plan)
-    try:
-        if plan.mode == "smoke":
-            mock(plan, sorted({name for want in wanted for name in want.datasets}))
-        runs, notes = runs_of(plan, wanted)
-        with (
-            open_executor(options.scale, threads=plan.threads, device=plan.device) as executor,
-            progress_over(console, f"dus reproduce {options.item}", len(runs)) as advance,
-        ):
-            try:
-                run_all(runs, executor, lambda run: advance(str(run)))
-            except (DusError, OSError):
-                # A failed run takes nothing from the others: their cells are written, and its own says so.
-                for want in wanted:
-                    write(want, plan, notes)
-                raise
-        written = [write(want, plan, notes) for want in wanted]
-    finally:
-        held.release()
+    label = f"dus reproduce {options.item}"
+    written = reproduce(reproduction, parts, options.scale, lambda _, count: progress_over(console, label, count))
     for _, text in written:
         console.print(text, markup=False, soft_wrap=True)
-    console.print(f"written to {plan.out}", soft_wrap=True)
+    console.print(f"written to {reproduction.out}", soft_wrap=True)
     if options.json:
         print(json.dumps({"items": [result for result, _ in written]}, allow_nan=False))
 
@@ -101,16 +80,16 @@ def main(words: list[str]) -> None:
 def _items(word: str) -> list[Item]:
     if word != ALL and word not in ITEMS:
         raise unknown_name("table or figure", word, (*ITEMS, ALL))
-    return [import_module(f"dus_gym.benchmarks.paper.{w.lower()}").ITEM for w in (ITEMS if word == ALL else (word,))]
+    return list(ITEMS.values()) if word == ALL else [ITEMS[word]]
 
 
-def _plan(options: Any) -> Plan:
+def _reproduction(options: Any) -> Reproduction:
     if options.smoke and options.standin:
         raise ConfigError("--smoke and --standin can't go together; leave one out.")
     mode = "smoke" if options.smoke else "standin" if options.standin else "real"
     if mode == "smoke" and options.data_root is not None:
         raise ConfigError(f"data_root={options.data_root} is not allowed with --smoke, which makes its own media.")
-    return Plan(
+    return Reproduction(
         mode=mode,
         out=options.out or Path("runs") / _folder(options, mode),
         seeds=tuple(parse_seeds(options.seeds)),
@@ -130,34 +109,34 @@ def _folder(options: Any, mode: str) -> str:
     return "-".join(filter(None, ("reproduce", mode, options.encoder, trainer, epochs)))
 
 
-def _wanted(options: Any) -> list[Wanted]:
+def _parts(options: Any) -> list[ItemPart]:
     """The items with the data sets and rows that were asked for; of ``all``, those that have any of both.
 
     Raises:
         ConfigError: for a data set or row that no item has, and if no item has both.
     """
     items = _items(options.item)
-    datasets = chosen(options.datasets, tuple(dict.fromkeys(name for item in items for name in _offered(item))))
+    datasets = datasets_named(options.datasets, tuple(dict.fromkeys(name for item in items for name in _offered(item))))
     labels = _labels(items, options.methods, options.item)
-    wanted = [
-        Wanted(
+    parts = [
+        ItemPart(
             item,
             item.datasets if options.datasets is None else tuple(name for name in datasets if name in _offered(item)),
             tuple(row for row in item.rows if row.label in labels),
         )
         for item in items
     ]
-    wanted = [want for want in wanted if want.datasets and want.rows]
-    if not wanted:
+    parts = [part for part in parts if part.datasets and part.rows]
+    if not parts:
         raise ConfigError(
             f"no table or figure has datasets={options.datasets!r} and methods={options.methods!r} together."
         )
-    return wanted
+    return parts
 
 
 def _offered(item: Item) -> tuple[str, ...]:
     """The data sets that an item can be had of: a table's own, and every one for a figure."""
-    return item.datasets if item.table is not None else tuple(settings())
+    return item.datasets if item.table is not None else tuple(DATASETS)
 
 
 def _labels(items: Sequence[Item], words: str | None, of: str) -> set[str]:

@@ -44,6 +44,8 @@ class Context:
             tensors ``(n, d_j)`` in the order of ``train_split``.
         clone_and_fit: trains a copy of the model on another loss for some epochs and returns it; the run
             itself is left as it was, to the bit.
+        restart_plateau: tells the ``plateau`` schedule that training losses from here on can't be compared with those
+            before, because a term begins or ends, other samples are drawn, or parameters were put back.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Context:
         figures: Callable[[str, MultimodalModel | None], Figures | None],
         train_features: Callable[[], list[Tensor]],
         clone_and_fit: Callable[[Callable[[Context], Tensor], int], MultimodalModel],
+        restart_plateau: Callable[[], None],
         logs: Sequence[str] = (),
     ) -> None:
         self.modalities = modalities
@@ -78,6 +81,7 @@ class Context:
         self._figures = figures
         self.train_features = train_features
         self.clone_and_fit = clone_and_fit
+        self.restart_plateau = restart_plateau
         self.epoch = 0
         self.iteration = 0
         self.batch: Batch

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dus_gym.errors import ConfigError, check_at_least, check_choice, unknown_name
+from dus_gym.errors import ConfigError, check_at_least, check_choice, check_fraction, unknown_name
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("step", "plateau", "none")
@@ -28,18 +28,21 @@ class OptimizerConfig:
     weight_decay: float = 1e-4
     """L2 penalty."""
     schedule: str = "step"
-    """``step``: × 0.1 after ``milestone`` of the epochs; ``plateau``: × 0.1 when the training loss has not
-    fallen for ``patience`` epochs ("when the loss saturates"); ``none``."""
+    """``step``: × 0.1 after ``milestone`` of the epochs; ``plateau``: × 0.1 when the training cross entropy has not
+    fallen for ``patience`` epochs ("when the loss saturates"), see :class:`Schedule`; ``none``."""
     milestone: float = 0.7
     """Where ``step`` falls, as a fraction of the epochs."""
     patience: int = 10
-    """Epochs without a lower training loss before ``plateau`` falls."""
+    """Epochs without a lower training cross entropy before ``plateau`` falls."""
+    floor: float = 1e-3
+    """Lowest factor on the learning rate that ``plateau`` falls to: three falls."""
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.name, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_at_least("patience", self.patience, 1)
         check_at_least("weight_decay", self.weight_decay, 0.0)
+        check_fraction("floor", self.floor, "(0, 1]")
         if not 0.0 < self.lr < float("inf"):
             raise ConfigError(f"lr={self.lr!r} is not allowed; it must be positive and finite.")
         if not 0.0 <= self.momentum < 1.0:
@@ -47,39 +50,60 @@ class OptimizerConfig:
 
 
 class Schedule:
-    """The factor on every learning rate, epoch by epoch."""
+    """The factor on every learning rate, epoch by epoch.
+
+    ``plateau`` watches the training cross entropy of the predictions (nats a sample), never the method's own sum of
+    losses: a term that begins lifts the sum for good, and a best value of before it would freeze the run. The watch
+    starts anew with every phase and wherever a method calls ``ctx.restart_plateau``, so that no fall comes within
+    ``patience`` epochs of either.
+
+    Args:
+        config: the task's optimiser.
+        epochs: of the whole run.
+    """
 
     def __init__(self, config: OptimizerConfig, epochs: int) -> None:
         self.config = config
-        self.epochs = epochs
+        self.restart(0, epochs)
+
+    def restart(self, start: int, epochs: int) -> None:
+        """Return to the full rate, for a schedule over ``epochs`` epochs of which ``start`` is the first."""
+        self.start, self.epochs = start, epochs
         self.factor = 1.0
+        self.restart_watch()
+
+    def restart_watch(self) -> None:
+        """Forget the losses seen so far, which those to come can't be compared with."""
         self.best = float("inf")
         self.bad_epochs = 0
 
     def start_epoch(self, epoch: int) -> None:
-        """Called before epoch ``epoch`` (from 0)."""
+        """Set the factor of epoch ``epoch`` (from 0) under ``step``."""
         if self.config.schedule == "step":
-            self.factor = 0.1 if epoch >= self.config.milestone * self.epochs else 1.0
+            self.factor = 0.1 if epoch - self.start >= self.config.milestone * self.epochs else 1.0
 
     def end_epoch(self, loss: float) -> None:
-        """Called after each epoch with its mean training loss."""
+        """Take in the training cross entropy of the epoch that ended; under ``plateau`` the factor may fall."""
         if self.config.schedule != "plateau":
             return
         if loss < self.best:
             self.best, self.bad_epochs = loss, 0
             return
         self.bad_epochs += 1
-        if self.bad_epochs >= self.config.patience:
-            self.factor, self.bad_epochs = self.factor * 0.1, 0
+        # Room for the rounding of 0.1 * 0.1 * 0.1.
+        if self.bad_epochs >= self.config.patience and self.factor > 1.001 * self.config.floor:
+            self.factor, self.bad_epochs = max(0.1 * self.factor, self.config.floor), 0
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return the state as JSON values."""
         # Infinity is not JSON; no loss seen yet is None.
         best = None if self.best == float("inf") else self.best
-        return {"factor": self.factor, "best": best, "bad_epochs": self.bad_epochs}
+        span = {"start": self.start, "epochs": self.epochs}
+        return span | {"factor": self.factor, "best": best, "bad_epochs": self.bad_epochs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned."""
+        self.start, self.epochs = state["start"], state["epochs"]
         self.factor, self.bad_epochs = state["factor"], state["bad_epochs"]
         self.best = float("inf") if state["best"] is None else state["best"]
 

@@ -91,6 +91,8 @@ class Progress:
     """Largest minus smallest score of every finished epoch."""
     scores: list[float] = field(default_factory=list)
     """Scores of the last finished epoch, by modality; empty before the first."""
+    rate_falls: list[int] = field(default_factory=list)
+    """Finished epochs at every fall of the learning-rate schedule, each to a tenth."""
 
 
 class TrainingRun(Protocol):

@@ -53,23 +53,27 @@ class _Tally:
     score_sums: list[float]
     hits: list[float]
     samples: list[int]
+    cross_entropies: list[float]
     fused_hits: float = 0.0
     fused_samples: int = 0
+    fused_cross_entropy: float = 0.0
     loss_sum: float = 0.0
     finite_losses: int = 0
     iterations: int = 0
 
     @classmethod
     def empty(cls, m: int) -> _Tally:
-        return cls([0.0] * m, [0.0] * m, [0] * m)
+        return cls([0.0] * m, [0.0] * m, [0] * m, [0.0] * m)
 
     def add(self, recorded: Recorded) -> None:
         for j, samples in enumerate(recorded.samples):
             self.score_sums[j] += recorded.score_sums[j]
             self.hits[j] += recorded.hits[j]
             self.samples[j] += samples
+            self.cross_entropies[j] += recorded.cross_entropies[j]
         self.fused_hits += recorded.fused_hits
         self.fused_samples += recorded.fused_samples
+        self.fused_cross_entropy += recorded.fused_cross_entropy
         finite = [loss for loss in recorded.losses if math.isfinite(loss)]
         self.loss_sum += sum(finite)
         self.finite_losses += len(finite)
@@ -80,6 +84,13 @@ class _Tally:
 
     def mean_loss(self) -> float:
         return self.loss_sum / max(1, self.finite_losses)
+
+    def cross_entropy(self) -> float:
+        """Return the loss a schedule watches, nats: of the fused logits if there are any, else the modalities' mean."""
+        if self.fused_samples:
+            return self.fused_cross_entropy / self.fused_samples
+        own = [loss / n for loss, n in zip(self.cross_entropies, self.samples, strict=True)]
+        return sum(own) / len(own)
 
     def accuracies(self) -> list[float]:
         return [h / n for h, n in zip(self.hits, self.samples, strict=True)]
@@ -160,6 +171,7 @@ class Trainer:
             figures=self._figures,
             train_features=self._train_features,
             clone_and_fit=self._clone_and_fit,
+            restart_plateau=self._schedule.restart_watch,
             logs=method.figures_of(recipe.modalities),
         )
         with isolated_torch_rng(self._torch_rng):
@@ -341,7 +353,13 @@ class Trainer:
             )
             if phase.fresh:
                 self.optimizer.start_anew()
+            if phase.own_schedule:
+                self._schedule.restart(epoch, next(end for end, _ in self._phases if epoch < end) - epoch)
+            else:
+                self._schedule.restart_watch()
+        before = self._schedule.factor
         self._schedule.start_epoch(epoch)
+        self._note_fall(before)
         self.method.on_epoch_start(self._ctx)
         # After the hook, so that a method's new multipliers count from this epoch on.
         self.optimizer.set_rates(self._schedule.factor)
@@ -350,7 +368,9 @@ class Trainer:
         progress, config = self.progress, self.config
         progress.epoch += 1
         self._close_tally()
-        self._schedule.end_epoch(self._epoch_tally.mean_loss())
+        before = self._schedule.factor
+        self._schedule.end_epoch(self._epoch_tally.cross_entropy())
+        self._note_fall(before)
         evaluated = progress.epoch % config.eval_every == 0 or progress.epoch == self.epochs
         figures = self.validate() if evaluated else None
         if figures is not None:
@@ -364,6 +384,10 @@ class Trainer:
         self.method.on_epoch_end(self._ctx, figures)
         if (copies := self.method.expand(self._ctx)) is not None:
             self._sampler.expand(*copies)
+
+    def _note_fall(self, before: float) -> None:
+        if self._schedule.factor < before:
+            self.progress.rate_falls.append(self.progress.epoch)
 
     def _close_tally(self) -> None:
         scores = self.progress.scores = self._epoch_tally.scores()

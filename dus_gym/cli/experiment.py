@@ -268,6 +268,7 @@ def summarise(request: RunRequest, core: DUSEnv, evaluation: Evaluation, last: M
         "total_batch": core.allocation.total_batch,
         "base_batch": core.allocation.base_batch,
         "iterations": progress.iterations,
+        "rate_falls": list(progress.rate_falls),
         "samples": sum(progress.samples),
         "version": dus_gym.__version__,
     }

@@ -37,6 +37,8 @@ class Phase:
     """False: every modality gets its ordinary batch, whatever the agent says."""
     fresh: bool = False
     """Whether the optimiser starts anew here, without the momentum of the phase before."""
+    own_schedule: bool = False
+    """Whether the learning-rate schedule starts anew here, at the full rate and over this phase's epochs."""
 
 
 class Method:

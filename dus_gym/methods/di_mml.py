@@ -86,7 +86,7 @@ class DIMML(Method):
         last = self.options.fusion
         return (
             Phase("encoders", 1.0 - last, trainable=("encoder", "head", "shared")),
-            Phase("fusion", last, trainable=("fused",), sampling=False, fresh=True),
+            Phase("fusion", last, trainable=("fused",), sampling=False, fresh=True, own_schedule=True),
         )
 
     def on_epoch_start(self, ctx: Context) -> None:
@@ -101,6 +101,7 @@ class DIMML(Method):
                 accuracies = dimension_accuracies(ctx.model.project(j, h), labels, ctx.model.num_classes)
                 found.append(accuracies > accuracies.mean())
         self._effective = torch.stack(found)
+        ctx.restart_plateau()
         taught = [sum((mine & ~other).sum() for other in found) for mine in found]
         ctx.log({f"complementary/{name}": count for name, count in zip(ctx.modalities, taught, strict=True)})
 

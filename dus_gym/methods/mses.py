@@ -102,6 +102,8 @@ class MSES(Method):
             self._freeze(ctx)
 
     def _freeze(self, ctx: Context) -> None:
+        # What was put back has not been trained as long.
+        ctx.restart_plateau()
         owners = [(f"encoder/{name}", f"head/{name}") for name in ctx.modalities] + [("fused",)]
         frozen = {o for stop, of in zip(self._stops, owners, strict=False) if stop.stopped_at for o in of}
         ctx.set_trainable([owner for owner in ctx.optimizer.names if owner not in frozen])

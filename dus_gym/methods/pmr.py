@@ -81,6 +81,9 @@ class PMR(Method):
 
     def on_epoch_start(self, ctx: Context) -> None:
         """New prototypes, as long as a loss will use them."""
+        changes = {self.options.start_epoch, self.options.end_epoch + 1}
+        if ctx.epoch in changes | ({self.options.entropy_epochs} if self.options.entropy_weight else set()):
+            ctx.restart_plateau()
         if not self._active(ctx.epoch):
             ctx.log({f"beta/{name}": 0.0 for name in ctx.modalities})
         if ctx.epoch > self.options.end_epoch:

@@ -106,8 +106,11 @@ class SMV(Method):
 
     def expand(self, ctx: Context) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]] | None:
         """The copies of the coming epoch; None in the warm-up, and after the last epoch."""
-        if ctx.epoch < round(self.options.warm_up * ctx.epochs) or ctx.epoch == ctx.epochs:
+        first = max(1, round(self.options.warm_up * ctx.epochs))
+        if ctx.epoch < first or ctx.epoch == ctx.epochs:
             return None
+        if ctx.epoch == first:
+            ctx.restart_plateau()
         m, n = ctx.num_modalities, len(ctx.train_split.labels)
         values = self._valuate(ctx)
         if self.options.level == "sample":

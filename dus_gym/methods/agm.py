@@ -41,8 +41,8 @@ class AGMOptions(MethodOptions):
     end_epoch: int | None = None
     """Last epoch (from 0) with modulation; None: that of the run, as in the authors' runs."""
     clip: float = 1.0
-    """Clip the norm of all gradients to this if any entry of the gradient of the last layer's weight exceeds it; 1 is the
-    authors' for CREMA-D, 5 for UR-Funny. 0: off."""
+    """Clip the norm of all gradients to this if any entry of the gradient of the last layer's weight exceeds it; 1 is
+    the authors' for CREMA-D, 5 for UR-Funny. 0: off."""
     scale_via: str = "auto"
     """``grad``: κ scales the gradient at each modality's response; ``lr``: it scales the learning rate of the
     modality's encoder, at most by 4 (ours), at the cost of waiting for the device in every iteration; ``auto``: ``lr``

@@ -50,11 +50,17 @@ class Baseline(Method):
     options: BaselineOptions
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """One loss a modality, then the fused one."""
+        """Yield one loss a modality, then the fused one.
+
+        Under alternating updates a loss of weight 0 is no step: momentum and weight decay would still move parameters.
+        """
+        joint = ctx.update == "joint"
+        own, together = self.options.unimodal_weight, self.options.fused_weight
         for j in range(ctx.num_modalities):
             loss = ctx.modality_loss(j, ctx.model.unimodal(j, ctx.features(j)))
-            yield loss if self.options.unimodal_weight == 1.0 else self.options.unimodal_weight * loss
-        paired = ctx.batch.paired
-        if paired:
+            if own or joint:
+                yield loss if own == 1.0 else own * loss
+        if ctx.batch.paired:
             fused = ctx.fused_loss(ctx.model.fused([ctx.paired_features(j) for j in range(ctx.num_modalities)]))
-            yield fused if self.options.fused_weight == 1.0 else self.options.fused_weight * fused
+            if together or joint:
+                yield fused if together == 1.0 else together * fused

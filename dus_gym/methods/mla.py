@@ -25,7 +25,8 @@ class MLAOptions(MethodOptions):
     the released code runs, because its look-up of the head's weight never matches."""
     order: str = "project_then_update"
     """``project_then_update``: project with what the modalities before left, then add this one's mean
-    feature (from memory of the paper); ``update_then_project``: the order of the released code."""
+    feature (from memory of the paper); ``update_then_project``: as the released code is written, which leaves the run's
+    first sub-step out of both."""
     normalize: bool = False
     """Divide the projection by its Frobenius norm after every update, as the released code does."""
 
@@ -96,6 +97,8 @@ class MLA(Method):
             return
         if self._projection is None:
             self._projection = torch.eye(len(h), device=h.device)
+            if self.options.order == "update_then_project":
+                return
         alpha = 0.1 ** (1.0 + ctx.iteration_in_epoch / ctx.iterations_per_epoch)
         before = self._projection.to(h.device)
         after = rls_update(before, h, alpha)

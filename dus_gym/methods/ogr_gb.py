@@ -132,7 +132,10 @@ class OGRGB(Method):
         heads = ctx.num_modalities + (1 if ctx.batch.paired else 0)
         weights = self._weights or [1.0 / heads] * heads
         for k in range(heads):
-            yield weights[k] * head_loss(ctx, k)
+            loss = weights[k] * head_loss(ctx, k)
+            # A step on a loss of weight 0 would still move parameters, by momentum and weight decay.
+            if weights[k] or ctx.update == "joint":
+                yield loss
 
     def state_dict(self) -> dict[str, Any]:
         """The weights; empty before the first epoch."""

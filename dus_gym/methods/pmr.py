@@ -33,7 +33,8 @@ class PMROptions(MethodOptions):
     end_epoch: int = 70
     """Last epoch (from 0) with prototype losses; the authors' runs have 130 epochs."""
     momentum: float = 0.0
-    """How much of the old prototypes an update keeps; 0: none, as in almost every run of the authors."""
+    """How much of the old prototypes an update keeps; 0: none, as in almost every run of the authors. Those of encoders
+    that have not trained yet are never kept, as in the released code."""
     prototype_fraction: float = 1.0
     """Fraction of the training samples, drawn anew each epoch, that prototypes are means of; 0.1 is as released."""
     entropy_weight: float = 0.0
@@ -95,7 +96,8 @@ class PMR(Method):
             rows = torch.from_numpy(np.sort(drawn)).to(labels.device)
             features, labels = [h[rows] for h in features], labels[rows]
         old: list[Tensor | None] = [p.to(labels.device) for p in self._prototypes]
-        classes, momentum = ctx.model.num_classes, self.options.momentum
+        # The prototypes of epoch 0 are of encoders as they were built.
+        classes, momentum = ctx.model.num_classes, self.options.momentum if ctx.epoch > 1 else 0.0
         self._prototypes = [
             class_prototypes(h.detach(), labels, classes, p, momentum)
             for h, p in zip(features, old or [None] * len(features), strict=True)
@@ -123,6 +125,9 @@ class PMR(Method):
         regularised = self.options.entropy_weight > 0.0 and ctx.epoch < self.options.entropy_epochs
         best = beta.max() * (scores == scores.max())
         for j, q in enumerate(log_q):
+            # A step on a loss of weight 0 would still move the encoder, by momentum and weight decay.
+            if ctx.update == "alternating" and not (self.options.alpha * beta[j] or (regularised and best[j])):
+                continue
             loss = self.options.alpha * beta[j] * ctx.reduce(-true[j])
             if regularised:
                 entropy = ctx.reduce(-(q.exp() * q).sum(dim=1))

@@ -37,7 +37,8 @@ class ReconBoostOptions(MethodOptions):
     """w2, weight of what the other modalities predict already, subtracted from the target; at most w1."""
     residual: str = "true_class"
     """What is subtracted: ``true_class``: the other modalities' probability of the true class alone (the released
-    code); ``full``: their probabilities of all classes (from memory of the paper)."""
+    code); ``full``: their probabilities of all classes (from memory of the paper), as far as the learner's own are
+    above 1e-8, without which the loss would have no lower bound."""
     consolidation_weight: float = 0.5
     """α, weight of the squared distance to the predictions of the previous stage's modality."""
     consolidation: str = "paper"

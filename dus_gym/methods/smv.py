@@ -36,8 +36,8 @@ class SMVOptions(MethodOptions):
     alpha: float = 1.0
     """Strength α of the modality-level copies."""
     growth: str = "linear"
-    """Modality-level copies a training sample from x = 2/3 α times the gap of mean contributions: ``linear``: x;
-    ``tanh``: tanh x; ``power``: x to the power of 1.5."""
+    """Modality-level copies a training sample from g = 2/3 of the gap of mean contributions: ``linear``: α g; ``tanh``:
+    tanh(α g); ``power``: α g^1.5, with α outside the exponent as in the released code."""
     part: float = 0.2
     """Fraction of the training samples, drawn anew each time, that the modality level is judged on."""
 
@@ -48,6 +48,11 @@ class SMVOptions(MethodOptions):
         check_at_least("alpha", self.alpha, 0)
         check_fraction("warm_up", self.warm_up, "[0, 1)")
         check_fraction("part", self.part, "(0, 1]")
+
+    def grown(self, gap: float) -> float:
+        """Return the modality-level copies a training sample for a gap of mean contributions."""
+        alpha, g = self.alpha, 2.0 / 3.0 * gap
+        return {"linear": alpha * g, "tanh": tanh(alpha * g), "power": alpha * g**1.5}[self.growth]
 
 
 def copies(values: Tensor, m: int) -> Tensor:
@@ -68,8 +73,9 @@ class SMV(Method):
     ``L = CE(z, y)`` of the concat head. After the warm-up, at the end of every epoch, the prediction of each training
     sample from each set S of modalities, in evaluation mode, has the value |S| if it is right and 0 if not, and a
     modality's contribution φ is its Shapley value. At the sample level the next epoch has :func:`copies` of the
-    sample that show this modality alone. At the modality level it has n x copies of samples drawn with replacement,
-    shown in the modality with the least mean φ alone; with more than two modalities the gap is to the largest (ours).
+    sample that show this modality alone. At the modality level it has as many copies as ``growth`` says, of samples
+    drawn with replacement, shown in the modality with the least mean φ alone; with more than two modalities the gap is
+    to the largest (ours).
 
     An epoch keeps its number of iterations, so that one on a longer list does not show all of it; the released code
     makes the epoch longer. It is a sampler of its own, and the copies mask modalities, so no agent steers it.
@@ -119,9 +125,7 @@ class SMV(Method):
         else:
             rows = np.sort(ctx.rng.permutation(n)[: max(1, round(self.options.part * n))])
             means = (values[:, torch.from_numpy(rows).to(values.device)].double().mean(dim=1) / factorial(m)).tolist()
-            x = 2.0 / 3.0 * self.options.alpha * (max(means) - min(means))
-            grown = {"linear": x, "tanh": tanh(x), "power": x**1.5}[self.options.growth]
-            drawn = ctx.rng.integers(n, size=int(grown * n))
+            drawn = ctx.rng.integers(n, size=int(self.options.grown(max(means) - min(means)) * n))
             least = means.index(min(means))
             indices = [drawn if j == least else drawn[:0] for j in range(m)]
         mean = values.double().mean(dim=1) / factorial(m)

@@ -60,6 +60,24 @@ def test_the_full_residual_subtracts_every_class():
     torch.testing.assert_close(z.grad, (3.0 * z.detach().softmax(1) - target) / 6)
 
 
+def test_the_full_residual_has_a_lower_bound():
+    others = torch.tensor([[0.25, 0.75]], dtype=torch.double).log()
+    z = torch.tensor([[0.0, -1000.0]], dtype=torch.double, requires_grad=True)
+    loss = residual_losses(z, others, torch.tensor([0]), 5.0, 2.0, "full")
+    # The label costs nothing; -2/2 · 0.75 · log(1e8) is left of the 750 that two logits' distance would earn.
+    assert loss.item() == pytest.approx(-0.75 * 18.420681)
+    loss.sum().backward()
+    assert z.grad.tolist() == [[0.0, 0.0]]
+
+
+def test_the_largest_residual_weight_trains(digits_run):
+    options = {"residual": "full", "residual_weight": 5.0}
+    run = digits_run(method="reconboost", method_options=options, epochs=60, seed=2)
+    assert not run.train([run.base_batch] * 2, 60 * run.iterations_per_epoch).diverged
+    # 0.34 without the bound.
+    assert run.evaluate().fused["method"].accuracy > 0.6
+
+
 # -- phases ------------------------------------------------------------------------------------------
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dus_gym.errors import ConfigError, check_at_least, check_fraction, check_positive
 from dus_gym.methods.base import Method, MethodOptions, Phase
-from dus_gym.methods.certainty import certainty_weighted
-from dus_gym.methods.transfer import dimension_accuracies, transfer_loss
+from dus_gym.methods.prototypes import class_prototypes
 
 if TYPE_CHECKING:
     from dus_gym.context import Context
@@ -48,6 +48,48 @@ class DIMMLOptions(MethodOptions):
             )
         for name in ("temperature", "certainty_temperature"):
             check_positive(name, getattr(self, name))
+
+
+def dimension_accuracies(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """How often each dimension alone finds the class with the nearest mean, ``(d,)``; the first class wins ties.
+
+    Args:
+        features: shape ``(n, d)``.
+        labels: shape ``(n,)``.
+        classes: c; a class without a sample is never the nearest.
+    """
+    means = class_prototypes(features, labels, classes, None, 0.0)
+    there = F.one_hot(labels, classes).any(dim=0)
+    nearest = torch.full_like(features, float("inf"))
+    found = torch.zeros_like(features, dtype=labels.dtype)
+    # A class at a time: all at once would take n d c numbers.
+    for k, mean in enumerate(torch.where(there.unsqueeze(1), means, float("inf"))):
+        distance = (features - mean).abs()
+        found = torch.where(distance < nearest, k, found)
+        nearest = torch.minimum(distance, nearest)
+    return (found == labels.unsqueeze(1)).to(features.dtype).mean(dim=0)
+
+
+def transfer_loss(student: Tensor, teacher: Tensor, dimensions: Tensor, temperature: float) -> Tensor:
+    """InfoNCE between the two modalities of the same samples, with plain dot products over some dimensions.
+
+    Without a dimension, or with one sample, it is a constant.
+
+    Args:
+        student: shape ``(p, d)``.
+        teacher: shape ``(p, d)``; gets no gradient.
+        dimensions: which count, shape ``(d,)``, bool.
+        temperature: T.
+    """
+    # Other dimensions become zero and are not cut out: a boolean index would wait for the device.
+    logits = (student * dimensions) @ teacher.detach().T / temperature
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+def certainty_weighted(logits: Tensor, temperature: float) -> Tensor:
+    """Logits ``(k, n, c)`` of k heads, weighted per sample by the softmax of each head's largest probability / T'."""
+    sure = logits.softmax(dim=2).amax(dim=2)
+    return ((sure / temperature).softmax(dim=0).unsqueeze(2) * logits).sum(dim=0)
 
 
 class DIMML(Method):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from dus_gym.errors import check_choice, check_fraction
 from dus_gym.methods.base import Method, MethodOptions
-from dus_gym.methods.early_stop import EarlyStop
 from dus_gym.methods.ogr_gb import head_loss, head_losses
 from dus_gym.records import Figures
 
@@ -33,6 +32,34 @@ class MSESOptions(MethodOptions):
     def __post_init__(self) -> None:
         check_choice("smoothing", self.smoothing, ("none", "released"))
         check_fraction("patience", self.patience, "(0, 1]")
+
+
+Verdict = Literal["best", "no better", "stop"]
+
+
+@dataclass
+class EarlyStop:
+    """What is known of one head's validation losses; epochs count from 1."""
+
+    best: float | None = None
+    """The lowest (smoothed) loss."""
+    best_epoch: int = 0
+    previous: float | None = None
+    """The loss of the epoch before, not smoothed."""
+    stopped_at: int = 0
+    """The epoch after which the head was stopped; 0: it trains."""
+
+    def see(self, epoch: int, loss: float, patience: int, smoothing: str) -> Verdict:
+        """What ``epoch`` is; more than ``patience`` epochs after the best one the head is stopped."""
+        previous, self.previous = self.previous, loss
+        value = loss if smoothing == "none" or previous is None else 0.6 * previous + 0.4 * loss
+        if self.best is None or value < self.best:
+            self.best, self.best_epoch = value, epoch
+            return "best"
+        if epoch - self.best_epoch <= patience:
+            return "no better"
+        self.stopped_at = epoch
+        return "stop"
 
 
 class MSES(Method):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +11,6 @@ from torch import Tensor
 
 from dus_gym.errors import ConfigError, check_at_least, check_choice, check_fraction
 from dus_gym.methods.base import Method, MethodOptions
-from dus_gym.methods.rates import accuracy_ratio, smoothed
 from dus_gym.records import Figures
 
 if TYPE_CHECKING:
@@ -49,6 +49,28 @@ class MSLROptions(MethodOptions):
             )
         if any(not 0.0 < rate < float("inf") for rate in self.rates or ()):
             raise ConfigError(f"rates={self.rates} is not allowed; all must be positive and finite.")
+
+
+def smoothed(rates: Sequence[float], smoothing: float, mean: str) -> tuple[float, ...]:
+    """Rates drawn to their mean.
+
+    Args:
+        rates: positive, one a modality.
+        smoothing: λ.
+        mean: ``"geometric"`` or ``"linear"``.
+    """
+    if mean == "linear":
+        common = math.fsum(rates) / len(rates)
+        return tuple((1.0 - smoothing) * rate + smoothing * common for rate in rates)
+    common = math.exp(math.fsum(map(math.log, rates)) / len(rates))
+    return tuple(rate ** (1.0 - smoothing) * common**smoothing for rate in rates)
+
+
+def accuracy_ratio(history: Sequence[float], accuracy: float, window: int) -> float:
+    """Accuracy now over the mean of the last ``window`` before it; 1 with fewer than that, or if all were 0."""
+    before = history[-window:]
+    total = math.fsum(before)
+    return accuracy * window / total if len(before) == window and total > 0.0 else 1.0
 
 
 class MSLR(Method):

@@ -12,11 +12,12 @@ from torch import Tensor
 from dus_gym.discrepancy import true_class_probability
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 from dus_gym.methods.base import Method, MethodOptions
-from dus_gym.methods.coefficients import RATIOS, ogm_coefficients
 from dus_gym.methods.scaling import SCALE_VIA, resolve, scale_encoders
 
 if TYPE_CHECKING:
     from dus_gym.context import Context
+
+RATIOS = ("pairwise", "others", "weakest")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,34 @@ class OGMOptions(MethodOptions):
         check_at_least("end_epoch", self.end_epoch, self.start_epoch)
         check_choice("ratio", self.ratio, RATIOS)
         check_choice("scale_via", self.scale_via, SCALE_VIA)
+
+
+def ratios(scores: Tensor, kind: str) -> Tensor:
+    """ρ of every modality, ``(m,)``: above 1 for one that is ahead.
+
+    Args:
+        scores: mean true-class probability of every modality, shape ``(m,)``.
+        kind: one of :data:`RATIOS`.
+    """
+    s = scores.clamp_min(torch.finfo(scores.dtype).tiny)
+    if kind == "weakest":
+        return s / s.min()
+    if kind == "others":
+        return s / (s.sum() - s)
+    # Each row has s_j / s_j among its m entries, which is 1.
+    return ((s[:, None] / s[None, :]).sum(dim=1) - 1.0) / (len(s) - 1)
+
+
+def ogm_coefficients(scores: Tensor, alpha: float, kind: str) -> Tensor:
+    """OGM's factor k of every modality, ``(m,)``: ``1 - tanh(α ρ_j)`` where ρ_j > 1, else 1.
+
+    Args:
+        scores: mean true-class probability of every modality, shape ``(m,)``.
+        alpha: α.
+        kind: of :func:`ratios`.
+    """
+    rho = ratios(scores, kind)
+    return torch.where(rho > 1.0, 1.0 - torch.tanh(alpha * rho), 1.0)
 
 
 class OGM(Method):

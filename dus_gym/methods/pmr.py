@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dus_gym.errors import check_at_least, check_choice, check_fraction
 from dus_gym.methods.base import Method, MethodOptions
-from dus_gym.methods.coefficients import pmr_coefficients
-from dus_gym.methods.prototypes import class_prototypes, prototype_log_probabilities
+from dus_gym.methods.prototypes import class_prototypes
 
 if TYPE_CHECKING:
     from dus_gym.context import Context
@@ -50,6 +50,20 @@ class PMROptions(MethodOptions):
         check_choice("coefficient", self.coefficient, ("clip", "released"))
         check_fraction("momentum", self.momentum, "[0, 1)")
         check_fraction("prototype_fraction", self.prototype_fraction, "(0, 1]")
+
+
+def pmr_coefficients(scores: Tensor, kind: str) -> Tensor:
+    """PMR's weight β of every modality, ``(m,)``, from scores ``(m,)``: 0 for the best one, up to 1 for the others."""
+    best = scores.max()
+    if kind == "released":
+        return (scores < best).to(scores.dtype)
+    tiny = torch.finfo(scores.dtype).tiny
+    return (best / scores.clamp_min(tiny) - 1.0).clamp(0.0, 1.0)
+
+
+def prototype_log_probabilities(features: Tensor, prototypes: Tensor) -> Tensor:
+    """Shape ``(n, c)``: log q(k|x), the log-softmax over classes of minus the Euclidean distance to each prototype."""
+    return F.log_softmax(-torch.cdist(features.to(prototypes.dtype), prototypes), dim=1)
 
 
 class PMR(Method):

@@ -1,10 +1,9 @@
-"""How a method that scales gradients reaches the optimiser's step: by the gradient, or by the learning rate."""
+"""Two ways for a factor on gradients to reach the step: the gradient or the learning rate (OGM, OGM-GE, AGM)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -36,19 +35,3 @@ def scale_encoders(ctx: Context, factors: Tensor) -> None:
     """
     pairs = zip(ctx.modalities, factors.tolist(), strict=True)
     ctx.optimizer.scale_step({f"encoder/{name}": factor for name, factor in pairs})
-
-
-class ScaleGradient(torch.autograd.Function):
-    """The identity, whose gradient is multiplied by ``factors``."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, factors: Tensor) -> Tensor:
-        """``values`` unchanged."""
-        ctx.save_for_backward(factors)
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """The gradient times ``factors``."""
-        (factors,) = ctx.saved_tensors
-        return gradient * factors, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import factorial, tanh
 from typing import TYPE_CHECKING, ClassVar
@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from dus_gym.errors import check_at_least, check_choice, check_fraction
-from dus_gym.methods.absent import features_of_zeros, inputs_of_zeros
 from dus_gym.methods.base import Method, MethodOptions
-from dus_gym.methods.shapley import subset_logits, value_shares
+from dus_gym.methods.shapley import features_of_zeros, inputs_of_zeros, shapley_weights
 
 if TYPE_CHECKING:
     from dus_gym.context import Context
@@ -65,6 +64,37 @@ def copies(values: Tensor, m: int) -> Tensor:
     whole = factorial(m)
     halves = torch.div(4 * values + whole, 2 * whole, rounding_mode="floor")
     return (2 - halves).clamp_min(0)
+
+
+def subset_logits(present: Sequence[Tensor], absent: Sequence[Tensor]) -> Tensor:
+    """Fused logits from every set of modalities, ``(2^m - 1, n, c)``; the members of set k are the bits of k + 1.
+
+    Args:
+        present: additive parts of the samples, m tensors ``(n, c)``.
+        absent: additive parts of a masked modality, m tensors ``(1, c)``.
+    """
+    m = len(present)
+    both = torch.stack([torch.stack([zero.expand_as(part), part]) for part, zero in zip(present, absent, strict=True)])
+    sets = [[members >> j & 1 for j in range(m)] for members in range(1, 2**m)]
+    return torch.stack([sum((both[j, k] for j, k in enumerate(chosen)), start=both.new_zeros(())) for chosen in sets])
+
+
+def value_shares(right: Tensor) -> Tensor:
+    """Shapley values of v(S) = |S| where the prediction from S is right, else 0, as whole numbers times 1 / m!.
+
+    Args:
+        right: whether the prediction from each set of modalities is right, shape ``(2^m - 1, n)``; the members of set
+            k are the bits of k + 1.
+
+    Returns:
+        Shape ``(m, n)``, integers: φ times m!. Over modalities they sum to v(all) m!.
+    """
+    sets = len(right)
+    m = (sets + 1).bit_length() - 1
+    members = torch.tensor([(k + 1).bit_count() for k in range(sets)], device=right.device)
+    weights = (shapley_weights(m) * factorial(m)).round().long().to(right.device)
+    # Not a matrix product, which accelerators lack for integers.
+    return (weights[:, :, None] * (right * members[:, None])).sum(dim=1)
 
 
 class SMV(Method):

@@ -12,10 +12,9 @@ from torch import nn
 from dus_gym.data.dataset import TensorSplit
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
-from dus_gym.methods.coefficients import agm_coefficients as coefficients
-from dus_gym.methods.coefficients import response_scores
-from dus_gym.methods.scaling import ScaleGradient
-from dus_gym.methods.shapley import additive_responses, shapley_responses, shapley_weights
+from dus_gym.methods.agm import ScaleGradient, additive_responses, response_scores, shapley_responses
+from dus_gym.methods.agm import agm_coefficients as coefficients
+from dus_gym.methods.shapley import shapley_weights
 
 SIZES = [(4, 4), (3, 5), (6, 2), (4, 4, 4), (5, 3, 4), (2, 2, 5)]
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0}

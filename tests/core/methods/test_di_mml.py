@@ -9,8 +9,7 @@ from method_setup import NAMES, Setup
 
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
-from dus_gym.methods.certainty import certainty_weighted
-from dus_gym.methods.transfer import dimension_accuracies, transfer_loss
+from dus_gym.methods.di_mml import certainty_weighted, dimension_accuracies, transfer_loss
 
 
 def tensor(rows):

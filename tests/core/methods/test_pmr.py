@@ -10,8 +10,9 @@ from method_setup import NAMES, Setup
 from dus_gym.data.dataset import TensorSplit
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
-from dus_gym.methods.coefficients import pmr_coefficients as coefficients
-from dus_gym.methods.prototypes import class_prototypes, prototype_log_probabilities
+from dus_gym.methods.pmr import pmr_coefficients as coefficients
+from dus_gym.methods.pmr import prototype_log_probabilities
+from dus_gym.methods.prototypes import class_prototypes
 
 SIZES = [(3, 5), (5, 3), (4, 4), (3, 5, 4)]
 

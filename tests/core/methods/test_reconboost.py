@@ -9,8 +9,7 @@ from method_setup import NAMES, Setup
 
 from dus_gym.errors import ConfigError
 from dus_gym.methods import Phase, make_method
-from dus_gym.methods.reconboost import PRETRAINING, Boosting
-from dus_gym.methods.residual import residual_losses
+from dus_gym.methods.reconboost import PRETRAINING, Boosting, residual_losses
 
 
 def logits(n=7, c=6, seed=0):

@@ -14,8 +14,7 @@ from dus_gym.batch import Batch
 from dus_gym.data.dataset import TensorSplit
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
-from dus_gym.methods.shapley import subset_logits, value_shares
-from dus_gym.methods.smv import copies
+from dus_gym.methods.smv import copies, subset_logits, value_shares
 
 
 def right(m, *sets):

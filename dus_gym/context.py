@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
 from dus_gym.batch import Batch
+from dus_gym.data.dataset import Split
 from dus_gym.errors import unknown_name
 from dus_gym.model import MultimodalModel
 from dus_gym.optim import GroupedOptimizer
 from dus_gym.recorder import Recorder
 from dus_gym.records import Figures
 
-if TYPE_CHECKING:
-    from dus_gym.data.dataset import Split
-    from dus_gym.methods.base import Phase
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a method's training."""
+
+    name: str
+    """Shown in logs."""
+    fraction: float
+    """Its length as a fraction of the run's epochs; a method's phases sum to 1."""
+    trainable: tuple[str, ...] | None = None
+    """Parameter owners that train (``"encoder"`` stands for every ``encoder/NAME``); None: all."""
+    sampling: bool = True
+    """False: every modality gets its ordinary batch, whatever the agent says."""
+    fresh: bool = False
+    """Whether the optimiser starts anew here, without the momentum of the phase before."""
+    own_schedule: bool = False
+    """Whether the learning-rate schedule starts anew here, at the full rate and over this phase's epochs."""
 
 
 class Context:

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from dus_gym.batch import Batch, BatchSampler, to_device
 from dus_gym.config import RunConfig
-from dus_gym.context import Context
+from dus_gym.context import Context, Phase
 from dus_gym.data.dataset import Split, TaskData
 from dus_gym.data.prefetch import PreparedSplit, in_order
 from dus_gym.encoders import build_encoder
 from dus_gym.errors import ConfigError, check_at_least
 from dus_gym.evaluation import Evaluator
 from dus_gym.methods import independent_methods
-from dus_gym.methods.base import Method, Phase
+from dus_gym.methods.base import Method
 from dus_gym.model import MultimodalModel, initialised
 from dus_gym.optim import GroupedOptimizer, OptimizerConfig, Schedule
 from dus_gym.recorder import Recorded, Recorder

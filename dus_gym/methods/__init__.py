@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from dus_gym.context import Phase
 from dus_gym.errors import unknown_name
-from dus_gym.methods.base import Method, MethodOptions, Phase
+from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.options import build_options
 
 METHODS: dict[str, str] = {

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import log
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from dus_gym.context import Context
 from dus_gym.errors import check_at_least, check_choice
 from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.methods.scaling import SCALE_VIA, resolve, scale_encoders
 from dus_gym.methods.shapley import features_of_zeros, inputs_of_zeros, shapley_weights
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
-    from dus_gym.model import MultimodalModel
-
+from dus_gym.model import MultimodalModel
 
 LARGEST_RATE_FACTOR = 4.0
 """Bound on κ where it multiplies a learning rate, where no clip of gradients reaches it. Ours: under Adam at α = 4 and

@@ -4,41 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from dus_gym.context import Context, Phase
 from dus_gym.errors import ConfigError
+from dus_gym.model import MultimodalModel
 from dus_gym.records import Figures
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
-    from dus_gym.model import MultimodalModel
 
 
 @dataclass(frozen=True)
 class MethodOptions:
     """Options of a method; each method has its own subclass, whose fields become CLI options."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of a method's training."""
-
-    name: str
-    """Shown in logs."""
-    fraction: float
-    """Its length as a fraction of the run's epochs; a method's phases sum to 1."""
-    trainable: tuple[str, ...] | None = None
-    """Parameter owners that train (``"encoder"`` stands for every ``encoder/NAME``); None: all."""
-    sampling: bool = True
-    """False: every modality gets its ordinary batch, whatever the agent says."""
-    fresh: bool = False
-    """Whether the optimiser starts anew here, without the momentum of the phase before."""
-    own_schedule: bool = False
-    """Whether the learning-rate schedule starts anew here, at the full rate and over this phase's epochs."""
 
 
 class Method:

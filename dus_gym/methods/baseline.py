@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.errors import ConfigError, check_at_least
 from dus_gym.methods.base import Method, MethodOptions
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 
 @dataclass(frozen=True)

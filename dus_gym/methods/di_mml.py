@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dus_gym.context import Context, Phase
 from dus_gym.errors import ConfigError, check_at_least, check_fraction, check_positive
-from dus_gym.methods.base import Method, MethodOptions, Phase
+from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.methods.prototypes import class_prototypes
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 
 @dataclass(frozen=True)

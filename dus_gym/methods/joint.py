@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.methods.base import Method
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 
 class Joint(Method):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.errors import check_choice
 from dus_gym.methods.base import Method, MethodOptions
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from dus_gym.context import Context
 from dus_gym.errors import check_choice, check_fraction
 from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.methods.ogr_gb import head_loss, head_losses
+from dus_gym.model import MultimodalModel
 from dus_gym.records import Figures
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
-    from dus_gym.model import MultimodalModel
 
 
 @dataclass(frozen=True)

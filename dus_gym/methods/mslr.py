@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.errors import ConfigError, check_at_least, check_choice, check_fraction
 from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.records import Figures
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 
 @dataclass(frozen=True)

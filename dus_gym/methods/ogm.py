@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.discrepancy import true_class_probability
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.methods.scaling import SCALE_VIA, resolve, scale_encoders
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 RATIOS = ("pairwise", "others", "weakest")
 

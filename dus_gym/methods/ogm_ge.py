@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 
+from dus_gym.context import Context
 from dus_gym.methods.ogm import OGM
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 LEAST_DEVIATION = 1e-8
 

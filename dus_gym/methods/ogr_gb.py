@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.errors import check_choice, check_fraction, check_positive
 from dus_gym.methods.base import Method, MethodOptions
+from dus_gym.model import MultimodalModel
 from dus_gym.records import Figures
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
-    from dus_gym.model import MultimodalModel
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.errors import check_at_least, check_choice, check_fraction
 from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.methods.prototypes import class_prototypes
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dus_gym.context import Context, Phase
 from dus_gym.errors import ConfigError, check_at_least, check_choice, check_fraction, check_positive
-from dus_gym.methods.base import Method, MethodOptions, Phase
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
+from dus_gym.methods.base import Method, MethodOptions
 
 PRETRAINING = "pretraining"
 

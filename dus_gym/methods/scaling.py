@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from dus_gym.context import Context
+from dus_gym.context import Context
 
 SCALE_VIA = ("auto", "grad", "lr")
 """What the option ``scale_via`` of OGM, OGM-GE and AGM takes."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import factorial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from dus_gym.context import Context
-    from dus_gym.model import MultimodalModel
+from dus_gym.context import Context
+from dus_gym.model import MultimodalModel
 
 
 def shapley_weights(m: int) -> Tensor:

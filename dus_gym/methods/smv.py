@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import factorial, tanh
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.errors import check_at_least, check_choice, check_fraction
 from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.methods.shapley import features_of_zeros, inputs_of_zeros, shapley_weights
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,8 @@ class SMVOptions(MethodOptions):
     def grown(self, gap: float) -> float:
         """Return the modality-level copies a training sample for a gap of mean contributions."""
         alpha, g = self.alpha, 2.0 / 3.0 * gap
-        return {"linear": alpha * g, "tanh": tanh(alpha * g), "power": alpha * g**1.5}[self.growth]
+        copies: dict[str, float] = {"linear": alpha * g, "tanh": tanh(alpha * g), "power": alpha * g**1.5}
+        return copies[self.growth]
 
 
 def copies(values: Tensor, m: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a method sees of a run while it trains."""
+"""The run as its method sees it: phases, batch, model, optimiser, losses."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Phase:
     sampling: bool = True
     """False: every modality gets its ordinary batch, whatever the agent says."""
     fresh: bool = False
-    """Whether the optimiser starts anew here, without the momentum of the phase before."""
+    """True: the optimiser starts anew here, without the momentum of the phase before."""
     own_schedule: bool = False
-    """Whether the learning-rate schedule starts anew here, at the full rate and over this phase's epochs."""
+    """True: the learning-rate schedule starts anew here, at the full rate and over this phase's epochs."""
 
 
 class Context:
@@ -44,7 +44,7 @@ class Context:
     Attributes:
         modalities: names, in order.
         model: encoders and heads.
-        optimizer: one group an owner, with a multiplier each.
+        optimizer: one group per owner, with a multiplier each.
         train_split: the training samples, for methods that look at all of them between epochs.
         loss_norm: ``"mean"`` or ``"fixed"``.
         batch: the current iteration's samples.
@@ -112,14 +112,14 @@ class Context:
         return self.iteration % self.iterations_per_epoch
 
     def features(self, j: int) -> Tensor:
-        """Encoder features of modality j's samples, ``(a_j, d_j)``; computed once a substep."""
+        """Return encoder features of modality j's samples, ``(a_j, d_j)``; computed once a substep."""
         found = self._features.get(j)
         if found is None:
             found = self._features[j] = self.model.encode(j, self.batch.inputs[j])
         return found
 
     def paired_features(self, j: int) -> Tensor:
-        """:meth:`features` of the rows that every modality holds, ``(p, d_j)``."""
+        """Return :meth:`features` of the rows that every modality holds, ``(p, d_j)``."""
         found, paired = self.features(j), self.batch.paired
         # A slice that leaves nothing out would still cost a copy in the backward pass.
         return found if len(found) == paired else found[:paired]
@@ -130,7 +130,7 @@ class Context:
         return self.batch.paired_labels
 
     def reduce(self, values: Tensor) -> Tensor:
-        """Losses of a modality's own samples, ``(a_j,)``, to a scalar as ``loss_norm`` says.
+        """Reduce losses of a modality's own samples, ``(a_j,)``, to a scalar as ``loss_norm`` says.
 
         Under ``"mean"`` it is the mean over a_j (the paper), under ``"fixed"`` the sum over B: the batch
         size then acts as a learning rate of the modality.
@@ -138,32 +138,32 @@ class Context:
         return values.sum() / self.base_batch if self._fixed_norm else values.mean()
 
     def cross_entropy(self, j: int, logits: Tensor) -> Tensor:
-        """Cross entropy of logits ``(a_j, c)`` of modality j's own samples as ``loss_norm`` says; records nothing."""
+        """Return the cross entropy of logits ``(a_j, c)`` of modality j's own samples; records nothing."""
         labels = self.batch.labels[j]
         if self._fixed_norm:
             return F.cross_entropy(logits, labels, reduction="sum") / self.base_batch
         return F.cross_entropy(logits, labels)
 
     def modality_loss(self, j: int, logits: Tensor) -> Tensor:
-        """:meth:`cross_entropy` of modality j, which also records its score from the logits ``(a_j, c)``."""
+        """Return :meth:`cross_entropy` of modality j and record its score from the logits ``(a_j, c)``."""
         self.record(j, logits)
         return self.cross_entropy(j, logits)
 
     def fused_loss(self, logits: Tensor) -> Tensor:
-        """Mean cross entropy of fused logits ``(p, c)`` over the paired samples, under either norm."""
+        """Return the mean cross entropy of fused logits ``(p, c)`` over the paired samples, under either norm."""
         self.record_fused(logits)
         return F.cross_entropy(logits, self.batch.paired_labels)
 
     def record(self, j: int, logits: Tensor) -> None:
-        """Records modality j's score from logits ``(a_j, c)`` that carry no loss of their own."""
+        """Record modality j's score from logits ``(a_j, c)`` that carry no loss of their own."""
         self._recorder.modality(j, logits, self.batch.labels[j])
 
     def record_fused(self, logits: Tensor) -> None:
-        """Records the accuracy of fused logits ``(p, c)`` that carry another loss than cross entropy."""
+        """Record the accuracy of fused logits ``(p, c)`` that carry another loss than cross entropy."""
         self._recorder.fused(logits, self.batch.paired_labels)
 
     def log(self, values: Mapping[str, float | Tensor]) -> None:
-        """Reports figures of the method's own, which it has named in ``Method.logs``.
+        """Report figures of the method's own, which it has named in ``Method.logs``.
 
         A scalar tensor stays on its device until somebody reads the figure.
         """
@@ -175,7 +175,7 @@ class Context:
     # -- between iterations ------------------------------------------------------------------------
 
     def figures(self, split: str, model: MultimodalModel | None = None) -> Figures | None:
-        """Scores, accuracies and losses of ``"train"`` or ``"validation"`` in evaluation mode.
+        """Return scores, accuracies and losses of ``"train"`` or ``"validation"`` in evaluation mode.
 
         Args:
             split: which; None comes back for a validation split that is not there.
@@ -184,11 +184,11 @@ class Context:
         return self._figures(split, model)
 
     def validate(self) -> Figures | None:
-        """:meth:`figures` of the validation split; None without one."""
+        """Return :meth:`figures` of the validation split; None without one."""
         return self._figures("validation", None)
 
     def set_trainable(self, owners: Iterable[str] | None) -> None:
-        """Freezes every parameter owner that is not in ``owners`` (None: all train), down to the last bit.
+        """Freeze every parameter owner that is not in ``owners`` (None: all train), down to the last bit.
 
         Frozen parameters lose their momentum, and frozen encoders go into evaluation mode, so that their
         running statistics stay as well.
@@ -199,11 +199,11 @@ class Context:
     # -- for the loop ------------------------------------------------------------------------------
 
     def begin(self, batch: Batch, recorder: Recorder) -> None:
-        """A new iteration."""
+        """Begin an iteration."""
         self.batch = batch
         self._recorder = recorder
         self._features.clear()
 
     def forget_features(self) -> None:
-        """After a step the parameters differ: features must be computed again."""
+        """Forget features after a step: the parameters differ."""
         self._features.clear()

@@ -31,7 +31,7 @@ class OptimizerConfig:
     """``step``: × 0.1 after ``milestone`` of the epochs; ``plateau``: × 0.1 when the training cross entropy has not
     fallen for ``patience`` epochs ("when the loss saturates"), see :class:`Schedule`; ``none``."""
     milestone: float = 0.7
-    """Where ``step`` falls, as a fraction of the epochs."""
+    """Epoch of the fall under ``step``, as a fraction of the epochs."""
     patience: int = 10
     """Epochs without a lower training cross entropy before ``plateau`` falls."""
     floor: float = 1e-3
@@ -131,7 +131,7 @@ class GroupedOptimizer:
         self.names = list(groups)
         self._groups = {name: list(parameters) for name, parameters in groups.items()}
         every = [p for parameters in self._groups.values() for p in parameters]
-        # One fused kernel a group instead of three small ones a parameter: the optimiser is a third of a
+        # One fused kernel per group instead of three small ones per parameter: the optimiser is a third of a
         # step on small networks.
         if config.name == "sgd":
             self.torch: torch.optim.Optimizer = torch.optim.SGD(
@@ -146,7 +146,7 @@ class GroupedOptimizer:
         self.set_rates(1.0)
 
     def set_rates(self, factor: float) -> None:
-        """Sets every owner's learning rate from the schedule's factor.
+        """Set every owner's learning rate from the schedule's factor.
 
         Owners with the same rate share a group of the torch optimiser: a group costs as much as a kernel.
         """
@@ -160,7 +160,7 @@ class GroupedOptimizer:
         ]
 
     def scale_step(self, factors: Mapping[str, float]) -> None:
-        """Multiplies owners' learning rates for the coming step alone."""
+        """Multiply owners' learning rates for the coming step alone."""
         for name in factors:
             if name not in self._groups:
                 raise unknown_name("parameter owner", name, self.names)
@@ -168,22 +168,22 @@ class GroupedOptimizer:
         self.set_rates(self._factor)
 
     def step(self) -> None:
-        """One step of the torch optimiser."""
+        """Take one step of the torch optimiser."""
         self.torch.step()
         if self._step_factors:
             self.scale_step({})
 
     def start_anew(self) -> None:
-        """Forgets momentum and moments, as a new optimiser would."""
+        """Forget momentum and moments, as a new optimiser would."""
         self.torch.state.clear()
         self._start_momentum()
 
     def parameters(self, name: str) -> list[nn.Parameter]:
-        """The parameters of one owner."""
+        """Return the parameters of one owner."""
         return self._groups[name]
 
     def set_trainable(self, names: Iterable[str] | None) -> None:
-        """Freezes every owner that is not in ``names`` (None: all train).
+        """Freeze every owner that is not in ``names`` (None: all train).
 
         A frozen parameter also loses its momentum: a zero gradient alone would not stop it from moving.
         """
@@ -200,7 +200,7 @@ class GroupedOptimizer:
         self._start_momentum()
 
     def _start_momentum(self) -> None:
-        """Gives every trainable parameter a momentum of zero, which is what SGD starts from anyway.
+        """Give every trainable parameter a momentum of zero, which is what SGD starts from anyway.
 
         The fused kernel takes a group whose parameters all have momentum, or none of them.
         """
@@ -212,7 +212,7 @@ class GroupedOptimizer:
                     self.torch.state[p] = {"momentum_buffer": torch.zeros_like(p)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Momentum and multipliers, by owner and position."""
+        """Return momentum and multipliers, by owner and position."""
         state = {
             f"{name}.{i}": {
                 key: value.clone() for key, value in self.torch.state[p].items() if isinstance(value, torch.Tensor)
@@ -224,7 +224,7 @@ class GroupedOptimizer:
         return {"state": state, "multipliers": dict(self.multipliers)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned."""
         self.multipliers = dict(state["multipliers"])
         self.torch.state.clear()
         for name in self.names:

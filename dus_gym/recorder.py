@@ -1,4 +1,4 @@
-"""Keeps what the training forwards knew, so that scores and curves cost no second forward."""
+"""Record of the training forwards, so that scores and curves cost no second forward."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Recorded:
     """Figures of a stretch of iterations, as Python numbers."""
 
     rows: list[list[float]] = field(default_factory=list)
-    """Discrepancy scores s_t, one row an iteration, one entry a modality."""
+    """Discrepancy scores s_t, one row per iteration, one entry per modality."""
     score_sums: list[float] = field(default_factory=list)
     """Sum of the true-class probability over all samples, by modality."""
     hits: list[float] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Recorded:
 
 
 class Recorder:
-    """Collects one stretch of iterations of equal batch sizes.
+    """Collector of one stretch of iterations of equal batch sizes.
 
     Detached outputs are only kept in lists while training runs; everything is computed and moved to the
     host at once in :meth:`finish`. On an accelerator that is the only synchronisation of the stretch.
@@ -51,24 +51,24 @@ class Recorder:
         self._iteration = 0
 
     def modality(self, j: int, logits: Tensor, labels: Tensor) -> None:
-        """One modality's logits ``(a_j, c)`` and labels; the first of an iteration count."""
+        """Keep one modality's logits ``(a_j, c)`` and labels; the first of an iteration count."""
         if len(self._logits[j]) == self._iteration:
             self._logits[j].append(logits.detach())
             self._labels[j].append(labels)
 
     def fused(self, logits: Tensor, labels: Tensor) -> None:
-        """The fused logits ``(p, c)`` and labels of the paired samples."""
+        """Keep the fused logits ``(p, c)`` and labels of the paired samples."""
         if len(self._fused_logits) == self._iteration:
             self._fused_logits.append(logits.detach())
             self._fused_labels.append(labels)
 
     def end_iteration(self, loss: Tensor) -> None:
-        """Closes one iteration with its total loss, a detached scalar."""
+        """Close one iteration with its total loss, a detached scalar."""
         self._losses.append(loss)
         self._iteration += 1
 
     def finish(self) -> Recorded:
-        """Computes everything with one transfer to the host."""
+        """Compute everything with one transfer to the host."""
         k, m = self._iteration, len(self._logits)
         for j, kept in enumerate(self._labels):
             if len(kept) != k:

@@ -33,13 +33,13 @@ Substeps = Callable[[Context], Iterator[Tensor]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a task fixes about its training."""
+    """The settings of a training that a task fixes."""
 
     modalities: tuple[str, ...]
     """Names, in order."""
     num_classes: int
     encoders: tuple[str, ...]
-    """One encoder name a modality."""
+    """One encoder name per modality."""
     optimizer: OptimizerConfig
     epochs: int
     batch: int
@@ -48,7 +48,7 @@ class Recipe:
 
 @dataclass
 class _Tally:
-    """Sums over a stretch of iterations, one entry a modality."""
+    """Sums over a stretch of iterations, one entry per modality."""
 
     score_sums: list[float]
     hits: list[float]
@@ -180,7 +180,7 @@ class Trainer:
     # -- what the environment calls ----------------------------------------------------------------
 
     def probe(self) -> Probe:
-        """Forward-only figures on B training samples and, if there are any, B validation samples."""
+        """Compute forward-only figures on B training samples and, if there are any, B validation samples."""
 
         def some(split: Split, name: str) -> Figures:
             n = len(split.labels)
@@ -191,7 +191,7 @@ class Trainer:
         return Probe(some(self._train_split, "train"), None if validation is None else some(validation, "validation"))
 
     def train(self, sizes: Sequence[int], iterations: int) -> Interval:
-        """Runs ``iterations`` iterations, modality j with ``sizes[j]`` samples in each.
+        """Run ``iterations`` iterations, modality j with ``sizes[j]`` samples in each.
 
         Epochs begin and end inside as they fall, with their hooks, schedule and validation.
 
@@ -241,11 +241,11 @@ class Trainer:
         )
 
     def validate(self) -> Figures | None:
-        """The validation split with the model as it is; None without one."""
+        """Evaluate the validation split with the model as it is; None without one."""
         return self._figures("validation")
 
     def evaluate(self) -> Evaluation:
-        """The test split with the selected model."""
+        """Evaluate the test split with the selected model."""
         if self._best is None or self.config.select == "last":
             return self._evaluator.evaluate(self._test_split, self.modalities)
         last = self._weights()
@@ -282,7 +282,7 @@ class Trainer:
         *,
         wanted: bool = True,
     ) -> Recorded:
-        """``count`` iterations inside one epoch. No value leaves the device before the end.
+        """Run ``count`` iterations inside one epoch. No value leaves the device before the end.
 
         Args:
             sizes: a_j of each modality.
@@ -440,7 +440,7 @@ class Trainer:
         self.method.load_state_dict(state["method"])
 
     def fork(self) -> Trainer:
-        """A copy of the whole run in memory; the data, which nobody changes, is shared.
+        """Copy the whole run in memory; the data, which nobody changes, is shared.
 
         Raises:
             ConfigError: if the method keeps something that can't be copied.
@@ -462,7 +462,7 @@ class Trainer:
             ) from error
 
     def snapshot(self) -> dict[str, Any]:
-        """Model, method, optimiser, schedule, data order, generators, counters and selection."""
+        """Return model, method, optimiser, schedule, data order, generators, counters and selection."""
         return {
             "weights": self._weights(),
             "optimizer": self.optimizer.state_dict(),
@@ -479,7 +479,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Puts a snapshot of the same task, method and settings back."""
+        """Put a snapshot of the same task, method and settings back."""
         self._load_weights(state["weights"])
         self._ctx.set_trainable(state["trainable"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -500,7 +500,7 @@ class Trainer:
 
 
 def _check(config: RunConfig, method: Method, data: TaskData, m: int) -> None:
-    """What can't be known from one setting alone."""
+    """Check the settings against the task and the method, which no setting can know alone."""
     if config.select == "validation" and data.validation is None:
         raise ConfigError("select='validation' needs a validation split and this task has none; use select='last'.")
     if config.reward == "validation-gain" and data.validation is None:
@@ -517,7 +517,7 @@ def _check(config: RunConfig, method: Method, data: TaskData, m: int) -> None:
             f"predict_with={config.predict_with!r}: method={method.name!r} trains no concat head here; use 'sum'."
         )
     if config.lr_scale is not None and len(config.lr_scale) != m:
-        raise ConfigError(f"lr_scale={config.lr_scale} is not allowed; it needs {m} entries, one a modality.")
+        raise ConfigError(f"lr_scale={config.lr_scale} is not allowed; it needs {m} entries, one per modality.")
     device = config.device
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
         raise ConfigError(f"device={device!r} is not available here; use 'cpu', or install a CUDA build of PyTorch.")
@@ -526,7 +526,7 @@ def _check(config: RunConfig, method: Method, data: TaskData, m: int) -> None:
 
 
 def _phase_ends(phases: Sequence[Phase], epochs: int) -> list[tuple[int, Phase]]:
-    """The epoch each phase ends before; every phase has at least one epoch."""
+    """Return the epoch each phase ends before; every phase has at least one epoch."""
     if epochs < len(phases):
         raise ConfigError(
             f"epochs={epochs} is not allowed; this method has {len(phases)} phases and needs at least one epoch each."

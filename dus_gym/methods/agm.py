@@ -1,4 +1,4 @@
-"""AGM: gradients scaled by how far each modality's share of the fused logits is ahead of the others'."""
+"""Adaptive gradient modulation (AGM, Li et al., ICCV 2023): branch gradients times κ_j = exp(α min(τ_j - r_j, C))."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ LEAST_PROBABILITY = 1e-8
 
 
 def response_scores(responses: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of every modality's responses ``(m, p, c)``, ``(m,)``, in nats; low is good."""
+    """Return the mean cross entropy of every modality's responses ``(m, p, c)``, ``(m,)``, in nats; low is good."""
     m, p, _ = responses.shape
     losses = F.cross_entropy(responses.flatten(0, 1), labels.repeat(m), reduction="none")
     return losses.clamp_max(-log(LEAST_PROBABILITY)).view(m, p).mean(dim=1)
 
 
 def agm_coefficients(scores: Tensor, running: Tensor, alpha: float, cap: float | None) -> Tensor:
-    """AGM's factor κ of every modality, ``(m,)``: below 1 for one that is further ahead than on average so far.
+    """Return AGM's factor κ of every modality, ``(m,)``: below 1 for one further ahead than on average so far.
 
     Args:
         scores: of this batch, shape ``(m,)``.
@@ -87,7 +87,7 @@ def agm_coefficients(scores: Tensor, running: Tensor, alpha: float, cap: float |
 
 
 def additive_responses(parts: Sequence[Tensor], empty: Sequence[Tensor]) -> Tensor:
-    """Responses ψ_j of a linear fused head, ``(m, a_max, c)``: ``part_j - part_j(0) + F(∅) / m``.
+    """Return responses ψ_j of a linear fused head, ``(m, a_max, c)``: ``part_j - part_j(0) + F(∅) / m``.
 
     Equal to :func:`shapley_responses` for such a head, without its 2^m - 1 evaluations. From row a_j on, modality j
     is absent and ψ_j is F(∅) / m.
@@ -104,7 +104,7 @@ def additive_responses(parts: Sequence[Tensor], empty: Sequence[Tensor]) -> Tens
 def shapley_responses(
     fused: Callable[[Sequence[Tensor]], Tensor], features: Sequence[Tensor], empty: Sequence[Tensor], weights: Tensor
 ) -> Tensor:
-    """Responses ψ_j of any fused head, ``(m, a_max, c)``; row by row they sum to F of the modalities that are there.
+    """Return ψ_j of any fused head, ``(m, a_max, c)``; row by row they sum to F of the modalities that are there.
 
     Args:
         fused: F, from m tensors ``(n, d_j)`` to ``(n, c)``.
@@ -126,7 +126,7 @@ def shapley_responses(
 def fused_responses(
     model: MultimodalModel, features: Sequence[Tensor], empty: Sequence[Tensor], weights: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """Responses ψ_j of a model's fused head, ``(m, a_max, c)``, and what modalities are judged by, m ``(a_j, c)``.
+    """Return ψ_j of a model's fused head, ``(m, a_max, c)``, and what modalities are judged by, m ``(a_j, c)``.
 
     They are judged by the additive parts of a linear head, by the responses of one with a hidden layer; both sum to
     the fused logits.
@@ -149,19 +149,19 @@ class ScaleGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, factors: Tensor) -> Tensor:
-        """``values`` unchanged."""
+        """Return ``values`` unchanged."""
         ctx.save_for_backward(factors)
         return values.view_as(values)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """The gradient times ``factors``."""
+        """Return the gradient times ``factors``."""
         (factors,) = ctx.saved_tensors
         return gradient * factors, None
 
 
 def clip_if_exceeded(parameters: Iterable[nn.Parameter], watched: nn.Parameter, limit: float) -> None:
-    """Clips the norm of all gradients to ``limit`` if any entry of the watched one exceeds it.
+    """Clip the norm of all gradients to ``limit`` if any entry of the watched one exceeds it.
 
     The host does not wait for the device.
 
@@ -218,12 +218,12 @@ class AGM(Method):
         return self.options.fusion_hidden
 
     def on_fit_start(self, ctx: Context) -> None:
-        """One sample of zeros a modality."""
+        """Make one sample of zeros per modality."""
         self._zeros = inputs_of_zeros(ctx)
         self._weights = shapley_weights(ctx.num_modalities).float().to(ctx.train_split.labels.device)
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """One loss over all rows, each with the modalities that hold it."""
+        """Yield one loss over all rows, each with the modalities that hold it."""
         features = [ctx.features(j) for j in range(ctx.num_modalities)]
         # After the samples' features: running statistics must not change between their use and the backward pass.
         empty = features_of_zeros(ctx.model, self._zeros)
@@ -241,19 +241,19 @@ class AGM(Method):
         yield ctx.reduce(F.cross_entropy(logits, max(ctx.batch.labels, key=len), reduction="none"))
 
     def after_backward(self, ctx: Context) -> None:
-        """The conditional clip."""
+        """Clip the gradients under the authors' condition."""
         if self.options.clip:
             *_, weight, _ = ctx.optimizer.parameters("fused")
             clip_if_exceeded(ctx.model.parameters(), weight, self.options.clip)
 
     def unimodal_logits(self, model: MultimodalModel, features: Sequence[Tensor]) -> list[Tensor]:
-        """Additive parts of a linear head, responses ψ_j of one with a hidden layer; both sum to the fused logits."""
+        """Return additive parts of a linear head, responses ψ_j of one with a hidden layer; both sum to its logits."""
         if not self.fused_hidden:
             return model.additive_parts(features)
         return fused_responses(model, features, features_of_zeros(model, self._zeros), self._weights)[1]
 
     def _coefficients(self, ctx: Context, scores: Tensor) -> Tensor:
-        """κ; the scores enter the running means afterwards, inside and outside the window of epochs."""
+        """Return κ; the scores enter the running means afterwards, inside and outside the window of epochs."""
         options = self.options
         running = torch.zeros_like(scores) if self._running is None else self._running.to(scores.device)
         self._running = running + (scores - running) / (ctx.iteration + 1)
@@ -266,10 +266,10 @@ class AGM(Method):
         return kappa
 
     def state_dict(self) -> dict[str, Any]:
-        """The running means of the scores; nothing before the first iteration."""
+        """Return the running means of the scores; nothing before the first iteration."""
         return {} if self._running is None else {"running": self._running.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts the running means back."""
+        """Put the running means back."""
         kept = state.get("running")
         self._running = None if kept is None else torch.as_tensor(kept).clone()

@@ -1,4 +1,4 @@
-"""The paper's vanilla loop: every modality's own loss plus the loss of the concatenated features."""
+"""Vanilla multimodal training (the DUS paper, Eq. 2): every modality's cross entropy plus the concat head's."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ class BaselineOptions(MethodOptions):
 
 
 class Baseline(Method):
-    """``L = sum_j CE(z_j, y) + CE(z_concat, y)``; modality j's part over its own a_j samples, the fused
-    part over the paired ones (Eq. 2 and the paper's "Baseline").
+    """Vanilla multimodal learning, ``L = Σ_j CE(z_j, y) + CE(z_concat, y)`` (Eq. 2 and the paper's "Baseline").
+
+    Modality j's part is over its own a_j samples, the fused part over the paired ones.
 
     With independent pairing no sample is complete, the concat head can't train, and the prediction is
     the sum of the unimodal logits.
@@ -48,7 +49,7 @@ class Baseline(Method):
     options: BaselineOptions
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """Yield one loss a modality, then the fused one.
+        """Yield one loss per modality, then the fused one.
 
         Under alternating updates a loss of weight 0 is no step: momentum and weight decay would still move parameters.
         """

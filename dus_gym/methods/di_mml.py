@@ -1,4 +1,4 @@
-"""DI-MML: encoders that train apart and teach each other the dimensions the other lacks, and a late fused head."""
+"""Detached and interactive learning (DI-MML, Fan et al., ACM MM 2024): L = Σ_j (CE_j + λ CE_shared) + L_DUC."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class DIMMLOptions(MethodOptions):
     transfer_weight: float = 1.0
     """Weight of the transfer of complementary dimensions (DUC); 0: off."""
     transfer_start: float = 0.12
-    """When the effective dimensions are found and the transfer begins, as a fraction of the run's epochs; the authors'
-    epoch 20 of 170."""
+    """Epoch in which the effective dimensions are found and the transfer begins, as a fraction of the run's epochs; the
+    authors' epoch 20 of 170."""
     temperature: float = 50.0
     """T of the transfer: 50 for CREMA-D and ModelNet, 10 for AVE and UCF-101."""
     certainty_temperature: float = 1.0
@@ -49,7 +49,7 @@ class DIMMLOptions(MethodOptions):
 
 
 def dimension_accuracies(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """How often each dimension alone finds the class with the nearest mean, ``(d,)``; the first class wins ties.
+    """Return each dimension's accuracy by the nearest class mean in it alone, ``(d,)``; the first class wins ties.
 
     Args:
         features: shape ``(n, d)``.
@@ -69,7 +69,7 @@ def dimension_accuracies(features: Tensor, labels: Tensor, classes: int) -> Tens
 
 
 def transfer_loss(student: Tensor, teacher: Tensor, dimensions: Tensor, temperature: float) -> Tensor:
-    """InfoNCE between the two modalities of the same samples, with plain dot products over some dimensions.
+    """Return InfoNCE between two modalities of the same samples, with plain dot products over some dimensions.
 
     Without a dimension, or with one sample, it is a constant.
 
@@ -85,7 +85,7 @@ def transfer_loss(student: Tensor, teacher: Tensor, dimensions: Tensor, temperat
 
 
 def certainty_weighted(logits: Tensor, temperature: float) -> Tensor:
-    """Logits ``(k, n, c)`` of k heads, weighted per sample by the softmax of each head's largest probability / T'."""
+    """Weigh logits ``(k, n, c)`` of k heads per sample by the softmax of each head's largest probability / T'."""
     sure = logits.softmax(dim=2).amax(dim=2)
     return ((sure / temperature).softmax(dim=0).unsqueeze(2) * logits).sum(dim=0)
 
@@ -122,7 +122,7 @@ class DIMML(Method):
         self._fusing = False
 
     def phases(self, epochs: int, modalities: Sequence[str]) -> tuple[Phase, ...]:
-        """Encoders, then the concat head."""
+        """Return two phases: encoders, then the concat head."""
         last = self.options.fusion
         return (
             Phase("encoders", 1.0 - last, trainable=("encoder", "head", "shared")),
@@ -130,7 +130,7 @@ class DIMML(Method):
         )
 
     def on_epoch_start(self, ctx: Context) -> None:
-        """Finds the effective dimensions when their time has come."""
+        """Find the effective dimensions when their time has come."""
         self._fusing = ctx.phase.name == "fusion"
         due = ctx.epoch >= round(self.options.transfer_start * ctx.epochs) and not self._fusing
         if not due or self._effective is not None or self.options.transfer_weight == 0.0:
@@ -146,7 +146,7 @@ class DIMML(Method):
         ctx.log({f"complementary/{name}": count for name, count in zip(ctx.modalities, taught, strict=True)})
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """First stage: one loss a modality, then the transfer. Second stage: the fused loss."""
+        """Yield one loss per modality, then the transfer; in the second stage the fused loss."""
         model, modalities = ctx.model, range(ctx.num_modalities)
         if self._fusing:
             for j in modalities:
@@ -171,17 +171,17 @@ class DIMML(Method):
         return torch.stack(losses).sum()
 
     def predict(self, unimodal: Tensor, predictions: Mapping[str, Tensor]) -> Tensor:
-        """Certainty-weighted over the modalities and, in the second stage, the concat head."""
+        """Weigh the modalities and, in the second stage, the concat head by their certainty."""
         heads = [*unimodal, predictions["concat"]] if self._fusing else list(unimodal)
         return certainty_weighted(torch.stack(heads), self.options.certainty_temperature)
 
     def state_dict(self) -> dict[str, Any]:
-        """The stage and, once they are known, the effective dimensions."""
+        """Return the stage and, once they are known, the effective dimensions."""
         effective = {} if self._effective is None else {"effective": self._effective.clone()}
         return {"fusing": self._fusing} | effective
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts the stage and the effective dimensions back."""
+        """Put the stage and the effective dimensions back."""
         self._fusing = bool(state["fusing"])
         kept = state.get("effective")
         self._effective = None if kept is None else torch.as_tensor(kept).clone()

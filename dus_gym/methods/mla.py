@@ -1,4 +1,4 @@
-"""MLA: one modality at a time through a shared head, whose update avoids what the others occupy."""
+"""Alternating unimodal adaptation (MLA, Zhang et al., CVPR 2024): a shared head, its gradient times P, in turns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MLAOptions(MethodOptions):
 
 
 def rls_update(projection: Tensor, mean_feature: Tensor, alpha: float) -> Tensor:
-    """One recursive-least-squares update ``P - (P h hᵀ P) / (α + hᵀ P h)``.
+    """Return P after one recursive-least-squares update ``P - (P h hᵀ P) / (α + hᵀ P h)``.
 
     Starting from the identity this is ``(I + Σ h hᵀ / α)⁻¹``: directions already used shrink by
     ``α / (α + hᵀ P h)``.
@@ -77,7 +77,7 @@ class MLA(Method):
         self._mean_feature: Tensor | None = None
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """One loss a modality."""
+        """Yield one loss per modality."""
         for j in range(ctx.num_modalities):
             features = ctx.model.project(j, ctx.features(j))
             if self.options.projection == "rls":
@@ -85,11 +85,11 @@ class MLA(Method):
             yield ctx.modality_loss(j, ctx.model.shared_logits(features))
 
     def substeps(self, ctx: Context) -> Iterator[Tensor]:
-        """Always alternating, whatever ``update`` says: that is the method."""
+        """Alternate whatever ``update`` says: that is the method."""
         yield from self.terms(ctx)
 
     def after_backward(self, ctx: Context) -> None:
-        """Projects the shared head's gradient and takes in this modality's mean feature."""
+        """Project the shared head's gradient and take in this modality's mean feature."""
         h = self._mean_feature
         if h is None:
             return
@@ -108,11 +108,11 @@ class MLA(Method):
         self._projection = after
 
     def state_dict(self) -> dict[str, Any]:
-        """The projection; nothing before the first step."""
+        """Return the projection; nothing before the first step."""
         return {} if self._projection is None else {"projection": self._projection.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts the projection back."""
+        """Put the projection back."""
         kept = state.get("projection")
         self._projection = None if kept is None else torch.as_tensor(kept).clone()
         self._mean_feature = None

@@ -1,4 +1,4 @@
-"""MSES: every modality stops on its own when its validation loss does, and goes back to its best epoch."""
+"""Modality-specific early stopping (MSES, Fujimori et al., ACPR 2019) under L = Σ_j CE_j + CE_fused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Verdict = Literal["best", "no better", "stop"]
 
 @dataclass
 class EarlyStop:
-    """What is known of one head's validation losses; epochs count from 1."""
+    """Record of one head's validation losses; epochs count from 1."""
 
     best: float | None = None
     """The lowest (smoothed) loss."""
@@ -48,7 +48,7 @@ class EarlyStop:
     """The epoch after which the head was stopped; 0: it trains."""
 
     def see(self, epoch: int, loss: float, patience: int, smoothing: str) -> Verdict:
-        """What ``epoch`` is; more than ``patience`` epochs after the best one the head is stopped."""
+        """Return the verdict on an epoch; more than ``patience`` epochs after the best one the head is stopped."""
         previous, self.previous = self.previous, loss
         value = loss if smoothing == "none" or previous is None else 0.6 * previous + 0.4 * loss
         if self.best is None or value < self.best:
@@ -93,12 +93,12 @@ class MSES(Method):
         self._copies: list[dict[str, Tensor]] = []
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """One loss a modality, then the fused one; those of stopped parts carry no gradient to them."""
+        """Yield one loss per modality, then the fused one; those of stopped parts carry no gradient to them."""
         for k in range(ctx.num_modalities + (1 if ctx.batch.paired else 0)):
             yield head_loss(ctx, k)
 
     def on_epoch_end(self, ctx: Context, validation: Figures | None) -> None:
-        """Keeps what has become better, and puts back and freezes what has been worse for too long."""
+        """Keep what has become better, and put back and freeze what has been worse for too long."""
         if self._stops and all(stop.stopped_at for stop in self._stops):
             return
         found = validation or ctx.validate()
@@ -136,17 +136,17 @@ class MSES(Method):
         ctx.log({figure: stop.stopped_at for figure, stop in zip(figures, self._stops, strict=False)})
 
     def state_dict(self) -> dict[str, Any]:
-        """What is known of every head, and the best copy of each that still trains."""
+        """Return the record of every head, and the best copy of each that still trains."""
         return {"stops": [asdict(stop) for stop in self._stops], "copies": [_clones(copy) for copy in self._copies]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts both back; which owners are frozen is put back with the optimiser."""
+        """Put both back; the optimiser puts back which owners are frozen."""
         self._stops = [EarlyStop(**stop) for stop in state["stops"]]
         self._copies = [_clones(copy) for copy in state["copies"]]
 
 
 def _part(model: MultimodalModel, k: int) -> nn.Module:
-    """Modality k's encoder and head, or the fused head (k = m)."""
+    """Return modality k's encoder and head, or the fused head (k = m)."""
     assert model.unimodal_heads is not None
     assert model.fused_head is not None
     if k < len(model.encoders):

@@ -1,4 +1,4 @@
-"""MSLR: additive late fusion in which every modality has a learning rate of its own."""
+"""Modality-specific learning rates (MSLR, Yao and Mihalcea, Findings of ACL 2022) under L = CE(Σ_j z_j, y)."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class MSLROptions(MethodOptions):
 
 
 def smoothed(rates: Sequence[float], smoothing: float, mean: str) -> tuple[float, ...]:
-    """Rates drawn to their mean.
+    """Draw rates to their mean.
 
     Args:
-        rates: positive, one a modality.
+        rates: positive, one per modality.
         smoothing: λ.
         mean: ``"geometric"`` or ``"linear"``.
     """
@@ -65,7 +65,7 @@ def smoothed(rates: Sequence[float], smoothing: float, mean: str) -> tuple[float
 
 
 def accuracy_ratio(history: Sequence[float], accuracy: float, window: int) -> float:
-    """Accuracy now over the mean of the last ``window`` before it; 1 with fewer than that, or if all were 0."""
+    """Return accuracy now over the mean of the last ``window`` before it; 1 with fewer than that, or if all were 0."""
     before = history[-window:]
     total = math.fsum(before)
     return accuracy * window / total if len(before) == window and total > 0.0 else 1.0
@@ -102,28 +102,28 @@ class MSLR(Method):
         self._base: dict[str, float] = {}
 
     def check(self, num_modalities: int, has_validation: bool) -> None:
-        """As of every method; only ``dynamic`` needs validation, and ``rates`` are one a modality."""
+        """Check as every method does; only ``dynamic`` needs validation, and ``rates`` are one per modality."""
         super().check(num_modalities, has_validation or self.options.strategy != "dynamic")
         rates = self.options.rates
         if rates is not None and len(rates) != num_modalities:
-            raise ConfigError(f"rates={rates} is not allowed; it needs {num_modalities} entries, one a modality.")
+            raise ConfigError(f"rates={rates} is not allowed; it needs {num_modalities} entries, one per modality.")
 
     def on_fit_start(self, ctx: Context) -> None:
-        """The rates of the start."""
+        """Set the rates of the start."""
         # What the run's own setting lr_scale has put there stays a factor.
         self._base = dict(ctx.optimizer.multipliers)
         self._history = [[] for _ in ctx.modalities]
         self._set(ctx, [1.0] * ctx.num_modalities)
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """The loss of the summed logits."""
+        """Yield the loss of the summed logits."""
         logits = [ctx.model.unimodal(j, ctx.features(j)) for j in range(ctx.num_modalities)]
         for j, own in enumerate(logits):
             ctx.record(j, own)
         yield ctx.fused_loss(sum(logits[1:], start=logits[0]))
 
     def on_epoch_end(self, ctx: Context, validation: Figures | None) -> None:
-        """New rates with ``dynamic``."""
+        """Set new rates with ``dynamic``."""
         if self.options.strategy != "dynamic":
             return
         found = validation or ctx.validate()
@@ -134,7 +134,7 @@ class MSLR(Method):
         self._set(ctx, ratios)
 
     def _set(self, ctx: Context, ratios: list[float]) -> None:
-        """Rates of the start times ``ratios``; the loop reads multipliers when an epoch begins."""
+        """Set the rates of the start times ``ratios``; the loop reads multipliers when an epoch begins."""
         options = self.options
         rates = options.rates or (1.0,) * ctx.num_modalities
         if options.strategy == "smooth":
@@ -145,9 +145,9 @@ class MSLR(Method):
             ctx.log({f"rate/{name}": rate * ratio})
 
     def state_dict(self) -> dict[str, Any]:
-        """The last accuracies; the rates are the optimiser's."""
+        """Return the last accuracies; the rates are the optimiser's."""
         return {"history": [list(h) for h in self._history]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts them back."""
+        """Put them back."""
         self._history = [[float(a) for a in h] for h in state["history"]]

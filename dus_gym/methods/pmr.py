@@ -1,4 +1,4 @@
-"""PMR: class prototypes in each modality's feature space, and a loss that draws the weaker one to them."""
+"""Prototypical modal rebalance (PMR, Fan et al., CVPR 2023): L = CE(z, y) + α Σ_j β_j PCE_j."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class PMROptions(MethodOptions):
     alpha: float = 2.0
     """Weight of the prototype losses; the authors' own for CREMA-D and AVE."""
     coefficient: str = "clip"
-    """How much of its prototype loss a modality behind the best one gets: ``clip``: clip(s_best / s_j - 1, 0, 1) (from
-    memory of the paper); ``released``: all of it, however small the lead (the released code)."""
+    """Share of its prototype loss that a modality behind the best one gets: ``clip``: clip(s_best / s_j - 1, 0, 1)
+    (from memory of the paper); ``released``: all of it, however small the lead (the released code)."""
     start_epoch: int = 0
     """First epoch (from 0) with prototype losses; before it the fused loss is alone."""
     end_epoch: int = 70
     """Last epoch (from 0) with prototype losses; the authors' runs have 130 epochs."""
     momentum: float = 0.0
-    """How much of the old prototypes an update keeps; 0: none, as in almost every run of the authors. Those of encoders
-    that have not trained yet are never kept, as in the released code."""
+    """Share of the old prototypes that an update keeps; 0: none, as in almost every run of the authors. Those of
+    encoders that have not trained yet are never kept, as in the released code."""
     prototype_fraction: float = 1.0
     """Fraction of the training samples, drawn anew each epoch, that prototypes are means of; 0.1 is as released."""
     entropy_weight: float = 0.0
@@ -51,7 +51,7 @@ class PMROptions(MethodOptions):
 
 
 def pmr_coefficients(scores: Tensor, kind: str) -> Tensor:
-    """PMR's weight β of every modality, ``(m,)``, from scores ``(m,)``: 0 for the best one, up to 1 for the others."""
+    """Return PMR's weight β of every modality, ``(m,)``, from scores ``(m,)``: 0 for the best, else up to 1."""
     best = scores.max()
     if kind == "released":
         return (scores < best).to(scores.dtype)
@@ -60,7 +60,7 @@ def pmr_coefficients(scores: Tensor, kind: str) -> Tensor:
 
 
 def prototype_log_probabilities(features: Tensor, prototypes: Tensor) -> Tensor:
-    """Shape ``(n, c)``: log q(k|x), the log-softmax over classes of minus the Euclidean distance to each prototype."""
+    """Return log q(k|x), ``(n, c)``: the log-softmax over classes of minus the distance to each prototype."""
     return F.log_softmax(-torch.cdist(features.to(prototypes.dtype), prototypes), dim=1)
 
 
@@ -93,7 +93,7 @@ class PMR(Method):
         self._prototypes: list[Tensor] = []
 
     def on_epoch_start(self, ctx: Context) -> None:
-        """New prototypes, as long as a loss will use them."""
+        """Take new prototypes, as long as a loss will use them."""
         changes = {self.options.start_epoch, self.options.end_epoch + 1}
         if ctx.epoch in changes | ({self.options.entropy_epochs} if self.options.entropy_weight else set()):
             ctx.restart_plateau()
@@ -116,7 +116,7 @@ class PMR(Method):
         ]
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """The fused loss, then one prototype loss a modality."""
+        """Yield the fused loss, then one prototype loss per modality."""
         parts = ctx.model.additive_parts([ctx.features(j) for j in range(ctx.num_modalities)])
         for j, part in enumerate(parts):
             ctx.record(j, part)
@@ -150,9 +150,9 @@ class PMR(Method):
         return self.options.start_epoch <= epoch <= self.options.end_epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """The prototypes; none before the first epoch."""
+        """Return the prototypes; none before the first epoch."""
         return {"prototypes": [p.clone() for p in self._prototypes]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts the prototypes back."""
+        """Put the prototypes back."""
         self._prototypes = [torch.as_tensor(p).clone() for p in state.get("prototypes", [])]

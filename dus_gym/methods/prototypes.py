@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def class_prototypes(features: Tensor, labels: Tensor, classes: int, old: Tensor | None, momentum: float) -> Tensor:
-    """Mean feature of every class, ``(c, d)``, mixed with the old ones: ``(1 - μ) new + μ old``.
+    """Return the mean feature of every class, ``(c, d)``, mixed with the old ones: ``(1 - μ) new + μ old``.
 
     A class without a sample keeps its old prototype; if it never had one, it gets the mean of all features.
 

@@ -1,4 +1,4 @@
-"""ReconBoost: one modality learns at a time, most from the samples that the others get wrong."""
+"""ReconBoost (Hua et al., ICML 2024): one learner at a time, on the target (w1 e_y - w2 r) / c."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class ReconBoostOptions(MethodOptions):
     residual_weight: float = 1.0
     """w2, weight of what the other modalities predict already, subtracted from the target; at most w1."""
     residual: str = "true_class"
-    """What is subtracted: ``true_class``: the other modalities' probability of the true class alone (the released
-    code); ``full``: their probabilities of all classes (from memory of the paper), as far as the learner's own are
-    above 1e-8, without which the loss would have no lower bound."""
+    """Prediction that is subtracted: ``true_class``: the other modalities' probability of the true class alone (the
+    released code); ``full``: their probabilities of all classes (from memory of the paper), as far as the learner's own
+    are above 1e-8, without which the loss would have no lower bound."""
     consolidation_weight: float = 0.5
     """α, weight of the squared distance to the predictions of the previous stage's modality."""
     consolidation: str = "paper"
@@ -64,7 +64,7 @@ class Boosting(Phase):
     """A phase in which one modality's learner trains."""
 
     learner: int = 0
-    """Which modality."""
+    """Index of the modality."""
     previous: int | None = None
     """The modality of the stage before; None in the first stage."""
 
@@ -77,7 +77,7 @@ entropy rewards probabilities of wrong classes that go to 0, without end: the lo
 def residual_losses(
     logits: Tensor, others: Tensor, labels: Tensor, label_weight: float, residual_weight: float, residual: str
 ) -> Tensor:
-    """A learner's loss of every sample, ``(n,)``: cross entropy against the target ``(w1 e_y - w2 r) / c``.
+    """Return a learner's loss of every sample, ``(n,)``: cross entropy against ``(w1 e_y - w2 r) / c``.
 
     With ``residual="true_class"``, where r is p̄ at the true class and 0 elsewhere, it is ``(w1 - w2 p̄_y) / c`` times
     the cross entropy: samples that the others get right count less. With ``"full"`` the logarithm in the part of r
@@ -101,7 +101,7 @@ def residual_losses(
 
 
 def consolidation_distances(logits: Tensor, previous: Tensor, attract: bool) -> Tensor:
-    """Mean squared distance of a learner's probabilities to the previous learner's, of every sample, ``(n,)``.
+    """Return the mean squared distance of a learner's probabilities to the previous one's, by sample, ``(n,)``.
 
     Args:
         logits: the learner's, shape ``(n, c)``.
@@ -136,7 +136,7 @@ class ReconBoost(Method):
     options: ReconBoostOptions
 
     def phases(self, epochs: int, modalities: Sequence[str]) -> tuple[Phase, ...]:
-        """Pre-training, if any, then two phases a stage; as many stages as have two epochs each."""
+        """Return pre-training, if any, then two phases per stage; as many stages as have two epochs each."""
         before = self.options.pretraining
         left = epochs - (max(1, round(before * epochs)) if before else 0)
         stages = max(1, min(round((1.0 - before) / self.options.stage), left // 2))
@@ -154,7 +154,7 @@ class ReconBoost(Method):
         return tuple(found)
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """The loss of the phase: the ensemble's, one learner's, or each learner's own."""
+        """Yield the loss of the phase: the ensemble's, one learner's, or each learner's own."""
         phase, learners = ctx.phase, range(ctx.num_modalities)
         if isinstance(phase, Boosting):
             yield self._boost(ctx, phase)

@@ -7,11 +7,11 @@ from torch import Tensor
 from dus_gym.context import Context
 
 SCALE_VIA = ("auto", "grad", "lr")
-"""What the option ``scale_via`` of OGM, OGM-GE and AGM takes."""
+"""Values of the option ``scale_via`` of OGM, OGM-GE and AGM."""
 
 
 def resolve(scale_via: str, ctx: Context) -> str:
-    """``"grad"`` or ``"lr"``; ``"auto"`` is ``"lr"`` under Adam and ``"grad"`` otherwise.
+    """Return ``"grad"`` or ``"lr"``; ``"auto"`` is ``"lr"`` under Adam and ``"grad"`` otherwise.
 
     Adam divides a gradient by its own running size, so a constant factor on it does nothing there: ten steps with
     gradients times 1 and times 0.2 end in the same place.
@@ -26,7 +26,7 @@ def resolve(scale_via: str, ctx: Context) -> str:
 
 
 def scale_encoders(ctx: Context, factors: Tensor) -> None:
-    """Multiplies the encoders' learning rates for the coming step alone, by one factor a modality, shape ``(m,)``.
+    """Multiply the encoders' learning rates for the coming step alone, by one factor per modality, shape ``(m,)``.
 
     Waits for the device: learning rates are numbers on the host.
     """

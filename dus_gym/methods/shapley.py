@@ -13,7 +13,7 @@ from dus_gym.model import MultimodalModel
 
 
 def shapley_weights(m: int) -> Tensor:
-    """Weights of F(S) in ψ_j, float64 ``(m, 2^m - 1)``; column k is the set whose members are the bits of k + 1.
+    """Return the weights of F(S) in ψ_j, float64 ``(m, 2^m - 1)``; set k's members are the bits of k + 1.
 
     ψ_j is modality j's Shapley value plus F(∅) / m, in which F(∅) itself cancels: it has no column.
     """
@@ -28,13 +28,13 @@ def shapley_weights(m: int) -> Tensor:
 
 
 def inputs_of_zeros(ctx: Context) -> list[Tensor]:
-    """One sample of zeros a modality, m tensors ``(1, ...)`` on the run's device."""
+    """Return one sample of zeros per modality, m tensors ``(1, ...)`` on the run's device."""
     first = torch.zeros(1, dtype=torch.int64, device=ctx.train_split.labels.device)
     return [torch.zeros_like(ctx.train_split.fetch(j, first)) for j in range(ctx.num_modalities)]
 
 
 def features_of_zeros(model: MultimodalModel, zeros: Sequence[Tensor]) -> list[Tensor]:
-    """Features of :func:`inputs_of_zeros`, m tensors ``(1, d_j)``, with a gradient unless torch is told otherwise.
+    """Return features of :func:`inputs_of_zeros`, m tensors ``(1, d_j)``, with a gradient unless torch is told not to.
 
     In evaluation mode, as one sample has no batch statistics; every encoder's own mode is put back.
     """

@@ -1,4 +1,4 @@
-"""SMV: samples are repeated in the modalities that contribute little to their prediction."""
+"""Sample-level modality valuation (SMV, Wei et al., CVPR 2024): 2 - 2φ masked copies of a sample per modality."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class SMVOptions(MethodOptions):
     warm_up: float = 0.08
     """Fraction of the run's epochs before the first copies, at least one epoch; the authors' 5 epochs of 60."""
     masking: str = "features"
-    """What is zero in a masked modality: ``features``, before the head (the released code), or ``inputs``, before
+    """Zeros in a masked modality: ``features``, before the head (the released code), or ``inputs``, before
     the encoder (from memory of the paper)."""
     alpha: float = 1.0
     """Strength α of the modality-level copies."""
     growth: str = "linear"
-    """Modality-level copies a training sample from g = 2/3 of the gap of mean contributions: ``linear``: α g; ``tanh``:
-    tanh(α g); ``power``: α g^1.5, with α outside the exponent as in the released code."""
+    """Modality-level copies per training sample from g = 2/3 of the gap of mean contributions: ``linear``: α g;
+    ``tanh``: tanh(α g); ``power``: α g^1.5, with α outside the exponent as in the released code."""
     part: float = 0.2
     """Fraction of the training samples, drawn anew each time, that the modality level is judged on."""
 
@@ -47,14 +47,14 @@ class SMVOptions(MethodOptions):
         check_fraction("part", self.part, "(0, 1]")
 
     def grown(self, gap: float) -> float:
-        """Return the modality-level copies a training sample for a gap of mean contributions."""
+        """Return the modality-level copies per training sample for a gap of mean contributions."""
         alpha, g = self.alpha, 2.0 / 3.0 * gap
         copies: dict[str, float] = {"linear": alpha * g, "tanh": tanh(alpha * g), "power": alpha * g**1.5}
         return copies[self.growth]
 
 
 def copies(values: Tensor, m: int) -> Tensor:
-    """How often a sample is repeated in a modality: 2 - 2φ, at least 0, φ rounded to the nearest half (halves up).
+    """Return the times a sample is repeated in a modality: 2 - 2φ, at least 0, φ rounded to halves (up).
 
     Args:
         values: φ times m!, of :func:`value_shares`.
@@ -66,7 +66,7 @@ def copies(values: Tensor, m: int) -> Tensor:
 
 
 def subset_logits(present: Sequence[Tensor], absent: Sequence[Tensor]) -> Tensor:
-    """Fused logits from every set of modalities, ``(2^m - 1, n, c)``; the members of set k are the bits of k + 1.
+    """Return fused logits from every set of modalities, ``(2^m - 1, n, c)``; set k's members are the bits of k + 1.
 
     Args:
         present: additive parts of the samples, m tensors ``(n, c)``.
@@ -79,7 +79,7 @@ def subset_logits(present: Sequence[Tensor], absent: Sequence[Tensor]) -> Tensor
 
 
 def value_shares(right: Tensor) -> Tensor:
-    """Shapley values of v(S) = |S| where the prediction from S is right, else 0, as whole numbers times 1 / m!.
+    """Return Shapley values of v(S) = |S| where the prediction from S is right, else 0, in units of 1 / m!.
 
     Args:
         right: whether the prediction from each set of modalities is right, shape ``(2^m - 1, n)``; the members of set
@@ -125,7 +125,7 @@ class SMV(Method):
     options: SMVOptions
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """The fused loss of the samples and their masked copies."""
+        """Yield the fused loss of the samples and their masked copies."""
         keep = ctx.batch.keep
         if keep is not None and self.options.masking == "inputs":
             shown = zip(ctx.batch.inputs, keep.unbind(1), strict=True)
@@ -140,7 +140,7 @@ class SMV(Method):
         yield ctx.fused_loss(sum(parts[1:], start=parts[0]))
 
     def expand(self, ctx: Context) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]] | None:
-        """The copies of the coming epoch; None in the warm-up, and after the last epoch."""
+        """Return the copies of the coming epoch; None in the warm-up, and after the last epoch."""
         first = max(1, round(self.options.warm_up * ctx.epochs))
         if ctx.epoch < first or ctx.epoch == ctx.epochs:
             return None
@@ -164,7 +164,7 @@ class SMV(Method):
         return np.concatenate(indices), shows
 
     def _valuate(self, ctx: Context) -> Tensor:
-        """Contributions of every modality to every training sample, times m!, ``(m, n)``."""
+        """Return every modality's contributions to every training sample, times m!, ``(m, n)``."""
         features = ctx.train_features()
         if self.options.masking == "features":
             nothing = [torch.zeros_like(h[:1]) for h in features]
@@ -178,5 +178,5 @@ class SMV(Method):
 
 
 def _masked(rows: Tensor, keep: Tensor) -> Tensor:
-    """``rows`` with zeros where ``keep``, ``(n,)``, is False."""
+    """Return ``rows`` with zeros where ``keep``, ``(n,)``, is False."""
     return rows.masked_fill(~keep.view(-1, *[1] * (rows.dim() - 1)), 0)

@@ -1,4 +1,4 @@
-"""Unimodal training: every modality on its own, with no fused loss at all."""
+"""Unimodal training, L = Σ_j CE(z_j, y): the first rows of the DUS paper's Tables 1 and 2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dus_gym.methods.base import Method
 
 
 class Unimodal(Method):
-    """``L = sum_j CE(z_j, y)``: m networks that never meet in training (the "Audio", "Video", … rows of Tables 1, 2).
+    """Unimodal training, ``L = Σ_j CE(z_j, y)``: m networks that never meet (rows "Audio", "Video", … of Tables 1, 2).
 
     Its rows are the modalities' own figures; the fused prediction sums their logits.
     """
@@ -28,6 +28,6 @@ class Unimodal(Method):
     supports_independent: ClassVar[bool] = True
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """One loss a modality."""
+        """Yield one loss per modality."""
         for j in range(ctx.num_modalities):
             yield ctx.modality_loss(j, ctx.model.unimodal(j, ctx.features(j)))

@@ -210,6 +210,7 @@ class Trainer:
         with isolated_torch_rng(self._torch_rng):
             while left > 0:
                 phase = self._ctx.phase = self._phase()
+                # Algorithm 1, line 2: epoch by epoch, or as much of one as the environment asks for.
                 if self.progress.iterations % per_epoch == 0:
                     self._start_epoch()
                 count = min(left, per_epoch - self.progress.iterations % per_epoch)
@@ -295,6 +296,7 @@ class Trainer:
         optimizer = self.optimizer
         m = len(sizes)
         prefix = self.config.pairing == "prefix"
+        # Algorithm 1, line 5: a_j samples per modality from the shuffled training set, for all iterations at once.
         positions = sampler.draw(sizes, count)
         widest = max(range(m), key=lambda j: sizes[j])
         keep = sampler.keep_of(positions[widest]) if prefix else None
@@ -315,23 +317,28 @@ class Trainer:
         paired = min(sizes) if prefix else 0
         recorder = Recorder(m)
         with closing(in_order(split, indices, samples, draws)) as batches:
+            # Algorithm 1, lines 3 and 11: the iterations of an epoch.
             for i, inputs in enumerate(batches):
                 targets = tuple(rows[i] for rows in labels)
                 ctx.begin(Batch(inputs, targets, paired, None if keep_rows is None else keep_rows[i]), recorder)
                 ctx.iteration = self.progress.iterations + i
                 total: Tensor | None = None
                 steps = substeps(ctx)
+                # Algorithm 1, lines 4 and 10: the modalities in turn (alternating) or in one step (joint).
                 while True:
-                    # The forward of a substep happens inside next(): a generator resumes after the step.
+                    # Algorithm 1, lines 6 and 7: forward (Eq. 1) and loss (Eq. 2), inside next(): a generator resumes
+                    # after the step.
                     with self._autocast():
                         loss = next(steps, None)
                     if loss is None:
                         break
                     if loss.requires_grad:
                         optimizer.torch.zero_grad()
+                        # Algorithm 1, line 8.
                         loss.backward()
                         if after_backward is not None:
                             after_backward(ctx)
+                        # Algorithm 1, line 9.
                         optimizer.step()
                         ctx.forget_features()
                     total = loss.detach() if total is None else total + loss.detach()

@@ -265,13 +265,6 @@ class Trainer:
         """The method's phase of the iteration that was trained last."""
         return self._ctx.phase
 
-    @property
-    def selected_epoch(self) -> int:
-        """The epoch (from 1) whose model :meth:`evaluate` uses."""
-        if self._best is None or self.config.select == "last":
-            return self.progress.epoch
-        return int(self._best["epoch"])
-
     # -- the loop ----------------------------------------------------------------------------------
 
     def _iterate(

@@ -77,6 +77,7 @@ def run_episode(
     if resume is None:
         agent.begin()
         observation, info = env.reset(seed=seed)
+        # Algorithm 1, line 1: a_1 = N_B / m each.
         action = agent.uniform_action()
         chosen = False
     else:
@@ -84,8 +85,11 @@ def run_episode(
         with watch:
             action = agent.act(observation, info, deterministic=deterministic)
         chosen = True
+    # Algorithm 1, lines 16 and 17: t counts the steps of the environment until the last epoch.
     while True:
+        # Algorithm 1, line 12: the state ŝ_t, after the training loop's own lines.
         observation, reward, terminated, truncated, info = env.step(action)
+        # Algorithm 1, lines 14 and 15: the reward (Eq. 5) of the choice just trained on, then the policy (Eq. 6).
         if learn and chosen:
             with watch:
                 agent.learn(float(reward))
@@ -95,6 +99,7 @@ def run_episode(
             on_step(observation, float(reward), info)
         if terminated or truncated:
             return episode
+        # Algorithm 1, line 13: the next action from the policy, rounded to sizes by Eq. 4 in the environment.
         with watch:
             action = agent.act(observation, info, deterministic=deterministic)
         chosen = True

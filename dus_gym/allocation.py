@@ -24,7 +24,7 @@ SOFTMAX_SCALE = 3.0
 
 
 def read_action(action: npt.ArrayLike, num_modalities: int) -> list[float]:
-    """Checks an action and returns it as floats.
+    """Check an action and return it as floats.
 
     Raises:
         ConfigError: (a ValueError) if the shape is not ``(m,)`` or an entry is negative, infinite or NaN.
@@ -46,7 +46,7 @@ def read_action(action: npt.ArrayLike, num_modalities: int) -> list[float]:
 
 
 def normalise(entries: Sequence[float]) -> list[float]:
-    """Scales non-negative entries to sum to 1; all zero means the uniform split."""
+    """Scale non-negative entries to sum to 1; all zero means the uniform split."""
     total = sum(entries)
     if 1e-300 < total < math.inf:
         return [entry / total for entry in entries]
@@ -58,7 +58,7 @@ def normalise(entries: Sequence[float]) -> list[float]:
 
 
 def sizes_from_shares(shares: Sequence[float], total: int, floor: int = 0) -> list[int]:
-    """Largest-remainder rounding of ``total * shares`` with a floor for every modality (Eq. 4).
+    """Round ``total * shares`` by largest remainder, with a floor for every modality (Eq. 4).
 
     Rounding each entry on its own, as Eq. 4 is printed, need not sum to N_B. Entries below the floor
     are lifted to it and the rest share what is left in their own proportions.
@@ -84,7 +84,7 @@ def sizes_from_shares(shares: Sequence[float], total: int, floor: int = 0) -> li
 
 
 def _lifted(shares: Sequence[float], total: int, floor: int) -> list[float]:
-    """Quotas that sum to ``total``, those below the floor lifted to it."""
+    """Return quotas that sum to ``total``, those below the floor lifted to it."""
     m = len(shares)
     quotas = [float(floor)] * m
     free = list(range(m))
@@ -103,7 +103,7 @@ def _lifted(shares: Sequence[float], total: int, floor: int) -> list[float]:
 
 
 def sizes_from_fractions(fractions: Sequence[float], base: int, floor: int = 0) -> list[int]:
-    """Each modality's own fraction of its base batch, rounded half up, never below ``floor``.
+    """Round each modality's fraction of its base batch half up, never below ``floor``.
 
     Args:
         fractions: m numbers in [0, 1].
@@ -187,12 +187,12 @@ class Allocation:
         return min(equal, max(self.min_samples, math.ceil(self.min_fraction * equal - 1e-9)))
 
     def uniform(self) -> npt.NDArray[np.float32]:
-        """The action that gives every modality its ordinary batch."""
+        """Return the action that gives every modality its ordinary batch."""
         m = self.num_modalities
         return np.full(m, 1.0 if self.mode == "fractions" else 1.0 / m, dtype=np.float32)
 
     def __call__(self, action: npt.ArrayLike) -> tuple[list[float], list[int]]:
-        """Returns the shares that the reward is about and the integer sizes.
+        """Return the shares that the reward is about and the integer sizes.
 
         Under ``"fractions"`` the shares are the sizes normalised.
 

@@ -27,7 +27,7 @@ class Batch:
     labels: tuple[Tensor, ...]
     """Modality j's labels, shape ``(a_j,)``."""
     paired: int
-    """How many leading rows every modality holds."""
+    """Number of leading rows that every modality holds."""
     keep: Tensor | None = None
     """Shape ``(max a_j, m)``, False where a row's modality is masked (copies made by ``Method.expand``)."""
 
@@ -56,7 +56,7 @@ class IndexStream:
         self._rest: Indices = np.empty(0, dtype=np.int64)
 
     def take(self, count: int) -> Indices:
-        """The next ``count`` indices; a permutation that runs out continues into the next one."""
+        """Return the next ``count`` indices; a permutation that runs out continues into the next one."""
         parts = [self._rest]
         have = len(self._rest)
         while have < count:
@@ -67,23 +67,23 @@ class IndexStream:
         return joined[:count]
 
     def state_dict(self) -> dict[str, Any]:
-        """Generator state and the unread part of the permutation."""
+        """Return generator state and the unread part of the permutation."""
         return {"generator": self.generator.bit_generator.state, "rest": self._rest.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned."""
         self.generator.bit_generator.state = state["generator"]
         self._rest = np.asarray(state["rest"], dtype=np.int64).copy()
 
 
 class BatchSampler:
-    """Draws the indices of every modality and counts what each has seen.
+    """Sampler of the indices of every modality, which counts what each has seen.
 
     Args:
         num_samples: n, the number of training samples.
         num_modalities: m.
         pairing: ``"prefix"``: one shared stream, an iteration draws ``max a_j`` indices and modality j
-            takes the first ``a_j``. ``"independent"``: one stream a modality (Algorithm 1 read to the
+            takes the first ``a_j``. ``"independent"``: one stream per modality (Algorithm 1 read to the
             letter), nothing is paired.
         generators: one generator a stream: the first alone is used with ``"prefix"``.
     """
@@ -99,7 +99,7 @@ class BatchSampler:
         self._keep: npt.NDArray[np.bool_] | None = None
 
     def draw(self, sizes: Sequence[int], iterations: int) -> list[Indices]:
-        """Stream positions for several iterations at once.
+        """Draw stream positions for several iterations at once.
 
         Args:
             sizes: a_j of every modality.
@@ -118,7 +118,7 @@ class BatchSampler:
         ]
 
     def samples_of(self, positions: Sequence[Indices]) -> list[Indices]:
-        """The sample behind each position; the same unless the stream was expanded.
+        """Return the sample behind each position; the same unless the stream was expanded.
 
         Each is counted as drawn, but not for a modality that a copy masks.
         """
@@ -129,7 +129,7 @@ class BatchSampler:
         return samples
 
     def draw_numbers(self, positions: Sequence[Indices], *, shared: bool = False) -> list[Indices]:
-        """Which draw of its sample by its modality each position is: 0, 1, 2, … over the run.
+        """Number each position's draw of its sample by its modality: 0, 1, 2, … over the run.
 
         To be asked before :meth:`samples_of`, which counts the positions as drawn. A masked copy is no draw: it has
         the number of the draw that comes next.
@@ -154,11 +154,11 @@ class BatchSampler:
         return [numbers[:, : block.shape[-1]] for block in samples]
 
     def keep_of(self, positions: Indices) -> npt.NDArray[np.bool_] | None:
-        """Which modalities of each position are not masked, ``(..., m)``, or None where nothing is."""
+        """Return the modalities of each position that are not masked, ``(..., m)``, or None if none is."""
         return None if self._keep is None else self._keep[positions]
 
     def expand(self, indices: Indices, keep: npt.NDArray[np.bool_]) -> None:
-        """Appends copies of samples with some modalities masked; they replace the copies of before.
+        """Append copies of samples with some modalities masked; they replace the copies of before.
 
         Args:
             indices: shape ``(k,)``, the samples copied.
@@ -172,12 +172,12 @@ class BatchSampler:
             stream.load_state_dict({**stream.state_dict(), "rest": np.empty(0, dtype=np.int64)})
 
     def coverage(self) -> list[float]:
-        """For every modality, the fraction of the training samples drawn at least once."""
+        """Return, for every modality, the fraction of the training samples drawn at least once."""
         seen: list[float] = (self.draws > 0).mean(axis=1).tolist()
         return seen
 
     def state_dict(self) -> dict[str, Any]:
-        """Streams, counts and copies."""
+        """Return streams, counts and copies."""
         state: dict[str, Any] = {
             "streams": {str(i): stream.state_dict() for i, stream in enumerate(self.streams)},
             "draws": self.draws.copy(),
@@ -187,7 +187,7 @@ class BatchSampler:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned."""
         self._entries = self._keep = None
         n = self.draws.shape[1]
         if "expanded" in state:
@@ -201,7 +201,7 @@ class BatchSampler:
 
 
 def _earlier(samples: Indices, weights: Indices | None) -> Indices:
-    """For each entry, in reading order, the summed weight (1 by default) of the equal entries before it."""
+    """Sum, for each entry in reading order, the weights (1 by default) of the equal entries before it."""
     flat = samples.ravel()
     weight = np.ones(len(flat), dtype=np.int64) if weights is None else weights.ravel()
     order = np.argsort(flat, kind="stable")
@@ -214,7 +214,7 @@ def _earlier(samples: Indices, weights: Indices | None) -> Indices:
 
 
 def to_device(indices: Indices, device: torch.device) -> Tensor:
-    """Index array to tensor; pinned and without waiting when it goes to an accelerator."""
+    """Move an index array to a tensor; pinned and without waiting when it goes to an accelerator."""
     tensor = torch.from_numpy(np.ascontiguousarray(indices))
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,24 +1,39 @@
-"""What a method sees of a run while it trains."""
+"""The run as its method sees it: phases, batch, model, optimiser, losses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
 from dus_gym.batch import Batch
+from dus_gym.data.dataset import Split
 from dus_gym.errors import unknown_name
 from dus_gym.model import MultimodalModel
 from dus_gym.optim import GroupedOptimizer
 from dus_gym.recorder import Recorder
 from dus_gym.records import Figures
 
-if TYPE_CHECKING:
-    from dus_gym.data.dataset import Split
-    from dus_gym.methods.base import Phase
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a method's training."""
+
+    name: str
+    """Shown in logs."""
+    fraction: float
+    """Its length as a fraction of the run's epochs; a method's phases sum to 1."""
+    trainable: tuple[str, ...] | None = None
+    """Parameter owners that train (``"encoder"`` stands for every ``encoder/NAME``); None: all."""
+    sampling: bool = True
+    """False: every modality gets its ordinary batch, whatever the agent says."""
+    fresh: bool = False
+    """True: the optimiser starts anew here, without the momentum of the phase before."""
+    own_schedule: bool = False
+    """True: the learning-rate schedule starts anew here, at the full rate and over this phase's epochs."""
 
 
 class Context:
@@ -29,7 +44,7 @@ class Context:
     Attributes:
         modalities: names, in order.
         model: encoders and heads.
-        optimizer: one group an owner, with a multiplier each.
+        optimizer: one group per owner, with a multiplier each.
         train_split: the training samples, for methods that look at all of them between epochs.
         loss_norm: ``"mean"`` or ``"fixed"``.
         batch: the current iteration's samples.
@@ -44,6 +59,8 @@ class Context:
             tensors ``(n, d_j)`` in the order of ``train_split``.
         clone_and_fit: trains a copy of the model on another loss for some epochs and returns it; the run
             itself is left as it was, to the bit.
+        restart_plateau: tells the ``plateau`` schedule that training losses from here on can't be compared with those
+            before, because a term begins or ends, other samples are drawn, or parameters were put back.
     """
 
     def __init__(
@@ -62,6 +79,7 @@ class Context:
         figures: Callable[[str, MultimodalModel | None], Figures | None],
         train_features: Callable[[], list[Tensor]],
         clone_and_fit: Callable[[Callable[[Context], Tensor], int], MultimodalModel],
+        restart_plateau: Callable[[], None],
         logs: Sequence[str] = (),
     ) -> None:
         self.modalities = modalities
@@ -78,6 +96,7 @@ class Context:
         self._figures = figures
         self.train_features = train_features
         self.clone_and_fit = clone_and_fit
+        self.restart_plateau = restart_plateau
         self.epoch = 0
         self.iteration = 0
         self.batch: Batch
@@ -93,14 +112,14 @@ class Context:
         return self.iteration % self.iterations_per_epoch
 
     def features(self, j: int) -> Tensor:
-        """Encoder features of modality j's samples, ``(a_j, d_j)``; computed once a substep."""
+        """Return encoder features of modality j's samples, ``(a_j, d_j)``; computed once a substep."""
         found = self._features.get(j)
         if found is None:
             found = self._features[j] = self.model.encode(j, self.batch.inputs[j])
         return found
 
     def paired_features(self, j: int) -> Tensor:
-        """:meth:`features` of the rows that every modality holds, ``(p, d_j)``."""
+        """Return :meth:`features` of the rows that every modality holds, ``(p, d_j)``."""
         found, paired = self.features(j), self.batch.paired
         # A slice that leaves nothing out would still cost a copy in the backward pass.
         return found if len(found) == paired else found[:paired]
@@ -111,7 +130,7 @@ class Context:
         return self.batch.paired_labels
 
     def reduce(self, values: Tensor) -> Tensor:
-        """Losses of a modality's own samples, ``(a_j,)``, to a scalar as ``loss_norm`` says.
+        """Reduce losses of a modality's own samples, ``(a_j,)``, to a scalar as ``loss_norm`` says.
 
         Under ``"mean"`` it is the mean over a_j (the paper), under ``"fixed"`` the sum over B: the batch
         size then acts as a learning rate of the modality.
@@ -119,32 +138,32 @@ class Context:
         return values.sum() / self.base_batch if self._fixed_norm else values.mean()
 
     def cross_entropy(self, j: int, logits: Tensor) -> Tensor:
-        """Cross entropy of logits ``(a_j, c)`` of modality j's own samples as ``loss_norm`` says; records nothing."""
+        """Return the cross entropy of logits ``(a_j, c)`` of modality j's own samples; records nothing."""
         labels = self.batch.labels[j]
         if self._fixed_norm:
             return F.cross_entropy(logits, labels, reduction="sum") / self.base_batch
         return F.cross_entropy(logits, labels)
 
     def modality_loss(self, j: int, logits: Tensor) -> Tensor:
-        """:meth:`cross_entropy` of modality j, which also records its score from the logits ``(a_j, c)``."""
+        """Return :meth:`cross_entropy` of modality j and record its score from the logits ``(a_j, c)``."""
         self.record(j, logits)
         return self.cross_entropy(j, logits)
 
     def fused_loss(self, logits: Tensor) -> Tensor:
-        """Mean cross entropy of fused logits ``(p, c)`` over the paired samples, under either norm."""
+        """Return the mean cross entropy of fused logits ``(p, c)`` over the paired samples, under either norm."""
         self.record_fused(logits)
         return F.cross_entropy(logits, self.batch.paired_labels)
 
     def record(self, j: int, logits: Tensor) -> None:
-        """Records modality j's score from logits ``(a_j, c)`` that carry no loss of their own."""
+        """Record modality j's score from logits ``(a_j, c)`` that carry no loss of their own."""
         self._recorder.modality(j, logits, self.batch.labels[j])
 
     def record_fused(self, logits: Tensor) -> None:
-        """Records the accuracy of fused logits ``(p, c)`` that carry another loss than cross entropy."""
+        """Record the accuracy of fused logits ``(p, c)`` that carry another loss than cross entropy."""
         self._recorder.fused(logits, self.batch.paired_labels)
 
     def log(self, values: Mapping[str, float | Tensor]) -> None:
-        """Reports figures of the method's own, which it has named in ``Method.logs``.
+        """Report figures of the method's own, which it has named in ``Method.logs``.
 
         A scalar tensor stays on its device until somebody reads the figure.
         """
@@ -156,7 +175,7 @@ class Context:
     # -- between iterations ------------------------------------------------------------------------
 
     def figures(self, split: str, model: MultimodalModel | None = None) -> Figures | None:
-        """Scores, accuracies and losses of ``"train"`` or ``"validation"`` in evaluation mode.
+        """Return scores, accuracies and losses of ``"train"`` or ``"validation"`` in evaluation mode.
 
         Args:
             split: which; None comes back for a validation split that is not there.
@@ -165,11 +184,11 @@ class Context:
         return self._figures(split, model)
 
     def validate(self) -> Figures | None:
-        """:meth:`figures` of the validation split; None without one."""
+        """Return :meth:`figures` of the validation split; None without one."""
         return self._figures("validation", None)
 
     def set_trainable(self, owners: Iterable[str] | None) -> None:
-        """Freezes every parameter owner that is not in ``owners`` (None: all train), down to the last bit.
+        """Freeze every parameter owner that is not in ``owners`` (None: all train), down to the last bit.
 
         Frozen parameters lose their momentum, and frozen encoders go into evaluation mode, so that their
         running statistics stay as well.
@@ -180,11 +199,11 @@ class Context:
     # -- for the loop ------------------------------------------------------------------------------
 
     def begin(self, batch: Batch, recorder: Recorder) -> None:
-        """A new iteration."""
+        """Begin an iteration."""
         self.batch = batch
         self._recorder = recorder
         self._features.clear()
 
     def forget_features(self) -> None:
-        """After a step the parameters differ: features must be computed again."""
+        """Forget features after a step: the parameters differ."""
         self._features.clear()

@@ -15,7 +15,7 @@ EMA_DECAY = 0.95
 
 
 def true_class_probability(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The probability each sample's logits give its own class.
+    """Return the probability each sample's logits give its own class.
 
     Args:
         logits: shape ``(..., c)``.
@@ -29,7 +29,7 @@ def true_class_probability(logits: torch.Tensor, labels: torch.Tensor) -> torch.
 
 
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """``log_softmax`` over the last dimension, in float32.
+    """Return ``log_softmax`` over the last dimension, in float32.
 
     Args:
         logits: shape ``(..., c)``.
@@ -61,12 +61,12 @@ class CumulativeScore:
         self.value = [0.0] * num_modalities
 
     def start_step(self) -> None:
-        """Called at each step of the environment, before its iterations are added."""
+        """Begin a step of the environment, before its iterations are added."""
         if self.mode == "epoch":
             self.iterations = 0
 
     def add(self, scores: Sequence[float], repeats: int = 1) -> None:
-        """Adds one iteration's scores s_t, or ``repeats`` iterations that all had them.
+        """Add one iteration's scores s_t, or ``repeats`` iterations that all had them.
 
         Args:
             scores: m means of the true-class probability.
@@ -86,10 +86,10 @@ class CumulativeScore:
         self.iterations = t + repeats
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs, JSON-able."""
+        """Return everything a resumed run needs, JSON-able."""
         return {"iterations": self.iterations, "value": list(self.value)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned."""
         self.iterations = int(state["iterations"])
         self.value = [float(v) for v in state["value"]]

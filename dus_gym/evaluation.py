@@ -34,7 +34,7 @@ class Predictions:
 
 
 def entropy_weighted(unimodal: Tensor, logp: Tensor | None = None) -> Tensor:
-    """Unimodal logits weighted per sample by softmax(-entropy) over modalities.
+    """Weigh unimodal logits per sample by softmax(-entropy) over modalities.
 
     Args:
         unimodal: shape ``(m, n, c)``.
@@ -50,7 +50,7 @@ def entropy_weighted(unimodal: Tensor, logp: Tensor | None = None) -> Tensor:
 
 
 class Evaluator:
-    """Predicts with one model and method.
+    """Predictor with one model and method.
 
     Args:
         model: put into evaluation mode for the time of a prediction.
@@ -75,7 +75,7 @@ class Evaluator:
         self.autocast = autocast
 
     def predict(self, split: Split, indices: Tensor | None = None) -> Predictions:
-        """Logits of ``split``, or of its rows ``indices``."""
+        """Return logits of ``split``, or of its rows ``indices``."""
         labels = split.labels if indices is None else split.labels[indices]
         rows = torch.arange(len(labels), device=labels.device) if indices is None else indices
         m = len(self.model.encoders)
@@ -102,7 +102,7 @@ class Evaluator:
         return Predictions(logits, fused, logp, labels)
 
     def features(self, split: Split) -> list[Tensor]:
-        """Encoder features of every sample in evaluation mode, without a gradient: m tensors ``(n, d_j)``."""
+        """Return encoder features of every sample in evaluation mode, without a gradient: m tensors ``(n, d_j)``."""
         rows = torch.arange(len(split.labels), device=split.labels.device)
         with self._evaluating(), torch.no_grad(), self.autocast():
             return [
@@ -122,7 +122,7 @@ class Evaluator:
             self.model.train(was_training)
 
     def figures(self, split: Split, indices: Tensor | None = None) -> Figures:
-        """Scores, accuracies and losses, with one transfer to the host."""
+        """Compute scores, accuracies and losses, with one transfer to the host."""
         found = self.predict(split, indices)
         m, n, _ = found.unimodal.shape
         names = [name for name, logits in found.fused.items() if logits is not None]
@@ -146,7 +146,7 @@ class Evaluator:
         )
 
     def evaluate(self, split: Split, modalities: tuple[str, ...]) -> Evaluation:
-        """All metrics of every modality and predictor."""
+        """Compute all metrics of every modality and predictor."""
         found = self.predict(split)
 
         def score(logits: Tensor | None) -> Scores | None:

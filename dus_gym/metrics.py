@@ -9,12 +9,12 @@ from dus_gym.records import Scores
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
-    """Fraction of samples whose predicted class is right; both arguments have shape ``(n,)``."""
+    """Return the fraction of samples whose predicted class is right; both arguments have shape ``(n,)``."""
     return float((predicted == labels).double().mean())
 
 
 def macro_f1(predicted: Tensor, labels: Tensor, num_classes: int) -> float:
-    """Unweighted mean of the classes' F1, over the classes that occur among labels or predictions.
+    """Return the unweighted mean of the classes' F1, over the classes that occur among labels or predictions.
 
     A class that occurs only on one side has F1 0 (``f1_score(average="macro", zero_division=0)``).
 
@@ -30,7 +30,7 @@ def macro_f1(predicted: Tensor, labels: Tensor, num_classes: int) -> float:
 
 
 def mean_average_precision(probabilities: Tensor, labels: Tensor) -> float:
-    """Mean over classes of the one-against-rest average precision.
+    """Return the mean over classes of the one-against-rest average precision.
 
     ``AP = sum_k (R_k - R_{k-1}) P_k`` over the distinct thresholds, so tied samples enter together
     (``average_precision_score(average="macro")``). A class without a positive sample counts 0.
@@ -56,7 +56,7 @@ def mean_average_precision(probabilities: Tensor, labels: Tensor) -> float:
 
 
 def score_all(logits: Tensor, labels: Tensor) -> Scores:
-    """All three for one predictor.
+    """Compute all three for one predictor.
 
     Args:
         logits: shape ``(n, c)``.

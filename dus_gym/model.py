@@ -1,4 +1,4 @@
-"""The multimodal network: one encoder a modality and the heads its method asks for."""
+"""The multimodal network: one encoder per modality and the heads its method asks for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MultimodalModel(nn.Module):
     Args:
         encoders: one module a modality, with the attribute ``out_features``.
         num_classes: c.
-        heads: which heads to build. ``"unimodal"``: one linear head a modality. ``"fused"``: one linear
+        heads: which heads to build. ``"unimodal"``: one linear head per modality. ``"fused"``: one linear
             head on the concatenated features. ``"shared"``: one linear head for all modalities; features
             of another width than the first modality's get a linear projection. ``"ensemble"``: the same with
             one hidden layer, and a trainable scale on all its logits.
@@ -61,7 +61,7 @@ class MultimodalModel(nn.Module):
                 self.ensemble_scale = nn.Parameter(torch.ones(()))
 
     def train(self, mode: bool = True) -> MultimodalModel:
-        """As of every module, but a frozen encoder stays in evaluation mode: its running statistics, too, are kept."""
+        """Set the mode as every module does, but leave a frozen encoder, with its statistics, in evaluation mode."""
         super().train(mode)
         for encoder in self.encoders:
             parameters = list(encoder.parameters())
@@ -70,57 +70,57 @@ class MultimodalModel(nn.Module):
         return self
 
     def encode(self, modality: int, inputs: Tensor) -> Tensor:
-        """Features h_j of one modality, ``(n, d_j)``."""
+        """Return features h_j of one modality, ``(n, d_j)``."""
         features: Tensor = self.encoders[modality](inputs)
         return features
 
     def unimodal(self, modality: int, features: Tensor) -> Tensor:
-        """Logits of one modality's own linear head, ``(n, c)``."""
+        """Return logits of one modality's own linear head, ``(n, c)``."""
         if self.unimodal_heads is None:
             raise ConfigError("this model has no unimodal heads; its method must list 'unimodal' in heads.")
         logits: Tensor = self.unimodal_heads[modality](features)
         return logits
 
     def shared(self, modality: int, features: Tensor) -> Tensor:
-        """Logits of the head that all modalities share, ``(n, c)``."""
+        """Return logits of the head that all modalities share, ``(n, c)``."""
         return self.shared_logits(self.project(modality, features))
 
     def project(self, modality: int, features: Tensor) -> Tensor:
-        """Features at the width the shared or ensemble head reads, ``(n, d)``."""
+        """Return features at the width the shared or ensemble head reads, ``(n, d)``."""
         if self.projections is None:
             raise ConfigError("this model has no shared head; its method must list 'shared' or 'ensemble' in heads.")
         projected: Tensor = self.projections[modality](features)
         return projected
 
     def shared_logits(self, projected: Tensor) -> Tensor:
-        """Logits of the shared head on features that :meth:`project` returned, ``(n, c)``."""
+        """Return logits of the shared head on features that :meth:`project` returned, ``(n, c)``."""
         if self.shared_head is None:
             raise ConfigError("this model has no shared head; its method must list 'shared' in heads.")
         logits: Tensor = self.shared_head(projected)
         return logits
 
     def learner(self, modality: int, features: Tensor) -> Tensor:
-        """Logits of one learner of the ensemble by itself, H(h_j), ``(n, c)``."""
+        """Return logits of one learner of the ensemble by itself, H(h_j), ``(n, c)``."""
         if self.ensemble_head is None:
             raise ConfigError("this model has no ensemble head; its method must list 'ensemble' in heads.")
         logits: Tensor = self.ensemble_head(self.project(modality, features))
         return logits
 
     def ensemble(self, modality: int, features: Tensor) -> Tensor:
-        """One modality's share of the ensemble's logits, ρ H(h_j), ``(n, c)``; the ensemble is their sum."""
+        """Return one modality's share of the ensemble's logits, ρ H(h_j), ``(n, c)``; the ensemble is their sum."""
         logits = self.learner(modality, features)
         assert self.ensemble_scale is not None, "it is built with the ensemble head"
         return self.ensemble_scale * logits
 
     def fused(self, features: Sequence[Tensor]) -> Tensor:
-        """Logits of the concat head on complete samples: m tensors ``(n, d_j)`` to ``(n, c)``."""
+        """Return logits of the concat head on complete samples: m tensors ``(n, d_j)`` to ``(n, c)``."""
         if self.fused_head is None:
             raise ConfigError("this model has no fused head; its method must list 'fused' in heads.")
         logits: Tensor = self.fused_head(torch.cat(tuple(features), dim=1))
         return logits
 
     def additive_parts(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The concat head's logits split by modality: m tensors ``(n, c)`` that sum to :meth:`fused`.
+        """Split the concat head's logits by modality: m tensors ``(n, c)`` that sum to :meth:`fused`.
 
         Part j is W_j h_j + b/m, the decomposition that OGM and PMR use.
         """
@@ -133,7 +133,7 @@ class MultimodalModel(nn.Module):
         return [h @ block.T + bias for h, block in zip(features, blocks, strict=True)]
 
     def parameter_groups(self, modalities: Sequence[str]) -> dict[str, list[nn.Parameter]]:
-        """Parameters by owner: ``encoder/NAME`` and ``head/NAME`` of each modality, ``fused``, ``shared``,
+        """Return parameters by owner: ``encoder/NAME`` and ``head/NAME`` of each modality, ``fused``, ``shared``,
         ``ensemble`` and its ``scale``.
 
         Methods freeze and scale by these names; nothing anywhere looks inside a parameter's own name.
@@ -162,7 +162,7 @@ def _two_layers(width: int, hidden: int, num_classes: int) -> nn.Sequential:
 
 
 def initialised(build: Callable[[], MultimodalModel], seed: int) -> MultimodalModel:
-    """Builds a model with PyTorch's own initialisers on a private copy of the default generator."""
+    """Build a model with PyTorch's own initialisers on a private copy of the default generator."""
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed every accelerator as well.
         torch.default_generator.manual_seed(seed)

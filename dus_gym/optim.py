@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dus_gym.errors import ConfigError, check_at_least, check_choice, unknown_name
+from dus_gym.errors import ConfigError, check_at_least, check_choice, check_fraction, unknown_name
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("step", "plateau", "none")
@@ -28,18 +28,21 @@ class OptimizerConfig:
     weight_decay: float = 1e-4
     """L2 penalty."""
     schedule: str = "step"
-    """``step``: × 0.1 after ``milestone`` of the epochs; ``plateau``: × 0.1 when the training loss has not
-    fallen for ``patience`` epochs ("when the loss saturates"); ``none``."""
+    """``step``: × 0.1 after ``milestone`` of the epochs; ``plateau``: × 0.1 when the training cross entropy has not
+    fallen for ``patience`` epochs ("when the loss saturates"), see :class:`Schedule`; ``none``."""
     milestone: float = 0.7
-    """Where ``step`` falls, as a fraction of the epochs."""
+    """Epoch of the fall under ``step``, as a fraction of the epochs."""
     patience: int = 10
-    """Epochs without a lower training loss before ``plateau`` falls."""
+    """Epochs without a lower training cross entropy before ``plateau`` falls."""
+    floor: float = 1e-3
+    """Lowest factor on the learning rate that ``plateau`` falls to: three falls."""
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.name, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_at_least("patience", self.patience, 1)
         check_at_least("weight_decay", self.weight_decay, 0.0)
+        check_fraction("floor", self.floor, "(0, 1]")
         if not 0.0 < self.lr < float("inf"):
             raise ConfigError(f"lr={self.lr!r} is not allowed; it must be positive and finite.")
         if not 0.0 <= self.momentum < 1.0:
@@ -47,39 +50,60 @@ class OptimizerConfig:
 
 
 class Schedule:
-    """The factor on every learning rate, epoch by epoch."""
+    """The factor on every learning rate, epoch by epoch.
+
+    ``plateau`` watches the training cross entropy of the predictions (nats a sample), never the method's own sum of
+    losses: a term that begins lifts the sum for good, and a best value of before it would freeze the run. The watch
+    starts anew with every phase and wherever a method calls ``ctx.restart_plateau``, so that no fall comes within
+    ``patience`` epochs of either.
+
+    Args:
+        config: the task's optimiser.
+        epochs: of the whole run.
+    """
 
     def __init__(self, config: OptimizerConfig, epochs: int) -> None:
         self.config = config
-        self.epochs = epochs
+        self.restart(0, epochs)
+
+    def restart(self, start: int, epochs: int) -> None:
+        """Return to the full rate, for a schedule over ``epochs`` epochs of which ``start`` is the first."""
+        self.start, self.epochs = start, epochs
         self.factor = 1.0
+        self.restart_watch()
+
+    def restart_watch(self) -> None:
+        """Forget the losses seen so far, which those to come can't be compared with."""
         self.best = float("inf")
         self.bad_epochs = 0
 
     def start_epoch(self, epoch: int) -> None:
-        """Called before epoch ``epoch`` (from 0)."""
+        """Set the factor of epoch ``epoch`` (from 0) under ``step``."""
         if self.config.schedule == "step":
-            self.factor = 0.1 if epoch >= self.config.milestone * self.epochs else 1.0
+            self.factor = 0.1 if epoch - self.start >= self.config.milestone * self.epochs else 1.0
 
     def end_epoch(self, loss: float) -> None:
-        """Called after each epoch with its mean training loss."""
+        """Take in the training cross entropy of the epoch that ended; under ``plateau`` the factor may fall."""
         if self.config.schedule != "plateau":
             return
         if loss < self.best:
             self.best, self.bad_epochs = loss, 0
             return
         self.bad_epochs += 1
-        if self.bad_epochs >= self.config.patience:
-            self.factor, self.bad_epochs = self.factor * 0.1, 0
+        # Room for the rounding of 0.1 * 0.1 * 0.1.
+        if self.bad_epochs >= self.config.patience and self.factor > 1.001 * self.config.floor:
+            self.factor, self.bad_epochs = max(0.1 * self.factor, self.config.floor), 0
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return the state as JSON values."""
         # Infinity is not JSON; no loss seen yet is None.
         best = None if self.best == float("inf") else self.best
-        return {"factor": self.factor, "best": best, "bad_epochs": self.bad_epochs}
+        span = {"start": self.start, "epochs": self.epochs}
+        return span | {"factor": self.factor, "best": best, "bad_epochs": self.bad_epochs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned."""
+        self.start, self.epochs = state["start"], state["epochs"]
         self.factor, self.bad_epochs = state["factor"], state["bad_epochs"]
         self.best = float("inf") if state["best"] is None else state["best"]
 
@@ -107,7 +131,7 @@ class GroupedOptimizer:
         self.names = list(groups)
         self._groups = {name: list(parameters) for name, parameters in groups.items()}
         every = [p for parameters in self._groups.values() for p in parameters]
-        # One fused kernel a group instead of three small ones a parameter: the optimiser is a third of a
+        # One fused kernel per group instead of three small ones per parameter: the optimiser is a third of a
         # step on small networks.
         if config.name == "sgd":
             self.torch: torch.optim.Optimizer = torch.optim.SGD(
@@ -122,7 +146,7 @@ class GroupedOptimizer:
         self.set_rates(1.0)
 
     def set_rates(self, factor: float) -> None:
-        """Sets every owner's learning rate from the schedule's factor.
+        """Set every owner's learning rate from the schedule's factor.
 
         Owners with the same rate share a group of the torch optimiser: a group costs as much as a kernel.
         """
@@ -136,7 +160,7 @@ class GroupedOptimizer:
         ]
 
     def scale_step(self, factors: Mapping[str, float]) -> None:
-        """Multiplies owners' learning rates for the coming step alone."""
+        """Multiply owners' learning rates for the coming step alone."""
         for name in factors:
             if name not in self._groups:
                 raise unknown_name("parameter owner", name, self.names)
@@ -144,22 +168,22 @@ class GroupedOptimizer:
         self.set_rates(self._factor)
 
     def step(self) -> None:
-        """One step of the torch optimiser."""
+        """Take one step of the torch optimiser."""
         self.torch.step()
         if self._step_factors:
             self.scale_step({})
 
     def start_anew(self) -> None:
-        """Forgets momentum and moments, as a new optimiser would."""
+        """Forget momentum and moments, as a new optimiser would."""
         self.torch.state.clear()
         self._start_momentum()
 
     def parameters(self, name: str) -> list[nn.Parameter]:
-        """The parameters of one owner."""
+        """Return the parameters of one owner."""
         return self._groups[name]
 
     def set_trainable(self, names: Iterable[str] | None) -> None:
-        """Freezes every owner that is not in ``names`` (None: all train).
+        """Freeze every owner that is not in ``names`` (None: all train).
 
         A frozen parameter also loses its momentum: a zero gradient alone would not stop it from moving.
         """
@@ -176,7 +200,7 @@ class GroupedOptimizer:
         self._start_momentum()
 
     def _start_momentum(self) -> None:
-        """Gives every trainable parameter a momentum of zero, which is what SGD starts from anyway.
+        """Give every trainable parameter a momentum of zero, which is what SGD starts from anyway.
 
         The fused kernel takes a group whose parameters all have momentum, or none of them.
         """
@@ -188,7 +212,7 @@ class GroupedOptimizer:
                     self.torch.state[p] = {"momentum_buffer": torch.zeros_like(p)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Momentum and multipliers, by owner and position."""
+        """Return momentum and multipliers, by owner and position."""
         state = {
             f"{name}.{i}": {
                 key: value.clone() for key, value in self.torch.state[p].items() if isinstance(value, torch.Tensor)
@@ -200,7 +224,7 @@ class GroupedOptimizer:
         return {"state": state, "multipliers": dict(self.multipliers)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned."""
         self.multipliers = dict(state["multipliers"])
         self.torch.state.clear()
         for name in self.names:

@@ -1,4 +1,4 @@
-"""What a training run tells the environment, and the interface that the real and the fake trainer share."""
+"""The records a training run hands to the environment, and the interface of the real and the fake trainer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FUSED_PREDICTORS = ("method", "concat", "sum", "entropy")
 
 @dataclass(slots=True)
 class Interval:
-    """What happened in one call of ``train``; every list has one entry a modality."""
+    """Record of one call of ``train``; every list has one entry per modality."""
 
     iteration_scores: list[tuple[list[float], int]]
     """The discrepancy scores s_t in order, each with the number of iterations it stands for."""
@@ -25,7 +25,7 @@ class Interval:
     fused_accuracy: float | None
     """Training accuracy of the fused logits over the paired samples; None if nothing fused was trained."""
     loss: float
-    """Mean training loss an iteration, over the iterations where it was finite."""
+    """Mean training loss per iteration, over the iterations where it was finite."""
     diverged: bool
     """True if a loss was not finite."""
 
@@ -77,7 +77,7 @@ class Evaluation:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is and what it has seen."""
+    """State of a run so far: epochs, iterations, samples seen."""
 
     epoch: int = 0
     """Finished epochs."""
@@ -91,6 +91,8 @@ class Progress:
     """Largest minus smallest score of every finished epoch."""
     scores: list[float] = field(default_factory=list)
     """Scores of the last finished epoch, by modality; empty before the first."""
+    rate_falls: list[int] = field(default_factory=list)
+    """Finished epochs at every fall of the learning-rate schedule, each to a tenth."""
 
 
 class TrainingRun(Protocol):
@@ -106,7 +108,7 @@ class TrainingRun(Protocol):
     """By split, samples left out because a file of theirs is bad; every figure of a split is of the others."""
     has_validation: bool
     trains_fused: bool
-    """Whether intervals carry ``fused_accuracy``."""
+    """True if intervals carry ``fused_accuracy``."""
     progress: Progress
     validation: Figures | None
     """Validation figures of the last evaluation; None before the first."""
@@ -117,29 +119,29 @@ class TrainingRun(Protocol):
         ...
 
     def probe(self) -> Probe:
-        """Forward-only figures; changes nothing."""
+        """Return forward-only figures; changes nothing."""
         ...
 
     def train(self, sizes: list[int], iterations: int) -> Interval:
-        """Trains with modality j at ``sizes[j]`` samples an iteration."""
+        """Train with modality j at ``sizes[j]`` samples per iteration."""
         ...
 
     def validate(self) -> Figures | None:
-        """Figures of the validation split now; None without one. Changes nothing."""
+        """Return figures of the validation split now; None without one. Changes nothing."""
         ...
 
     def fork(self) -> TrainingRun:
-        """A second run that has come the same way: given the same sizes, both end in the same bits."""
+        """Return a second run that has come the same way: given the same sizes, both end in the same bits."""
         ...
 
     def evaluate(self) -> Evaluation:
-        """The test split, once, in evaluation mode, every sample once."""
+        """Evaluate the test split once, in evaluation mode, every sample once."""
         ...
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything that a continuation depends on, as nested dicts of tensors, arrays and JSON values."""
+        """Return everything that a continuation depends on, as nested dicts of tensors, arrays and JSON values."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Puts a snapshot back, bit for bit."""
+        """Put a snapshot back, bit for bit."""
         ...

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dus_gym.batch import Batch, BatchSampler, to_device
 from dus_gym.config import RunConfig
-from dus_gym.context import Context
+from dus_gym.context import Context, Phase
 from dus_gym.data.dataset import Split, TaskData
 from dus_gym.data.prefetch import PreparedSplit, in_order
 from dus_gym.data.task import Task
@@ -22,7 +22,7 @@ from dus_gym.encoders import build_encoder
 from dus_gym.errors import ConfigError, check_at_least
 from dus_gym.evaluation import Evaluator
 from dus_gym.methods import independent_methods
-from dus_gym.methods.base import Method, Phase
+from dus_gym.methods.base import Method
 from dus_gym.model import MultimodalModel, initialised
 from dus_gym.optim import GroupedOptimizer, OptimizerConfig, Schedule
 from dus_gym.recorder import Recorded, Recorder
@@ -34,13 +34,13 @@ Substeps = Callable[[Context], Iterator[Tensor]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a task fixes about its training."""
+    """The settings of a training that a task fixes."""
 
     modalities: tuple[str, ...]
     """Names, in order."""
     num_classes: int
     encoders: tuple[str, ...]
-    """One encoder name a modality."""
+    """One encoder name per modality."""
     optimizer: OptimizerConfig
     epochs: int
     batch: int
@@ -61,28 +61,32 @@ class Recipe:
 
 @dataclass
 class _Tally:
-    """Sums over a stretch of iterations, one entry a modality."""
+    """Sums over a stretch of iterations, one entry per modality."""
 
     score_sums: list[float]
     hits: list[float]
     samples: list[int]
+    cross_entropies: list[float]
     fused_hits: float = 0.0
     fused_samples: int = 0
+    fused_cross_entropy: float = 0.0
     loss_sum: float = 0.0
     finite_losses: int = 0
     iterations: int = 0
 
     @classmethod
     def empty(cls, m: int) -> _Tally:
-        return cls([0.0] * m, [0.0] * m, [0] * m)
+        return cls([0.0] * m, [0.0] * m, [0] * m, [0.0] * m)
 
     def add(self, recorded: Recorded) -> None:
         for j, samples in enumerate(recorded.samples):
             self.score_sums[j] += recorded.score_sums[j]
             self.hits[j] += recorded.hits[j]
             self.samples[j] += samples
+            self.cross_entropies[j] += recorded.cross_entropies[j]
         self.fused_hits += recorded.fused_hits
         self.fused_samples += recorded.fused_samples
+        self.fused_cross_entropy += recorded.fused_cross_entropy
         finite = [loss for loss in recorded.losses if math.isfinite(loss)]
         self.loss_sum += sum(finite)
         self.finite_losses += len(finite)
@@ -93,6 +97,13 @@ class _Tally:
 
     def mean_loss(self) -> float:
         return self.loss_sum / max(1, self.finite_losses)
+
+    def cross_entropy(self) -> float:
+        """Return the loss a schedule watches, nats: of the fused logits if there are any, else the modalities' mean."""
+        if self.fused_samples:
+            return self.fused_cross_entropy / self.fused_samples
+        own = [loss / n for loss, n in zip(self.cross_entropies, self.samples, strict=True)]
+        return sum(own) / len(own)
 
     def accuracies(self) -> list[float]:
         return [h / n for h, n in zip(self.hits, self.samples, strict=True)]
@@ -173,6 +184,7 @@ class Trainer:
             figures=self._figures,
             train_features=self._train_features,
             clone_and_fit=self._clone_and_fit,
+            restart_plateau=self._schedule.restart_watch,
             logs=method.figures_of(recipe.modalities),
         )
         with isolated_torch_rng(self._torch_rng):
@@ -181,7 +193,7 @@ class Trainer:
     # -- what the environment calls ----------------------------------------------------------------
 
     def probe(self) -> Probe:
-        """Forward-only figures on B training samples and, if there are any, B validation samples."""
+        """Compute forward-only figures on B training samples and, if there are any, B validation samples."""
 
         def some(split: Split, name: str) -> Figures:
             n = len(split.labels)
@@ -192,7 +204,7 @@ class Trainer:
         return Probe(some(self._train_split, "train"), None if validation is None else some(validation, "validation"))
 
     def train(self, sizes: Sequence[int], iterations: int) -> Interval:
-        """Runs ``iterations`` iterations, modality j with ``sizes[j]`` samples in each.
+        """Run ``iterations`` iterations, modality j with ``sizes[j]`` samples in each.
 
         Epochs begin and end inside as they fall, with their hooks, schedule and validation.
 
@@ -211,6 +223,7 @@ class Trainer:
         with isolated_torch_rng(self._torch_rng):
             while left > 0:
                 phase = self._ctx.phase = self._phase()
+                # Algorithm 1, line 2: epoch by epoch, or as much of one as the environment asks for.
                 if self.progress.iterations % per_epoch == 0:
                     self._start_epoch()
                 count = min(left, per_epoch - self.progress.iterations % per_epoch)
@@ -242,11 +255,11 @@ class Trainer:
         )
 
     def validate(self) -> Figures | None:
-        """The validation split with the model as it is; None without one."""
+        """Evaluate the validation split with the model as it is; None without one."""
         return self._figures("validation")
 
     def evaluate(self) -> Evaluation:
-        """The test split with the selected model."""
+        """Evaluate the test split with the selected model."""
         if self._best is None or self.config.select == "last":
             return self._evaluator.evaluate(self._test_split, self.modalities)
         last = self._weights()
@@ -265,13 +278,6 @@ class Trainer:
         """The method's phase of the iteration that was trained last."""
         return self._ctx.phase
 
-    @property
-    def selected_epoch(self) -> int:
-        """The epoch (from 1) whose model :meth:`evaluate` uses."""
-        if self._best is None or self.config.select == "last":
-            return self.progress.epoch
-        return int(self._best["epoch"])
-
     # -- the loop ----------------------------------------------------------------------------------
 
     def _iterate(
@@ -283,7 +289,7 @@ class Trainer:
         *,
         wanted: bool = True,
     ) -> Recorded:
-        """``count`` iterations inside one epoch. No value leaves the device before the end.
+        """Run ``count`` iterations inside one epoch. No value leaves the device before the end.
 
         Args:
             sizes: a_j of each modality.
@@ -296,6 +302,7 @@ class Trainer:
         optimizer = self.optimizer
         m = len(sizes)
         prefix = self.config.pairing == "prefix"
+        # Algorithm 1, line 5: a_j samples per modality from the shuffled training set, for all iterations at once.
         positions = sampler.draw(sizes, count)
         widest = max(range(m), key=lambda j: sizes[j])
         keep = sampler.keep_of(positions[widest]) if prefix else None
@@ -316,23 +323,28 @@ class Trainer:
         paired = min(sizes) if prefix else 0
         recorder = Recorder(m)
         with closing(in_order(split, indices, samples, draws)) as batches:
+            # Algorithm 1, lines 3 and 11: the iterations of an epoch.
             for i, inputs in enumerate(batches):
                 targets = tuple(rows[i] for rows in labels)
                 ctx.begin(Batch(inputs, targets, paired, None if keep_rows is None else keep_rows[i]), recorder)
                 ctx.iteration = self.progress.iterations + i
                 total: Tensor | None = None
                 steps = substeps(ctx)
+                # Algorithm 1, lines 4 and 10: the modalities in turn (alternating) or in one step (joint).
                 while True:
-                    # The forward of a substep happens inside next(): a generator resumes after the step.
+                    # Algorithm 1, lines 6 and 7: forward (Eq. 1) and loss (Eq. 2), inside next(): a generator resumes
+                    # after the step.
                     with self._autocast():
                         loss = next(steps, None)
                     if loss is None:
                         break
                     if loss.requires_grad:
                         optimizer.torch.zero_grad()
+                        # Algorithm 1, line 8.
                         loss.backward()
                         if after_backward is not None:
                             after_backward(ctx)
+                        # Algorithm 1, line 9.
                         optimizer.step()
                         ctx.forget_features()
                     total = loss.detach() if total is None else total + loss.detach()
@@ -354,7 +366,13 @@ class Trainer:
             )
             if phase.fresh:
                 self.optimizer.start_anew()
+            if phase.own_schedule:
+                self._schedule.restart(epoch, next(end for end, _ in self._phases if epoch < end) - epoch)
+            else:
+                self._schedule.restart_watch()
+        before = self._schedule.factor
         self._schedule.start_epoch(epoch)
+        self._note_fall(before)
         self.method.on_epoch_start(self._ctx)
         # After the hook, so that a method's new multipliers count from this epoch on.
         self.optimizer.set_rates(self._schedule.factor)
@@ -363,7 +381,9 @@ class Trainer:
         progress, config = self.progress, self.config
         progress.epoch += 1
         self._close_tally()
-        self._schedule.end_epoch(self._epoch_tally.mean_loss())
+        before = self._schedule.factor
+        self._schedule.end_epoch(self._epoch_tally.cross_entropy())
+        self._note_fall(before)
         evaluated = progress.epoch % config.eval_every == 0 or progress.epoch == self.epochs
         figures = self.validate() if evaluated else None
         if figures is not None:
@@ -377,6 +397,10 @@ class Trainer:
         self.method.on_epoch_end(self._ctx, figures)
         if (copies := self.method.expand(self._ctx)) is not None:
             self._sampler.expand(*copies)
+
+    def _note_fall(self, before: float) -> None:
+        if self._schedule.factor < before:
+            self.progress.rate_falls.append(self.progress.epoch)
 
     def _close_tally(self) -> None:
         scores = self.progress.scores = self._epoch_tally.scores()
@@ -429,7 +453,7 @@ class Trainer:
         self.method.load_state_dict(state["method"])
 
     def fork(self) -> Trainer:
-        """A copy of the whole run in memory; the data, which nobody changes, is shared.
+        """Copy the whole run in memory; the data, which nobody changes, is shared.
 
         Raises:
             ConfigError: if the method keeps something that can't be copied.
@@ -451,7 +475,7 @@ class Trainer:
             ) from error
 
     def snapshot(self) -> dict[str, Any]:
-        """Model, method, optimiser, schedule, data order, generators, counters and selection."""
+        """Return model, method, optimiser, schedule, data order, generators, counters and selection."""
         return {
             "weights": self._weights(),
             "optimizer": self.optimizer.state_dict(),
@@ -468,7 +492,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Puts a snapshot of the same task, method and settings back."""
+        """Put a snapshot of the same task, method and settings back."""
         self._load_weights(state["weights"])
         self._ctx.set_trainable(state["trainable"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -489,7 +513,7 @@ class Trainer:
 
 
 def _check(config: RunConfig, method: Method, data: TaskData, m: int) -> None:
-    """What can't be known from one setting alone."""
+    """Check the settings against the task and the method, which no setting can know alone."""
     if config.select == "validation" and data.validation is None:
         raise ConfigError("select='validation' needs a validation split and this task has none; use select='last'.")
     if config.reward == "validation-gain" and data.validation is None:
@@ -506,7 +530,7 @@ def _check(config: RunConfig, method: Method, data: TaskData, m: int) -> None:
             f"predict_with={config.predict_with!r}: method={method.name!r} trains no concat head here; use 'sum'."
         )
     if config.lr_scale is not None and len(config.lr_scale) != m:
-        raise ConfigError(f"lr_scale={config.lr_scale} is not allowed; it needs {m} entries, one a modality.")
+        raise ConfigError(f"lr_scale={config.lr_scale} is not allowed; it needs {m} entries, one per modality.")
     device = config.device
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
         raise ConfigError(f"device={device!r} is not available here; use 'cpu', or install a CUDA build of PyTorch.")
@@ -515,7 +539,7 @@ def _check(config: RunConfig, method: Method, data: TaskData, m: int) -> None:
 
 
 def _phase_ends(phases: Sequence[Phase], epochs: int) -> list[tuple[int, Phase]]:
-    """The epoch each phase ends before; every phase has at least one epoch."""
+    """Return the epoch each phase ends before; every phase has at least one epoch."""
     if epochs < len(phases):
         raise ConfigError(
             f"epochs={epochs} is not allowed; this method has {len(phases)} phases and needs at least one epoch each."

@@ -58,6 +58,7 @@ class Setup:
             figures=lambda split, model: None,
             train_features=lambda: [self.model.encode(j, x) for j, x in enumerate(self.inputs)],
             clone_and_fit=lambda loss, epochs: self.model,
+            restart_plateau=lambda: None,
             logs=self.method.figures_of(NAMES[:m]),
         )
         self.paired = min(sizes) if paired else 0

@@ -179,7 +179,7 @@ def _average_sizes(of: RowRuns) -> Array:
 
 def _fused(of: RowRuns) -> Array:
     """Return the test accuracy in per cent by the method's own predictor, one per seed."""
-    return np.array([100.0 * run["fused"]["method"]["accuracy"] for run in of.summaries])
+    return np.array([100.0 * run.accuracy for run in of.results if run.accuracy is not None])
 
 
 def _deviation(values: Array) -> float:

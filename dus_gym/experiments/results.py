@@ -68,6 +68,8 @@ class Result:
     score_rise: float | None
     """How much the mean training score rose from the last tenth of the steps but one to the last tenth; None for
     fewer than two steps."""
+    rate_falls: tuple[int, ...]
+    """Finished epochs at every fall of the learning rate to a tenth."""
     diverged: bool
     """Whether a training loss was not finite."""
     settings: Mapping[str, Any]

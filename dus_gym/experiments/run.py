@@ -246,6 +246,7 @@ def _result(spec: RunSpec, going: _Going) -> Result:
         modalities=modalities,
         gap=sum(progress.gaps) / len(progress.gaps) if progress.gaps else 0.0,
         score_rise=score_rise(going.records, core.modalities),
+        rate_falls=tuple(progress.rate_falls),
         diverged=core.diverged,
         settings=spec.settings_under(agent) | going.prepared,
         select=core.config.select,

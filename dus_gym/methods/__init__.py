@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from dus_gym.context import Phase
 from dus_gym.errors import unknown_name
-from dus_gym.methods.base import Method, MethodOptions, Phase
+from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.options import build_options
 
 METHODS: dict[str, str] = {
@@ -42,7 +43,7 @@ __all__ = [
 
 
 def method_class(name: str) -> type[Method]:
-    """The class of the method called ``name``.
+    """Return the class of the method called ``name``.
 
     Raises:
         ConfigError: for an unknown name; the message has the nearest one.
@@ -55,17 +56,17 @@ def method_class(name: str) -> type[Method]:
 
 
 def unpaired_methods() -> list[str]:
-    """The methods that train on unequal batches, that is, under DUS."""
+    """Return the methods that train on unequal batches, that is, under DUS."""
     return [name for name in METHODS if method_class(name).supports_unpaired]
 
 
 def independent_methods() -> list[str]:
-    """The methods that train although no sample is complete (``pairing="independent"``)."""
+    """Return the methods that train although no sample is complete (``pairing="independent"``)."""
     return [name for name in METHODS if method_class(name).supports_independent]
 
 
 def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:
-    """A method with its options.
+    """Build a method with its options.
 
     Args:
         name: such as ``"baseline"`` or ``"mla"``.

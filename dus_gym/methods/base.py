@@ -1,42 +1,24 @@
-"""The interface of a method: what loss a run minimises, and nothing about who gets how many samples."""
+"""The interface of a method: the loss a run minimises, and nothing about batch sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from dus_gym.context import Context, Phase
 from dus_gym.errors import ConfigError
+from dus_gym.model import MultimodalModel
 from dus_gym.records import Figures
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
-    from dus_gym.model import MultimodalModel
 
 
 @dataclass(frozen=True)
 class MethodOptions:
     """Options of a method; each method has its own subclass, whose fields become CLI options."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of a method's training."""
-
-    name: str
-    """Shown in logs."""
-    fraction: float
-    """Its length as a fraction of the run's epochs; a method's phases sum to 1."""
-    trainable: tuple[str, ...] | None = None
-    """Parameter owners that train (``"encoder"`` stands for every ``encoder/NAME``); None: all."""
-    sampling: bool = True
-    """False: every modality gets its ordinary batch, whatever the agent says."""
-    fresh: bool = False
-    """Whether the optimiser starts anew here, without the momentum of the phase before."""
 
 
 class Method:
@@ -51,17 +33,17 @@ class Method:
     """Authors, title and venue."""
     year: ClassVar[int]
     changes: ClassVar[str]
-    """What it does differently from plain joint training, in one line."""
+    """The difference from plain joint training, in one line."""
     heads: ClassVar[frozenset[str]]
     """Heads the model must have, of ``dus_gym.model.HEADS``."""
     fuses: ClassVar[bool] = True
-    """Whether one of its losses is of fused logits."""
+    """True if one of its losses is of fused logits."""
     own_predictor: ClassVar[str] = "concat"
     """The fused predictor that the paper of the method uses: ``concat``, ``sum`` or ``entropy``."""
     supports_unpaired: ClassVar[bool] = False
-    """Whether modalities may have different batch sizes, that is, whether DUS can steer it."""
+    """True if modalities may have different batch sizes, that is, if DUS can steer it."""
     supports_independent: ClassVar[bool] = False
-    """Whether it can train when no sample is complete (``pairing="independent"``)."""
+    """True if it can train when no sample is complete (``pairing="independent"``)."""
     needs_validation: ClassVar[bool] = False
     min_modalities: ClassVar[int] = 2
     max_modalities: ClassVar[int | None] = None
@@ -75,7 +57,7 @@ class Method:
 
     @classmethod
     def figures_of(cls, modalities: Sequence[str]) -> list[str]:
-        """The names in ``logs`` on a task with these modalities."""
+        """Return the names in ``logs`` on a task with these modalities."""
         return [
             figure.replace("*", modality)
             for figure in cls.logs
@@ -90,7 +72,7 @@ class Method:
     # -- when it runs ------------------------------------------------------------------------------
 
     def phases(self, epochs: int, modalities: Sequence[str]) -> tuple[Phase, ...]:
-        """The stretches of training; their fractions sum to 1.
+        """Return the stretches of training; their fractions sum to 1.
 
         Args:
             epochs: of the whole run; a phase lasts at least one.
@@ -99,18 +81,18 @@ class Method:
         return (Phase("train", 1.0),)
 
     def on_fit_start(self, ctx: Context) -> None:
-        """Called once, after the model is built."""
+        """Prepare for the run, once, after the model is built."""
 
     def on_epoch_start(self, ctx: Context) -> None:
-        """Called before each epoch's first iteration."""
+        """Prepare for an epoch, before its first iteration."""
 
     def on_epoch_end(self, ctx: Context, validation: Figures | None) -> None:
-        """Called after each epoch; ``validation`` is None when the epoch was not evaluated."""
+        """Take in an epoch that ended; ``validation`` is None when it was not evaluated."""
 
     # -- what it minimises -------------------------------------------------------------------------
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """The loss of ``ctx.batch`` in separable parts, one a modality or head, each a scalar.
+        """Yield the loss of ``ctx.batch`` in separable parts, one per modality or head, each a scalar.
 
         With ``update="joint"`` the parts are summed and stepped together; with ``"alternating"`` each is
         stepped before the next is computed. A part must go through ``ctx.modality_loss`` or
@@ -119,7 +101,7 @@ class Method:
         raise NotImplementedError
 
     def substeps(self, ctx: Context) -> Iterator[Tensor]:
-        """Losses of one iteration; the loop steps the optimiser after each."""
+        """Yield the losses of one iteration; the loop steps the optimiser after each."""
         if ctx.update == "alternating":
             yield from self.terms(ctx)
             return
@@ -130,10 +112,10 @@ class Method:
         yield total
 
     def after_backward(self, ctx: Context) -> None:
-        """Called between backward and the optimiser's step; may edit gradients."""
+        """Edit gradients, between backward and the optimiser's step."""
 
     def expand(self, ctx: Context) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]] | None:
-        """Samples to repeat in the coming epochs with some modalities masked, or None for no change.
+        """Return samples to repeat in the coming epochs with some modalities masked, or None for no change.
 
         Returns:
             Indices ``(k,)`` and which modalities each copy keeps, ``(k, m)``.
@@ -143,7 +125,7 @@ class Method:
     # -- what it predicts --------------------------------------------------------------------------
 
     def unimodal_logits(self, model: MultimodalModel, features: Sequence[Tensor]) -> list[Tensor]:
-        """Each modality's logits, m tensors ``(n, c)``; a linear fused head's additive parts if it is alone."""
+        """Return each modality's logits, m tensors ``(n, c)``; a linear fused head's additive parts if it is alone."""
         if "unimodal" in self.heads:
             return [model.unimodal(j, h) for j, h in enumerate(features)]
         if "shared" in self.heads:
@@ -153,7 +135,7 @@ class Method:
         return model.additive_parts(features)
 
     def predict(self, unimodal: Tensor, predictions: Mapping[str, Tensor]) -> Tensor:
-        """The method's own fused logits.
+        """Return the method's own fused logits.
 
         Args:
             unimodal: of :meth:`unimodal_logits`, shape ``(m, n, c)``.
@@ -168,16 +150,16 @@ class Method:
     # -- what it keeps -----------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a continuation depends on: tensors, arrays, JSON values."""
+        """Return everything a continuation depends on: tensors, arrays, JSON values."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned."""
 
     # -- what it can't do --------------------------------------------------------------------------
 
     def check(self, num_modalities: int, has_validation: bool) -> None:
-        """Raises ConfigError if the method can't train on such a task."""
+        """Raise ConfigError if the method can't train on such a task."""
         most = self.max_modalities
         if num_modalities < self.min_modalities or (most is not None and num_modalities > most):
             span = f"at least {self.min_modalities}" if most is None else f"{self.min_modalities} to {most}"

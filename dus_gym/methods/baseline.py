@@ -1,18 +1,16 @@
-"""The paper's vanilla loop: every modality's own loss plus the loss of the concatenated features."""
+"""Vanilla multimodal training (the DUS paper, Eq. 2): every modality's cross entropy plus the concat head's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.errors import ConfigError, check_at_least
 from dus_gym.methods.base import Method, MethodOptions
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,9 @@ class BaselineOptions(MethodOptions):
 
 
 class Baseline(Method):
-    """``L = sum_j CE(z_j, y) + CE(z_concat, y)``; modality j's part over its own a_j samples, the fused
-    part over the paired ones (Eq. 2 and the paper's "Baseline").
+    """Vanilla multimodal learning, ``L = Σ_j CE(z_j, y) + CE(z_concat, y)`` (Eq. 2 and the paper's "Baseline").
+
+    Modality j's part is over its own a_j samples, the fused part over the paired ones.
 
     With independent pairing no sample is complete, the concat head can't train, and the prediction is
     the sum of the unimodal logits.
@@ -50,11 +49,17 @@ class Baseline(Method):
     options: BaselineOptions
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """One loss a modality, then the fused one."""
+        """Yield one loss per modality, then the fused one.
+
+        Under alternating updates a loss of weight 0 is no step: momentum and weight decay would still move parameters.
+        """
+        joint = ctx.update == "joint"
+        own, together = self.options.unimodal_weight, self.options.fused_weight
         for j in range(ctx.num_modalities):
             loss = ctx.modality_loss(j, ctx.model.unimodal(j, ctx.features(j)))
-            yield loss if self.options.unimodal_weight == 1.0 else self.options.unimodal_weight * loss
-        paired = ctx.batch.paired
-        if paired:
+            if own or joint:
+                yield loss if own == 1.0 else own * loss
+        if ctx.batch.paired:
             fused = ctx.fused_loss(ctx.model.fused([ctx.paired_features(j) for j in range(ctx.num_modalities)]))
-            yield fused if self.options.fused_weight == 1.0 else self.options.fused_weight * fused
+            if together or joint:
+                yield fused if together == 1.0 else together * fused

@@ -1,21 +1,19 @@
-"""DI-MML: encoders that train apart and teach each other the dimensions the other lacks, and a late fused head."""
+"""Detached and interactive learning (DI-MML, Fan et al., ACM MM 2024): L = Σ_j (CE_j + λ CE_shared) + L_DUC."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from dus_gym.context import Context, Phase
 from dus_gym.errors import ConfigError, check_at_least, check_fraction, check_positive
-from dus_gym.methods.base import Method, MethodOptions, Phase
-from dus_gym.methods.certainty import certainty_weighted
-from dus_gym.methods.transfer import dimension_accuracies, transfer_loss
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
+from dus_gym.methods.base import Method, MethodOptions
+from dus_gym.methods.prototypes import class_prototypes
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,8 @@ class DIMMLOptions(MethodOptions):
     transfer_weight: float = 1.0
     """Weight of the transfer of complementary dimensions (DUC); 0: off."""
     transfer_start: float = 0.12
-    """When the effective dimensions are found and the transfer begins, as a fraction of the run's epochs; the authors'
-    epoch 20 of 170."""
+    """Epoch in which the effective dimensions are found and the transfer begins, as a fraction of the run's epochs; the
+    authors' epoch 20 of 170."""
     temperature: float = 50.0
     """T of the transfer: 50 for CREMA-D and ModelNet, 10 for AVE and UCF-101."""
     certainty_temperature: float = 1.0
@@ -48,6 +46,48 @@ class DIMMLOptions(MethodOptions):
             )
         for name in ("temperature", "certainty_temperature"):
             check_positive(name, getattr(self, name))
+
+
+def dimension_accuracies(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Return each dimension's accuracy by the nearest class mean in it alone, ``(d,)``; the first class wins ties.
+
+    Args:
+        features: shape ``(n, d)``.
+        labels: shape ``(n,)``.
+        classes: c; a class without a sample is never the nearest.
+    """
+    means = class_prototypes(features, labels, classes, None, 0.0)
+    there = F.one_hot(labels, classes).any(dim=0)
+    nearest = torch.full_like(features, float("inf"))
+    found = torch.zeros_like(features, dtype=labels.dtype)
+    # A class at a time: all at once would take n d c numbers.
+    for k, mean in enumerate(torch.where(there.unsqueeze(1), means, float("inf"))):
+        distance = (features - mean).abs()
+        found = torch.where(distance < nearest, k, found)
+        nearest = torch.minimum(distance, nearest)
+    return (found == labels.unsqueeze(1)).to(features.dtype).mean(dim=0)
+
+
+def transfer_loss(student: Tensor, teacher: Tensor, dimensions: Tensor, temperature: float) -> Tensor:
+    """Return InfoNCE between two modalities of the same samples, with plain dot products over some dimensions.
+
+    Without a dimension, or with one sample, it is a constant.
+
+    Args:
+        student: shape ``(p, d)``.
+        teacher: shape ``(p, d)``; gets no gradient.
+        dimensions: which count, shape ``(d,)``, bool.
+        temperature: T.
+    """
+    # Other dimensions become zero and are not cut out: a boolean index would wait for the device.
+    logits = (student * dimensions) @ teacher.detach().T / temperature
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+def certainty_weighted(logits: Tensor, temperature: float) -> Tensor:
+    """Weigh logits ``(k, n, c)`` of k heads per sample by the softmax of each head's largest probability / T'."""
+    sure = logits.softmax(dim=2).amax(dim=2)
+    return ((sure / temperature).softmax(dim=0).unsqueeze(2) * logits).sum(dim=0)
 
 
 class DIMML(Method):
@@ -82,15 +122,15 @@ class DIMML(Method):
         self._fusing = False
 
     def phases(self, epochs: int, modalities: Sequence[str]) -> tuple[Phase, ...]:
-        """Encoders, then the concat head."""
+        """Return two phases: encoders, then the concat head."""
         last = self.options.fusion
         return (
             Phase("encoders", 1.0 - last, trainable=("encoder", "head", "shared")),
-            Phase("fusion", last, trainable=("fused",), sampling=False, fresh=True),
+            Phase("fusion", last, trainable=("fused",), sampling=False, fresh=True, own_schedule=True),
         )
 
     def on_epoch_start(self, ctx: Context) -> None:
-        """Finds the effective dimensions when their time has come."""
+        """Find the effective dimensions when their time has come."""
         self._fusing = ctx.phase.name == "fusion"
         due = ctx.epoch >= round(self.options.transfer_start * ctx.epochs) and not self._fusing
         if not due or self._effective is not None or self.options.transfer_weight == 0.0:
@@ -101,11 +141,12 @@ class DIMML(Method):
                 accuracies = dimension_accuracies(ctx.model.project(j, h), labels, ctx.model.num_classes)
                 found.append(accuracies > accuracies.mean())
         self._effective = torch.stack(found)
+        ctx.restart_plateau()
         taught = [sum((mine & ~other).sum() for other in found) for mine in found]
         ctx.log({f"complementary/{name}": count for name, count in zip(ctx.modalities, taught, strict=True)})
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """First stage: one loss a modality, then the transfer. Second stage: the fused loss."""
+        """Yield one loss per modality, then the transfer; in the second stage the fused loss."""
         model, modalities = ctx.model, range(ctx.num_modalities)
         if self._fusing:
             for j in modalities:
@@ -130,17 +171,17 @@ class DIMML(Method):
         return torch.stack(losses).sum()
 
     def predict(self, unimodal: Tensor, predictions: Mapping[str, Tensor]) -> Tensor:
-        """Certainty-weighted over the modalities and, in the second stage, the concat head."""
+        """Weigh the modalities and, in the second stage, the concat head by their certainty."""
         heads = [*unimodal, predictions["concat"]] if self._fusing else list(unimodal)
         return certainty_weighted(torch.stack(heads), self.options.certainty_temperature)
 
     def state_dict(self) -> dict[str, Any]:
-        """The stage and, once they are known, the effective dimensions."""
+        """Return the stage and, once they are known, the effective dimensions."""
         effective = {} if self._effective is None else {"effective": self._effective.clone()}
         return {"fusing": self._fusing} | effective
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts the stage and the effective dimensions back."""
+        """Put the stage and the effective dimensions back."""
         self._fusing = bool(state["fusing"])
         kept = state.get("effective")
         self._effective = None if kept is None else torch.as_tensor(kept).clone()

@@ -1,21 +1,19 @@
-"""DOMFN: samples on which the modalities disagree too much are not fused."""
+"""Divergence-oriented fusion (DOMFN, Yang et al., ACM MM 2022): samples are fused where D_j / τ < γ for all j."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dus_gym.context import Context, Phase
 from dus_gym.discrepancy import log_probabilities
 from dus_gym.errors import check_at_least, check_fraction, check_positive
-from dus_gym.methods.base import Method, MethodOptions, Phase
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
+from dus_gym.methods.base import Method, MethodOptions
 
 PRETRAINING = "pretraining"
 
@@ -45,7 +43,7 @@ class DOMFNOptions(MethodOptions):
 
 
 def divergences(probabilities: Tensor) -> Tensor:
-    """D of every modality and sample, ``(m, n)``: the largest squared distance to the mean, ``max_k (q_jk - q̄_k)²``.
+    """Return D ``(m, n)`` of every modality and sample: ``max_k (q_jk - q̄_k)²``, the largest squared distance to q̄.
 
     Args:
         probabilities: q, shape ``(m, n, c)``.
@@ -54,7 +52,7 @@ def divergences(probabilities: Tensor) -> Tensor:
 
 
 def sample_losses(losses: Tensor, fused: Tensor, divergence: Tensor, fuse: Tensor, eta: float) -> Tensor:
-    """``Σ_j CE_j + o (Σ_j (½ CE_j² - η D_j) + CE_fused)`` of every sample, ``(n,)``.
+    """Return ``Σ_j CE_j + o (Σ_j (½ CE_j² - η D_j) + CE_fused)`` of every sample, ``(n,)``.
 
     Args:
         losses: CE_j, shape ``(m, n)``.
@@ -101,14 +99,14 @@ class DOMFN(Method):
         return self.options.fusion_hidden
 
     def phases(self, epochs: int, modalities: Sequence[str]) -> tuple[Phase, ...]:
-        """Unimodal losses alone, if the options say so, then everything."""
+        """Return a phase of unimodal losses alone, if the options say so, then one of everything."""
         before = self.options.pretraining
         if before == 0.0:
             return (Phase("fusion", 1.0),)
         return (Phase(PRETRAINING, before, trainable=("encoder", "head")), Phase("fusion", 1.0 - before))
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """In pre-training one loss a modality, then one over everything."""
+        """Yield one loss per modality in pre-training, then one over everything."""
         if ctx.phase.name == PRETRAINING:
             for j in range(ctx.num_modalities):
                 yield ctx.modality_loss(j, ctx.model.unimodal(j, ctx.features(j)))
@@ -128,7 +126,7 @@ class DOMFN(Method):
         yield ctx.reduce(sample_losses(losses, fused_losses, divergence, fuse, self.options.eta))
 
     def predict(self, unimodal: Tensor, predictions: Mapping[str, Tensor]) -> Tensor:
-        """Fused logits through open gates, the surest modality's through closed ones."""
+        """Return fused logits through open gates, the surest modality's through closed ones."""
         q = log_probabilities(unimodal).exp()
         # Of equals, the first.
         surest = q.amax(dim=2).argmax(dim=0)

@@ -1,20 +1,18 @@
-"""Joint training: one loss on the concatenated features, which most repositories call their baseline."""
+"""Joint training, L = CE(z, y) of the concat head alone: the baseline of OGM-GE (CVPR 2022) and most repositories."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.methods.base import Method
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 
 class Joint(Method):
-    """``L = CE(z, y)`` of the concat head alone.
+    """Joint training, ``L = CE(z, y)`` of the concat head alone.
 
     It differs from ``baseline`` by the unimodal losses, which is worth several points; a modality's score is
     read from its additive part of the fused logits, W_j h_j + b/m.
@@ -27,7 +25,7 @@ class Joint(Method):
     heads: ClassVar[frozenset[str]] = frozenset({"fused"})
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """The fused loss."""
+        """Yield the fused loss."""
         parts = ctx.model.additive_parts([ctx.features(j) for j in range(ctx.num_modalities)])
         for j, part in enumerate(parts):
             ctx.record(j, part)

@@ -1,19 +1,17 @@
-"""MLA: one modality at a time through a shared head, whose update avoids what the others occupy."""
+"""Alternating unimodal adaptation (MLA, Zhang et al., CVPR 2024): a shared head, its gradient times P, in turns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.errors import check_choice
 from dus_gym.methods.base import Method, MethodOptions
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,8 @@ class MLAOptions(MethodOptions):
     the released code runs, because its look-up of the head's weight never matches."""
     order: str = "project_then_update"
     """``project_then_update``: project with what the modalities before left, then add this one's mean
-    feature (from memory of the paper); ``update_then_project``: the order of the released code."""
+    feature (from memory of the paper); ``update_then_project``: as the released code is written, which leaves the run's
+    first sub-step out of both."""
     normalize: bool = False
     """Divide the projection by its Frobenius norm after every update, as the released code does."""
 
@@ -35,7 +34,7 @@ class MLAOptions(MethodOptions):
 
 
 def rls_update(projection: Tensor, mean_feature: Tensor, alpha: float) -> Tensor:
-    """One recursive-least-squares update ``P - (P h hᵀ P) / (α + hᵀ P h)``.
+    """Return P after one recursive-least-squares update ``P - (P h hᵀ P) / (α + hᵀ P h)``.
 
     Starting from the identity this is ``(I + Σ h hᵀ / α)⁻¹``: directions already used shrink by
     ``α / (α + hᵀ P h)``.
@@ -78,7 +77,7 @@ class MLA(Method):
         self._mean_feature: Tensor | None = None
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """One loss a modality."""
+        """Yield one loss per modality."""
         for j in range(ctx.num_modalities):
             features = ctx.model.project(j, ctx.features(j))
             if self.options.projection == "rls":
@@ -86,16 +85,18 @@ class MLA(Method):
             yield ctx.modality_loss(j, ctx.model.shared_logits(features))
 
     def substeps(self, ctx: Context) -> Iterator[Tensor]:
-        """Always alternating, whatever ``update`` says: that is the method."""
+        """Alternate whatever ``update`` says: that is the method."""
         yield from self.terms(ctx)
 
     def after_backward(self, ctx: Context) -> None:
-        """Projects the shared head's gradient and takes in this modality's mean feature."""
+        """Project the shared head's gradient and take in this modality's mean feature."""
         h = self._mean_feature
         if h is None:
             return
         if self._projection is None:
             self._projection = torch.eye(len(h), device=h.device)
+            if self.options.order == "update_then_project":
+                return
         alpha = 0.1 ** (1.0 + ctx.iteration_in_epoch / ctx.iterations_per_epoch)
         before = self._projection.to(h.device)
         after = rls_update(before, h, alpha)
@@ -107,11 +108,11 @@ class MLA(Method):
         self._projection = after
 
     def state_dict(self) -> dict[str, Any]:
-        """The projection; nothing before the first step."""
+        """Return the projection; nothing before the first step."""
         return {} if self._projection is None else {"projection": self._projection.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts the projection back."""
+        """Put the projection back."""
         kept = state.get("projection")
         self._projection = None if kept is None else torch.as_tensor(kept).clone()
         self._mean_feature = None

@@ -1,22 +1,19 @@
-"""MSES: every modality stops on its own when its validation loss does, and goes back to its best epoch."""
+"""Modality-specific early stopping (MSES, Fujimori et al., ACPR 2019) under L = Σ_j CE_j + CE_fused."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from dus_gym.context import Context
 from dus_gym.errors import check_choice, check_fraction
 from dus_gym.methods.base import Method, MethodOptions
-from dus_gym.methods.early_stop import EarlyStop
 from dus_gym.methods.ogr_gb import head_loss, head_losses
+from dus_gym.model import MultimodalModel
 from dus_gym.records import Figures
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
-    from dus_gym.model import MultimodalModel
 
 
 @dataclass(frozen=True)
@@ -33,6 +30,34 @@ class MSESOptions(MethodOptions):
     def __post_init__(self) -> None:
         check_choice("smoothing", self.smoothing, ("none", "released"))
         check_fraction("patience", self.patience, "(0, 1]")
+
+
+Verdict = Literal["best", "no better", "stop"]
+
+
+@dataclass
+class EarlyStop:
+    """Record of one head's validation losses; epochs count from 1."""
+
+    best: float | None = None
+    """The lowest (smoothed) loss."""
+    best_epoch: int = 0
+    previous: float | None = None
+    """The loss of the epoch before, not smoothed."""
+    stopped_at: int = 0
+    """The epoch after which the head was stopped; 0: it trains."""
+
+    def see(self, epoch: int, loss: float, patience: int, smoothing: str) -> Verdict:
+        """Return the verdict on an epoch; more than ``patience`` epochs after the best one the head is stopped."""
+        previous, self.previous = self.previous, loss
+        value = loss if smoothing == "none" or previous is None else 0.6 * previous + 0.4 * loss
+        if self.best is None or value < self.best:
+            self.best, self.best_epoch = value, epoch
+            return "best"
+        if epoch - self.best_epoch <= patience:
+            return "no better"
+        self.stopped_at = epoch
+        return "stop"
 
 
 class MSES(Method):
@@ -68,12 +93,12 @@ class MSES(Method):
         self._copies: list[dict[str, Tensor]] = []
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """One loss a modality, then the fused one; those of stopped parts carry no gradient to them."""
+        """Yield one loss per modality, then the fused one; those of stopped parts carry no gradient to them."""
         for k in range(ctx.num_modalities + (1 if ctx.batch.paired else 0)):
             yield head_loss(ctx, k)
 
     def on_epoch_end(self, ctx: Context, validation: Figures | None) -> None:
-        """Keeps what has become better, and puts back and freezes what has been worse for too long."""
+        """Keep what has become better, and put back and freeze what has been worse for too long."""
         if self._stops and all(stop.stopped_at for stop in self._stops):
             return
         found = validation or ctx.validate()
@@ -102,6 +127,8 @@ class MSES(Method):
             self._freeze(ctx)
 
     def _freeze(self, ctx: Context) -> None:
+        # What was put back has not been trained as long.
+        ctx.restart_plateau()
         owners = [(f"encoder/{name}", f"head/{name}") for name in ctx.modalities] + [("fused",)]
         frozen = {o for stop, of in zip(self._stops, owners, strict=False) if stop.stopped_at for o in of}
         ctx.set_trainable([owner for owner in ctx.optimizer.names if owner not in frozen])
@@ -109,17 +136,17 @@ class MSES(Method):
         ctx.log({figure: stop.stopped_at for figure, stop in zip(figures, self._stops, strict=False)})
 
     def state_dict(self) -> dict[str, Any]:
-        """What is known of every head, and the best copy of each that still trains."""
+        """Return the record of every head, and the best copy of each that still trains."""
         return {"stops": [asdict(stop) for stop in self._stops], "copies": [_clones(copy) for copy in self._copies]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts both back; which owners are frozen is put back with the optimiser."""
+        """Put both back; the optimiser puts back which owners are frozen."""
         self._stops = [EarlyStop(**stop) for stop in state["stops"]]
         self._copies = [_clones(copy) for copy in state["copies"]]
 
 
 def _part(model: MultimodalModel, k: int) -> nn.Module:
-    """Modality k's encoder and head, or the fused head (k = m)."""
+    """Return modality k's encoder and head, or the fused head (k = m)."""
     assert model.unimodal_heads is not None
     assert model.fused_head is not None
     if k < len(model.encoders):

@@ -1,20 +1,18 @@
-"""MSLR: additive late fusion in which every modality has a learning rate of its own."""
+"""Modality-specific learning rates (MSLR, Yao and Mihalcea, Findings of ACL 2022) under L = CE(Σ_j z_j, y)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.errors import ConfigError, check_at_least, check_choice, check_fraction
 from dus_gym.methods.base import Method, MethodOptions
-from dus_gym.methods.rates import accuracy_ratio, smoothed
 from dus_gym.records import Figures
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,28 @@ class MSLROptions(MethodOptions):
             raise ConfigError(f"rates={self.rates} is not allowed; all must be positive and finite.")
 
 
+def smoothed(rates: Sequence[float], smoothing: float, mean: str) -> tuple[float, ...]:
+    """Draw rates to their mean.
+
+    Args:
+        rates: positive, one per modality.
+        smoothing: λ.
+        mean: ``"geometric"`` or ``"linear"``.
+    """
+    if mean == "linear":
+        common = math.fsum(rates) / len(rates)
+        return tuple((1.0 - smoothing) * rate + smoothing * common for rate in rates)
+    common = math.exp(math.fsum(map(math.log, rates)) / len(rates))
+    return tuple(rate ** (1.0 - smoothing) * common**smoothing for rate in rates)
+
+
+def accuracy_ratio(history: Sequence[float], accuracy: float, window: int) -> float:
+    """Return accuracy now over the mean of the last ``window`` before it; 1 with fewer than that, or if all were 0."""
+    before = history[-window:]
+    total = math.fsum(before)
+    return accuracy * window / total if len(before) == window and total > 0.0 else 1.0
+
+
 class MSLR(Method):
     """Modality-specific learning rates (Yao and Mihalcea, Findings of ACL 2022).
 
@@ -82,28 +102,28 @@ class MSLR(Method):
         self._base: dict[str, float] = {}
 
     def check(self, num_modalities: int, has_validation: bool) -> None:
-        """As of every method; only ``dynamic`` needs validation, and ``rates`` are one a modality."""
+        """Check as every method does; only ``dynamic`` needs validation, and ``rates`` are one per modality."""
         super().check(num_modalities, has_validation or self.options.strategy != "dynamic")
         rates = self.options.rates
         if rates is not None and len(rates) != num_modalities:
-            raise ConfigError(f"rates={rates} is not allowed; it needs {num_modalities} entries, one a modality.")
+            raise ConfigError(f"rates={rates} is not allowed; it needs {num_modalities} entries, one per modality.")
 
     def on_fit_start(self, ctx: Context) -> None:
-        """The rates of the start."""
+        """Set the rates of the start."""
         # What the run's own setting lr_scale has put there stays a factor.
         self._base = dict(ctx.optimizer.multipliers)
         self._history = [[] for _ in ctx.modalities]
         self._set(ctx, [1.0] * ctx.num_modalities)
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """The loss of the summed logits."""
+        """Yield the loss of the summed logits."""
         logits = [ctx.model.unimodal(j, ctx.features(j)) for j in range(ctx.num_modalities)]
         for j, own in enumerate(logits):
             ctx.record(j, own)
         yield ctx.fused_loss(sum(logits[1:], start=logits[0]))
 
     def on_epoch_end(self, ctx: Context, validation: Figures | None) -> None:
-        """New rates with ``dynamic``."""
+        """Set new rates with ``dynamic``."""
         if self.options.strategy != "dynamic":
             return
         found = validation or ctx.validate()
@@ -114,7 +134,7 @@ class MSLR(Method):
         self._set(ctx, ratios)
 
     def _set(self, ctx: Context, ratios: list[float]) -> None:
-        """Rates of the start times ``ratios``; the loop reads multipliers when an epoch begins."""
+        """Set the rates of the start times ``ratios``; the loop reads multipliers when an epoch begins."""
         options = self.options
         rates = options.rates or (1.0,) * ctx.num_modalities
         if options.strategy == "smooth":
@@ -125,9 +145,9 @@ class MSLR(Method):
             ctx.log({f"rate/{name}": rate * ratio})
 
     def state_dict(self) -> dict[str, Any]:
-        """The last accuracies; the rates are the optimiser's."""
+        """Return the last accuracies; the rates are the optimiser's."""
         return {"history": [list(h) for h in self._history]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts them back."""
+        """Put them back."""
         self._history = [[float(a) for a in h] for h in state["history"]]

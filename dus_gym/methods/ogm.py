@@ -1,22 +1,21 @@
-"""OGM: the encoder of the modality that is ahead takes smaller steps."""
+"""On-the-fly gradient modulation (OGM, Peng et al., CVPR 2022): encoder gradients times k_j = 1 - tanh(α ρ_j)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.discrepancy import true_class_probability
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 from dus_gym.methods.base import Method, MethodOptions
-from dus_gym.methods.coefficients import RATIOS, ogm_coefficients
 from dus_gym.methods.scaling import SCALE_VIA, resolve, scale_encoders
 
-if TYPE_CHECKING:
-    from dus_gym.context import Context
+RATIOS = ("pairwise", "others", "weakest")
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class OGMOptions(MethodOptions):
     alpha: float = 0.8
     """Strength α; 0.8 is the authors' for CREMA-D, 0.1 theirs for VGGSound. 0: k is 1."""
     ratio: str = "pairwise"
-    """How far a modality is ahead: ρ_j, which with two modalities is s_j / s_k. With more: ``pairwise``: mean of s_j /
+    """Measure ρ_j of a modality's lead, which with two modalities is s_j / s_k. With more: ``pairwise``: mean of s_j /
     s_k over the others, the authors' advice; ``others``: s_j over the sum of the others; ``weakest``: s_j over the
     least of all, where k is 1 for that one alone."""
     start_epoch: int = 0
@@ -47,6 +46,34 @@ class OGMOptions(MethodOptions):
         check_at_least("end_epoch", self.end_epoch, self.start_epoch)
         check_choice("ratio", self.ratio, RATIOS)
         check_choice("scale_via", self.scale_via, SCALE_VIA)
+
+
+def ratios(scores: Tensor, kind: str) -> Tensor:
+    """Return ρ of every modality, ``(m,)``: above 1 for one that is ahead.
+
+    Args:
+        scores: mean true-class probability of every modality, shape ``(m,)``.
+        kind: one of :data:`RATIOS`.
+    """
+    s = scores.clamp_min(torch.finfo(scores.dtype).tiny)
+    if kind == "weakest":
+        return s / s.min()
+    if kind == "others":
+        return s / (s.sum() - s)
+    # Each row has s_j / s_j among its m entries, which is 1.
+    return ((s[:, None] / s[None, :]).sum(dim=1) - 1.0) / (len(s) - 1)
+
+
+def ogm_coefficients(scores: Tensor, alpha: float, kind: str) -> Tensor:
+    """Return OGM's factor k of every modality, ``(m,)``: ``1 - tanh(α ρ_j)`` where ρ_j > 1, else 1.
+
+    Args:
+        scores: mean true-class probability of every modality, shape ``(m,)``.
+        alpha: α.
+        kind: of :func:`ratios`.
+    """
+    rho = ratios(scores, kind)
+    return torch.where(rho > 1.0, 1.0 - torch.tanh(alpha * rho), 1.0)
 
 
 class OGM(Method):
@@ -76,7 +103,7 @@ class OGM(Method):
         self._k = torch.empty(0)
 
     def on_fit_start(self, ctx: Context) -> None:
-        """Refuses ``conv_only`` where it can't be."""
+        """Refuse ``conv_only`` where it can't be."""
         if not self.options.conv_only:
             return
         if resolve(self.options.scale_via, ctx) == "lr":
@@ -87,7 +114,7 @@ class OGM(Method):
             raise ConfigError(f"conv_only=True: no 2-D convolution in the encoders of {names}; use conv_only=False.")
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """The fused loss."""
+        """Yield the fused loss."""
         parts = ctx.model.additive_parts([ctx.features(j) for j in range(ctx.num_modalities)])
         for j, part in enumerate(parts):
             ctx.record(j, part)
@@ -102,7 +129,7 @@ class OGM(Method):
         yield ctx.fused_loss(sum(parts[1:], start=parts[0]))
 
     def after_backward(self, ctx: Context) -> None:
-        """The modulation."""
+        """Modulate the encoders' gradients or rates by k."""
         if not self._active(ctx):
             return
         if resolve(self.options.scale_via, ctx) == "lr":
@@ -116,7 +143,7 @@ class OGM(Method):
         return self.options.start_epoch <= ctx.epoch <= self.options.end_epoch
 
     def _weights(self, ctx: Context, name: str) -> list[Tensor]:
-        """The parameters of one encoder that are modulated."""
+        """Return the parameters of one encoder that are modulated."""
         every = ctx.optimizer.parameters(f"encoder/{name}")
         return [p for p in every if (p.ndim == 4 if self.options.conv_only else p.ndim >= 2)]
 

@@ -1,15 +1,13 @@
-"""OGM-GE: OGM, with noise as large as the gradients on every encoder."""
+"""OGM with generalisation enhancement (OGM-GE, Peng et al., CVPR 2022): k_j g + ε, ε ~ N(0, std(g)²)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 
+from dus_gym.context import Context
 from dus_gym.methods.ogm import OGM
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 LEAST_DEVIATION = 1e-8
 
@@ -28,7 +26,7 @@ class OGMGE(OGM):
     changes: ClassVar[str] = "as ogm, and adds noise of the gradients' own size to all encoders"
 
     def after_backward(self, ctx: Context) -> None:
-        """Modulation, then noise."""
+        """Modulate, then add noise."""
         if not self._active(ctx):
             return
         gradients = [gradient for name in ctx.modalities for gradient in self._gradients(ctx, name)]

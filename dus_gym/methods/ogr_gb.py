@@ -1,21 +1,19 @@
-"""OGR-GB: every head's loss weighted by how much it generalises against how much it overfits."""
+"""Gradient-Blending (OGR-GB, Wang et al., CVPR 2020): L = Σ_k w_k CE_k with w_k ∝ ΔG_k / ΔO_k²."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.errors import check_choice, check_fraction, check_positive
 from dus_gym.methods.base import Method, MethodOptions
+from dus_gym.model import MultimodalModel
 from dus_gym.records import Figures
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
-    from dus_gym.model import MultimodalModel
 
 
 @dataclass(frozen=True)
@@ -39,13 +37,13 @@ class OGRGBOptions(MethodOptions):
 
 
 def normalised(values: Sequence[float]) -> list[float]:
-    """Non-negative values divided by their sum; uniform if all are 0."""
+    """Divide non-negative values by their sum; uniform if all are 0."""
     total = sum(values)
     return [value / total for value in values] if total > 0.0 else [1.0 / len(values)] * len(values)
 
 
 def raw_weight(start: tuple[float, float], end: tuple[float, float], epsilon: float) -> float:
-    """``max(ΔG, 0) / (ΔO² + ε)`` of one head.
+    """Return ``max(ΔG, 0) / (ΔO² + ε)`` of one head.
 
     ΔG is the fall of the validation loss over the probe, ΔO the growth of validation minus training loss. A head that
     got worse on the validation split weighs nothing, however far it went.
@@ -61,20 +59,20 @@ def raw_weight(start: tuple[float, float], end: tuple[float, float], epsilon: fl
 
 
 def head_losses(found: Figures) -> list[float]:
-    """Mean losses of every modality's head and, if it is trained, of the fused one."""
+    """Return the mean losses of every modality's head and, if it is trained, of the fused one."""
     fused = found.fused_losses.get("concat")
     return [*found.losses, *([] if fused is None else [fused])]
 
 
 def head_loss(ctx: Context, k: int) -> Tensor:
-    """Loss of modality k's head on its own samples, or of the fused head (k = m) on the paired ones."""
+    """Return the loss of modality k's head on its own samples, or of the fused head (k = m) on the paired ones."""
     if k < ctx.num_modalities:
         return ctx.modality_loss(k, ctx.model.unimodal(k, ctx.features(k)))
     return ctx.fused_loss(ctx.model.fused([ctx.paired_features(j) for j in range(ctx.num_modalities)]))
 
 
 def _losses(ctx: Context, model: MultimodalModel | None) -> list[tuple[float, float]]:
-    """Training and validation loss of every head."""
+    """Return training and validation loss of every head."""
     train, validation = ctx.figures("train", model), ctx.figures("validation", model)
     assert train is not None
     assert validation is not None, "needs_validation is checked when the run is made"
@@ -111,7 +109,7 @@ class OGRGB(Method):
         self._weights: list[float] = []
 
     def on_epoch_start(self, ctx: Context) -> None:
-        """New weights, if a super-epoch begins here."""
+        """Estimate new weights, if a super-epoch begins here."""
         length = max(1, round(self.options.super_epoch * ctx.epochs))
         if ctx.epoch == 0 or (self.options.mode == "online" and ctx.epoch % length == 0):
             # The last super-epoch may be shorter, and its probe with it.
@@ -128,16 +126,19 @@ class OGRGB(Method):
         return normalised(raw)
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """One weighted loss a modality, then the fused one; the weights are uniform until they are known."""
+        """Yield one weighted loss per modality, then the fused one; the weights are uniform until they are known."""
         heads = ctx.num_modalities + (1 if ctx.batch.paired else 0)
         weights = self._weights or [1.0 / heads] * heads
         for k in range(heads):
-            yield weights[k] * head_loss(ctx, k)
+            loss = weights[k] * head_loss(ctx, k)
+            # A step on a loss of weight 0 would still move parameters, by momentum and weight decay.
+            if weights[k] or ctx.update == "joint":
+                yield loss
 
     def state_dict(self) -> dict[str, Any]:
-        """The weights; empty before the first epoch."""
+        """Return the weights; empty before the first epoch."""
         return {"weights": list(self._weights)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts the weights back."""
+        """Put the weights back."""
         self._weights = list(state["weights"])

@@ -1,22 +1,20 @@
-"""PMR: class prototypes in each modality's feature space, and a loss that draws the weaker one to them."""
+"""Prototypical modal rebalance (PMR, Fan et al., CVPR 2023): L = CE(z, y) + α Σ_j β_j PCE_j."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.errors import check_at_least, check_choice, check_fraction
 from dus_gym.methods.base import Method, MethodOptions
-from dus_gym.methods.coefficients import pmr_coefficients
-from dus_gym.methods.prototypes import class_prototypes, prototype_log_probabilities
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
+from dus_gym.methods.prototypes import class_prototypes
 
 
 @dataclass(frozen=True)
@@ -26,14 +24,15 @@ class PMROptions(MethodOptions):
     alpha: float = 2.0
     """Weight of the prototype losses; the authors' own for CREMA-D and AVE."""
     coefficient: str = "clip"
-    """How much of its prototype loss a modality behind the best one gets: ``clip``: clip(s_best / s_j - 1, 0, 1) (from
-    memory of the paper); ``released``: all of it, however small the lead (the released code)."""
+    """Share of its prototype loss that a modality behind the best one gets: ``clip``: clip(s_best / s_j - 1, 0, 1)
+    (from memory of the paper); ``released``: all of it, however small the lead (the released code)."""
     start_epoch: int = 0
     """First epoch (from 0) with prototype losses; before it the fused loss is alone."""
     end_epoch: int = 70
     """Last epoch (from 0) with prototype losses; the authors' runs have 130 epochs."""
     momentum: float = 0.0
-    """How much of the old prototypes an update keeps; 0: none, as in almost every run of the authors."""
+    """Share of the old prototypes that an update keeps; 0: none, as in almost every run of the authors. Those of
+    encoders that have not trained yet are never kept, as in the released code."""
     prototype_fraction: float = 1.0
     """Fraction of the training samples, drawn anew each epoch, that prototypes are means of; 0.1 is as released."""
     entropy_weight: float = 0.0
@@ -49,6 +48,20 @@ class PMROptions(MethodOptions):
         check_choice("coefficient", self.coefficient, ("clip", "released"))
         check_fraction("momentum", self.momentum, "[0, 1)")
         check_fraction("prototype_fraction", self.prototype_fraction, "(0, 1]")
+
+
+def pmr_coefficients(scores: Tensor, kind: str) -> Tensor:
+    """Return PMR's weight β of every modality, ``(m,)``, from scores ``(m,)``: 0 for the best, else up to 1."""
+    best = scores.max()
+    if kind == "released":
+        return (scores < best).to(scores.dtype)
+    tiny = torch.finfo(scores.dtype).tiny
+    return (best / scores.clamp_min(tiny) - 1.0).clamp(0.0, 1.0)
+
+
+def prototype_log_probabilities(features: Tensor, prototypes: Tensor) -> Tensor:
+    """Return log q(k|x), ``(n, c)``: the log-softmax over classes of minus the distance to each prototype."""
+    return F.log_softmax(-torch.cdist(features.to(prototypes.dtype), prototypes), dim=1)
 
 
 class PMR(Method):
@@ -80,7 +93,10 @@ class PMR(Method):
         self._prototypes: list[Tensor] = []
 
     def on_epoch_start(self, ctx: Context) -> None:
-        """New prototypes, as long as a loss will use them."""
+        """Take new prototypes, as long as a loss will use them."""
+        changes = {self.options.start_epoch, self.options.end_epoch + 1}
+        if ctx.epoch in changes | ({self.options.entropy_epochs} if self.options.entropy_weight else set()):
+            ctx.restart_plateau()
         if not self._active(ctx.epoch):
             ctx.log({f"beta/{name}": 0.0 for name in ctx.modalities})
         if ctx.epoch > self.options.end_epoch:
@@ -92,14 +108,15 @@ class PMR(Method):
             rows = torch.from_numpy(np.sort(drawn)).to(labels.device)
             features, labels = [h[rows] for h in features], labels[rows]
         old: list[Tensor | None] = [p.to(labels.device) for p in self._prototypes]
-        classes, momentum = ctx.model.num_classes, self.options.momentum
+        # The prototypes of epoch 0 are of encoders as they were built.
+        classes, momentum = ctx.model.num_classes, self.options.momentum if ctx.epoch > 1 else 0.0
         self._prototypes = [
             class_prototypes(h.detach(), labels, classes, p, momentum)
             for h, p in zip(features, old or [None] * len(features), strict=True)
         ]
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """The fused loss, then one prototype loss a modality."""
+        """Yield the fused loss, then one prototype loss per modality."""
         parts = ctx.model.additive_parts([ctx.features(j) for j in range(ctx.num_modalities)])
         for j, part in enumerate(parts):
             ctx.record(j, part)
@@ -120,6 +137,9 @@ class PMR(Method):
         regularised = self.options.entropy_weight > 0.0 and ctx.epoch < self.options.entropy_epochs
         best = beta.max() * (scores == scores.max())
         for j, q in enumerate(log_q):
+            # A step on a loss of weight 0 would still move the encoder, by momentum and weight decay.
+            if ctx.update == "alternating" and not (self.options.alpha * beta[j] or (regularised and best[j])):
+                continue
             loss = self.options.alpha * beta[j] * ctx.reduce(-true[j])
             if regularised:
                 entropy = ctx.reduce(-(q.exp() * q).sum(dim=1))
@@ -130,9 +150,9 @@ class PMR(Method):
         return self.options.start_epoch <= epoch <= self.options.end_epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """The prototypes; none before the first epoch."""
+        """Return the prototypes; none before the first epoch."""
         return {"prototypes": [p.clone() for p in self._prototypes]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts the prototypes back."""
+        """Put the prototypes back."""
         self._prototypes = [torch.as_tensor(p).clone() for p in state.get("prototypes", [])]

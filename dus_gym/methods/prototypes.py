@@ -1,4 +1,4 @@
-"""Class means of a modality's features, and the class that they say a sample has."""
+"""Class means of a modality's features (PMR, DI-MML)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def class_prototypes(features: Tensor, labels: Tensor, classes: int, old: Tensor | None, momentum: float) -> Tensor:
-    """Mean feature of every class, ``(c, d)``, mixed with the old ones: ``(1 - μ) new + μ old``.
+    """Return the mean feature of every class, ``(c, d)``, mixed with the old ones: ``(1 - μ) new + μ old``.
 
     A class without a sample keeps its old prototype; if it never had one, it gets the mean of all features.
 
@@ -26,8 +26,3 @@ def class_prototypes(features: Tensor, labels: Tensor, classes: int, old: Tensor
     if old is None:
         return torch.where(counts > 0, new, features.mean(dim=0))
     return torch.where(counts > 0, new.lerp(old, momentum), old)
-
-
-def prototype_log_probabilities(features: Tensor, prototypes: Tensor) -> Tensor:
-    """Shape ``(n, c)``: log q(k|x), the log-softmax over classes of minus the Euclidean distance to each prototype."""
-    return F.log_softmax(-torch.cdist(features.to(prototypes.dtype), prototypes), dim=1)

@@ -1,20 +1,19 @@
-"""ReconBoost: one modality learns at a time, most from the samples that the others get wrong."""
+"""ReconBoost (Hua et al., ICML 2024): one learner at a time, on the target (w1 e_y - w2 r) / c."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from math import log
+from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from dus_gym.context import Context, Phase
 from dus_gym.errors import ConfigError, check_at_least, check_choice, check_fraction, check_positive
-from dus_gym.methods.base import Method, MethodOptions, Phase
-from dus_gym.methods.residual import consolidation_distances, residual_losses
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
+from dus_gym.methods.base import Method, MethodOptions
 
 PRETRAINING = "pretraining"
 
@@ -36,8 +35,9 @@ class ReconBoostOptions(MethodOptions):
     residual_weight: float = 1.0
     """w2, weight of what the other modalities predict already, subtracted from the target; at most w1."""
     residual: str = "true_class"
-    """What is subtracted: ``true_class``: the other modalities' probability of the true class alone (the released
-    code); ``full``: their probabilities of all classes (from memory of the paper)."""
+    """Prediction that is subtracted: ``true_class``: the other modalities' probability of the true class alone (the
+    released code); ``full``: their probabilities of all classes (from memory of the paper), as far as the learner's own
+    are above 1e-8, without which the loss would have no lower bound."""
     consolidation_weight: float = 0.5
     """α, weight of the squared distance to the predictions of the previous stage's modality."""
     consolidation: str = "paper"
@@ -64,9 +64,52 @@ class Boosting(Phase):
     """A phase in which one modality's learner trains."""
 
     learner: int = 0
-    """Which modality."""
+    """Index of the modality."""
     previous: int | None = None
     """The modality of the stage before; None in the first stage."""
+
+
+LEAST_PROBABILITY = 1e-8
+"""A learner's probabilities below it count as it in what ``residual="full"`` subtracts (ours). Subtracting a cross
+entropy rewards probabilities of wrong classes that go to 0, without end: the loss had no lower bound at any w2 > 0."""
+
+
+def residual_losses(
+    logits: Tensor, others: Tensor, labels: Tensor, label_weight: float, residual_weight: float, residual: str
+) -> Tensor:
+    """Return a learner's loss of every sample, ``(n,)``: cross entropy against ``(w1 e_y - w2 r) / c``.
+
+    With ``residual="true_class"``, where r is p̄ at the true class and 0 elsewhere, it is ``(w1 - w2 p̄_y) / c`` times
+    the cross entropy: samples that the others get right count less. With ``"full"`` the logarithm in the part of r
+    stops at :data:`LEAST_PROBABILITY`, so that no loss is below ``w2 log(1e-8) / c``.
+
+    Args:
+        logits: the learner's, shape ``(n, c)``.
+        others: fused logits of the other modalities, shape ``(n, c)``; p̄ is their softmax, without a gradient.
+        labels: shape ``(n,)``.
+        label_weight: w1.
+        residual_weight: w2.
+        residual: ``"true_class"`` or ``"full"`` (r = p̄).
+    """
+    probabilities = others.detach().softmax(dim=1)
+    own = F.cross_entropy(logits, labels, reduction="none")
+    if residual == "full":
+        known = (probabilities * (-logits.log_softmax(dim=1)).clamp_max(-log(LEAST_PROBABILITY))).sum(dim=1)
+    else:
+        known = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1) * own
+    return (label_weight * own - residual_weight * known) / logits.shape[1]
+
+
+def consolidation_distances(logits: Tensor, previous: Tensor, attract: bool) -> Tensor:
+    """Return the mean squared distance of a learner's probabilities to the previous one's, by sample, ``(n,)``.
+
+    Args:
+        logits: the learner's, shape ``(n, c)``.
+        previous: the previous learner's, shape ``(n, c)``, without a gradient.
+        attract: whether the distance has a gradient at all.
+    """
+    own = logits.softmax(dim=1)
+    return ((own if attract else own.detach()) - previous.softmax(dim=1)).square().mean(dim=1)
 
 
 class ReconBoost(Method):
@@ -93,7 +136,7 @@ class ReconBoost(Method):
     options: ReconBoostOptions
 
     def phases(self, epochs: int, modalities: Sequence[str]) -> tuple[Phase, ...]:
-        """Pre-training, if any, then two phases a stage; as many stages as have two epochs each."""
+        """Return pre-training, if any, then two phases per stage; as many stages as have two epochs each."""
         before = self.options.pretraining
         left = epochs - (max(1, round(before * epochs)) if before else 0)
         stages = max(1, min(round((1.0 - before) / self.options.stage), left // 2))
@@ -111,7 +154,7 @@ class ReconBoost(Method):
         return tuple(found)
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """The loss of the phase: the ensemble's, one learner's, or each learner's own."""
+        """Yield the loss of the phase: the ensemble's, one learner's, or each learner's own."""
         phase, learners = ctx.phase, range(ctx.num_modalities)
         if isinstance(phase, Boosting):
             yield self._boost(ctx, phase)

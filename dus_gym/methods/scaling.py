@@ -1,21 +1,17 @@
-"""How a method that scales gradients reaches the optimiser's step: by the gradient, or by the learning rate."""
+"""Two ways for a factor on gradients to reach the step: the gradient or the learning rate (OGM, OGM-GE, AGM)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from dus_gym.context import Context
+from dus_gym.context import Context
 
 SCALE_VIA = ("auto", "grad", "lr")
-"""What the option ``scale_via`` of OGM, OGM-GE and AGM takes."""
+"""Values of the option ``scale_via`` of OGM, OGM-GE and AGM."""
 
 
 def resolve(scale_via: str, ctx: Context) -> str:
-    """``"grad"`` or ``"lr"``; ``"auto"`` is ``"lr"`` under Adam and ``"grad"`` otherwise.
+    """Return ``"grad"`` or ``"lr"``; ``"auto"`` is ``"lr"`` under Adam and ``"grad"`` otherwise.
 
     Adam divides a gradient by its own running size, so a constant factor on it does nothing there: ten steps with
     gradients times 1 and times 0.2 end in the same place.
@@ -30,25 +26,9 @@ def resolve(scale_via: str, ctx: Context) -> str:
 
 
 def scale_encoders(ctx: Context, factors: Tensor) -> None:
-    """Multiplies the encoders' learning rates for the coming step alone, by one factor a modality, shape ``(m,)``.
+    """Multiply the encoders' learning rates for the coming step alone, by one factor per modality, shape ``(m,)``.
 
     Waits for the device: learning rates are numbers on the host.
     """
     pairs = zip(ctx.modalities, factors.tolist(), strict=True)
     ctx.optimizer.scale_step({f"encoder/{name}": factor for name, factor in pairs})
-
-
-class ScaleGradient(torch.autograd.Function):
-    """The identity, whose gradient is multiplied by ``factors``."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, factors: Tensor) -> Tensor:
-        """``values`` unchanged."""
-        ctx.save_for_backward(factors)
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """The gradient times ``factors``."""
-        (factors,) = ctx.saved_tensors
-        return gradient * factors, None

@@ -1,24 +1,21 @@
-"""SMV: samples are repeated in the modalities that contribute little to their prediction."""
+"""Sample-level modality valuation (SMV, Wei et al., CVPR 2024): 2 - 2φ masked copies of a sample per modality."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import factorial, tanh
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.errors import check_at_least, check_choice, check_fraction
-from dus_gym.methods.absent import features_of_zeros, inputs_of_zeros
 from dus_gym.methods.base import Method, MethodOptions
-from dus_gym.methods.shapley import subset_logits, value_shares
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
+from dus_gym.methods.shapley import features_of_zeros, inputs_of_zeros, shapley_weights
 
 
 @dataclass(frozen=True)
@@ -31,13 +28,13 @@ class SMVOptions(MethodOptions):
     warm_up: float = 0.08
     """Fraction of the run's epochs before the first copies, at least one epoch; the authors' 5 epochs of 60."""
     masking: str = "features"
-    """What is zero in a masked modality: ``features``, before the head (the released code), or ``inputs``, before
+    """Zeros in a masked modality: ``features``, before the head (the released code), or ``inputs``, before
     the encoder (from memory of the paper)."""
     alpha: float = 1.0
     """Strength α of the modality-level copies."""
     growth: str = "linear"
-    """Modality-level copies a training sample from x = 2/3 α times the gap of mean contributions: ``linear``: x;
-    ``tanh``: tanh x; ``power``: x to the power of 1.5."""
+    """Modality-level copies per training sample from g = 2/3 of the gap of mean contributions: ``linear``: α g;
+    ``tanh``: tanh(α g); ``power``: α g^1.5, with α outside the exponent as in the released code."""
     part: float = 0.2
     """Fraction of the training samples, drawn anew each time, that the modality level is judged on."""
 
@@ -49,9 +46,15 @@ class SMVOptions(MethodOptions):
         check_fraction("warm_up", self.warm_up, "[0, 1)")
         check_fraction("part", self.part, "(0, 1]")
 
+    def grown(self, gap: float) -> float:
+        """Return the modality-level copies per training sample for a gap of mean contributions."""
+        alpha, g = self.alpha, 2.0 / 3.0 * gap
+        copies: dict[str, float] = {"linear": alpha * g, "tanh": tanh(alpha * g), "power": alpha * g**1.5}
+        return copies[self.growth]
+
 
 def copies(values: Tensor, m: int) -> Tensor:
-    """How often a sample is repeated in a modality: 2 - 2φ, at least 0, φ rounded to the nearest half (halves up).
+    """Return the times a sample is repeated in a modality: 2 - 2φ, at least 0, φ rounded to halves (up).
 
     Args:
         values: φ times m!, of :func:`value_shares`.
@@ -62,14 +65,46 @@ def copies(values: Tensor, m: int) -> Tensor:
     return (2 - halves).clamp_min(0)
 
 
+def subset_logits(present: Sequence[Tensor], absent: Sequence[Tensor]) -> Tensor:
+    """Return fused logits from every set of modalities, ``(2^m - 1, n, c)``; set k's members are the bits of k + 1.
+
+    Args:
+        present: additive parts of the samples, m tensors ``(n, c)``.
+        absent: additive parts of a masked modality, m tensors ``(1, c)``.
+    """
+    m = len(present)
+    both = torch.stack([torch.stack([zero.expand_as(part), part]) for part, zero in zip(present, absent, strict=True)])
+    sets = [[members >> j & 1 for j in range(m)] for members in range(1, 2**m)]
+    return torch.stack([sum((both[j, k] for j, k in enumerate(chosen)), start=both.new_zeros(())) for chosen in sets])
+
+
+def value_shares(right: Tensor) -> Tensor:
+    """Return Shapley values of v(S) = |S| where the prediction from S is right, else 0, in units of 1 / m!.
+
+    Args:
+        right: whether the prediction from each set of modalities is right, shape ``(2^m - 1, n)``; the members of set
+            k are the bits of k + 1.
+
+    Returns:
+        Shape ``(m, n)``, integers: φ times m!. Over modalities they sum to v(all) m!.
+    """
+    sets = len(right)
+    m = (sets + 1).bit_length() - 1
+    members = torch.tensor([(k + 1).bit_count() for k in range(sets)], device=right.device)
+    weights = (shapley_weights(m) * factorial(m)).round().long().to(right.device)
+    # Not a matrix product, which accelerators lack for integers.
+    return (weights[:, :, None] * (right * members[:, None])).sum(dim=1)
+
+
 class SMV(Method):
     """Sample-level modality valuation (Wei, Feng, Wang and Hu, CVPR 2024).
 
     ``L = CE(z, y)`` of the concat head. After the warm-up, at the end of every epoch, the prediction of each training
     sample from each set S of modalities, in evaluation mode, has the value |S| if it is right and 0 if not, and a
     modality's contribution φ is its Shapley value. At the sample level the next epoch has :func:`copies` of the
-    sample that show this modality alone. At the modality level it has n x copies of samples drawn with replacement,
-    shown in the modality with the least mean φ alone; with more than two modalities the gap is to the largest (ours).
+    sample that show this modality alone. At the modality level it has as many copies as ``growth`` says, of samples
+    drawn with replacement, shown in the modality with the least mean φ alone; with more than two modalities the gap is
+    to the largest (ours).
 
     An epoch keeps its number of iterations, so that one on a longer list does not show all of it; the released code
     makes the epoch longer. It is a sampler of its own, and the copies mask modalities, so no agent steers it.
@@ -90,7 +125,7 @@ class SMV(Method):
     options: SMVOptions
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """The fused loss of the samples and their masked copies."""
+        """Yield the fused loss of the samples and their masked copies."""
         keep = ctx.batch.keep
         if keep is not None and self.options.masking == "inputs":
             shown = zip(ctx.batch.inputs, keep.unbind(1), strict=True)
@@ -105,9 +140,12 @@ class SMV(Method):
         yield ctx.fused_loss(sum(parts[1:], start=parts[0]))
 
     def expand(self, ctx: Context) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]] | None:
-        """The copies of the coming epoch; None in the warm-up, and after the last epoch."""
-        if ctx.epoch < round(self.options.warm_up * ctx.epochs) or ctx.epoch == ctx.epochs:
+        """Return the copies of the coming epoch; None in the warm-up, and after the last epoch."""
+        first = max(1, round(self.options.warm_up * ctx.epochs))
+        if ctx.epoch < first or ctx.epoch == ctx.epochs:
             return None
+        if ctx.epoch == first:
+            ctx.restart_plateau()
         m, n = ctx.num_modalities, len(ctx.train_split.labels)
         values = self._valuate(ctx)
         if self.options.level == "sample":
@@ -116,9 +154,7 @@ class SMV(Method):
         else:
             rows = np.sort(ctx.rng.permutation(n)[: max(1, round(self.options.part * n))])
             means = (values[:, torch.from_numpy(rows).to(values.device)].double().mean(dim=1) / factorial(m)).tolist()
-            x = 2.0 / 3.0 * self.options.alpha * (max(means) - min(means))
-            grown = {"linear": x, "tanh": tanh(x), "power": x**1.5}[self.options.growth]
-            drawn = ctx.rng.integers(n, size=int(grown * n))
+            drawn = ctx.rng.integers(n, size=int(self.options.grown(max(means) - min(means)) * n))
             least = means.index(min(means))
             indices = [drawn if j == least else drawn[:0] for j in range(m)]
         mean = values.double().mean(dim=1) / factorial(m)
@@ -128,7 +164,7 @@ class SMV(Method):
         return np.concatenate(indices), shows
 
     def _valuate(self, ctx: Context) -> Tensor:
-        """Contributions of every modality to every training sample, times m!, ``(m, n)``."""
+        """Return every modality's contributions to every training sample, times m!, ``(m, n)``."""
         features = ctx.train_features()
         if self.options.masking == "features":
             nothing = [torch.zeros_like(h[:1]) for h in features]
@@ -142,5 +178,5 @@ class SMV(Method):
 
 
 def _masked(rows: Tensor, keep: Tensor) -> Tensor:
-    """``rows`` with zeros where ``keep``, ``(n,)``, is False."""
+    """Return ``rows`` with zeros where ``keep``, ``(n,)``, is False."""
     return rows.masked_fill(~keep.view(-1, *[1] * (rows.dim() - 1)), 0)

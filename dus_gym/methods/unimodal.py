@@ -1,20 +1,18 @@
-"""Unimodal training: every modality on its own, with no fused loss at all."""
+"""Unimodal training, L = Σ_j CE(z_j, y): the first rows of the DUS paper's Tables 1 and 2."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
+from dus_gym.context import Context
 from dus_gym.methods.base import Method
-
-if TYPE_CHECKING:
-    from dus_gym.context import Context
 
 
 class Unimodal(Method):
-    """``L = sum_j CE(z_j, y)``: m networks that never meet in training (the "Audio", "Video", … rows of Tables 1, 2).
+    """Unimodal training, ``L = Σ_j CE(z_j, y)``: m networks that never meet (rows "Audio", "Video", … of Tables 1, 2).
 
     Its rows are the modalities' own figures; the fused prediction sums their logits.
     """
@@ -30,6 +28,6 @@ class Unimodal(Method):
     supports_independent: ClassVar[bool] = True
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """One loss a modality."""
+        """Yield one loss per modality."""
         for j in range(ctx.num_modalities):
             yield ctx.modality_loss(j, ctx.model.unimodal(j, ctx.features(j)))

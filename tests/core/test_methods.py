@@ -84,6 +84,13 @@ def test_a_unimodal_weight_of_zero_leaves_the_fused_loss():
     assert torch.count_nonzero(setup.gradients("encoder/one")[0]) > 0
 
 
+@pytest.mark.parametrize(("weights", "steps"), [({"unimodal_weight": 0.0}, 1), ({"fused_weight": 0.0}, 2)])
+def test_alternating_takes_no_step_on_a_loss_of_weight_zero(weights, steps):
+    assert len(Setup(update="alternating", **weights).losses()) == steps
+    # Scores are recorded all the same.
+    assert Setup(update="joint", **weights).losses()[0] > 0.0
+
+
 def test_nothing_paired_means_no_fused_loss():
     setup = Setup(sizes=(3, 5), paired=False).zero_heads()
     assert setup.losses() == pytest.approx([2 * math.log(6)], abs=1e-6)
@@ -230,9 +237,13 @@ def test_mla_takes_the_second_modality_away_from_the_firsts_mean_feature():
 
 
 def test_mla_in_the_order_of_the_released_code():
-    steps = mla_steps(Setup("mla", order="update_then_project"))
+    setup = Setup("mla", order="update_then_project")
+    steps = [*mla_steps(setup), *mla_steps(setup)]
+    # The run's first sub-step is left alone, and its mean feature never enters the projection.
+    (weight, _, _), changed, _ = steps[0]
+    torch.testing.assert_close(changed, weight, rtol=0, atol=0)
     p = torch.eye(8)
-    for (weight, _, h), changed, _ in steps:
+    for (weight, _, h), changed, _ in steps[1:]:
         p = rls_update(p, h, 0.1)
         torch.testing.assert_close(changed, weight @ p, rtol=1e-4, atol=1e-6)
 

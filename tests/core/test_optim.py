@@ -90,6 +90,41 @@ def test_the_plateau_schedule_falls_when_the_loss_saturates():
     assert factors(schedule, losses) == pytest.approx(expected)
 
 
+def test_the_plateau_schedule_has_a_floor_and_no_fall_below_it():
+    schedule = Schedule(OptimizerConfig(lr=1.0, schedule="plateau", patience=2, floor=0.02), 100)
+    assert factors(schedule, [1.0] * 8) == pytest.approx([1, 1, 1, 0.1, 0.1, 0.02, 0.02, 0.02, 0.02])
+    schedule = Schedule(OptimizerConfig(lr=1.0, schedule="plateau", patience=1), 100)
+    assert factors(schedule, [1.0] * 50)[-1] == pytest.approx(1e-3), "three falls by default"
+
+
+def test_a_watch_that_starts_anew_forgets_the_best_loss_and_keeps_the_factor():
+    schedule = Schedule(OptimizerConfig(lr=1.0, schedule="plateau", patience=3), 100)
+    assert factors(schedule, [1.0, 1.0, 1.0, 1.0])[-1] == pytest.approx(0.1)
+    factors(schedule, [1.0, 1.0])
+    schedule.restart_watch()
+    # Two bad epochs of before do not count, nor does the best loss: the first new one is the best.
+    assert factors(schedule, [11.5, 11.4, 11.4, 11.4, 11.4]) == pytest.approx([0.1] * 5 + [0.01])
+
+
+@pytest.mark.parametrize(("name", "falls"), [("step", [37]), ("plateau", [33, 36, 39])])
+def test_a_schedule_that_starts_anew_is_at_the_full_rate_over_its_own_epochs(name, falls):
+    schedule = Schedule(OptimizerConfig(lr=1.0, schedule=name, patience=3), 40)
+    factors(schedule, [1.0] * 30)
+    assert schedule.factor < 1.0
+    schedule.restart(30, 10)
+    found = []
+    for epoch in range(30, 40):
+        before = schedule.factor
+        schedule.start_epoch(epoch)
+        if name == "step" and schedule.factor < before:
+            found.append(epoch)
+        before = schedule.factor
+        schedule.end_epoch(1.0)
+        if schedule.factor < before:
+            found.append(epoch)
+    assert found == falls
+
+
 def test_a_falling_loss_never_lowers_the_rate():
     schedule = Schedule(OptimizerConfig(lr=1.0, schedule="plateau", patience=1), 100)
     assert set(factors(schedule, [10.0 - i / 7 for i in range(50)])) == {1.0}

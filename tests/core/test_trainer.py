@@ -173,7 +173,6 @@ def test_a_snapshot_continues_to_the_bit(digits_run, weights_of, same_bits, tmp_
     assert same_bits(run.snapshot(), other.snapshot())
     assert run.validation == other.validation
     assert run.progress == other.progress
-    assert run.selected_epoch == other.selected_epoch
     assert run.evaluate() == other.evaluate()
 
 
@@ -502,8 +501,8 @@ def test_the_selected_model_is_the_one_that_is_evaluated(digits_run, weights_of,
     while run.progress.epoch < 8:
         run.train([64, 64], 6)
         upto = run.progress.epoch
-        assert run.selected_epoch == 1 + (int(np.argmax(chosen[:upto])) if select != "last" else upto - 1)
-    assert run.selected_epoch == best + 1
+        selected = int(np.argmax(chosen[:upto])) if select != "last" else upto - 1
+        assert run.evaluate() == history[selected][1]
     assert run.evaluate() == history[best][1]
     # The run itself stays where it ended.
     assert same_bits(weights_of(run), history[-1][2])
@@ -517,7 +516,7 @@ def test_only_evaluated_epochs_can_be_selected(digits_run, weights_of):
     _, history = histories(digits_run, weights_of)
     run = finish(digits_run(select="validation", eval_every=3, **WILD))
     values = {epoch: history[epoch - 1][0] for epoch in (3, 6, 8)}
-    assert run.selected_epoch == max(values, key=values.get)
+    assert run.evaluate() == history[max(values, key=values.get) - 1][1]
 
 
 def test_a_learning_rate_of_zero_freezes_a_modality(digits_run, weights_of):
@@ -614,7 +613,7 @@ def test_a_task_without_validation_trains(digits_run):
     assert run.evaluate().fused["sum"].accuracy > 0.4
     # Selection on the test split needs no validation split.
     bare, usual = (finish(digits_run(data=d, select="best_test", **WILD)) for d in (without_validation, None))
-    assert bare.selected_epoch == usual.selected_epoch < 8
+    assert bare.snapshot()["best"]["epoch"] == usual.snapshot()["best"]["epoch"] < 8
 
 
 # -- on a GPU ----------------------------------------------------------------------------------------

@@ -12,10 +12,9 @@ from torch import nn
 from dus_gym.data.dataset import TensorSplit
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
-from dus_gym.methods.coefficients import agm_coefficients as coefficients
-from dus_gym.methods.coefficients import response_scores
-from dus_gym.methods.scaling import ScaleGradient
-from dus_gym.methods.shapley import additive_responses, shapley_responses, shapley_weights
+from dus_gym.methods.agm import ScaleGradient, additive_responses, response_scores, shapley_responses
+from dus_gym.methods.agm import agm_coefficients as coefficients
+from dus_gym.methods.shapley import shapley_weights
 
 SIZES = [(4, 4), (3, 5), (6, 2), (4, 4, 4), (5, 3, 4), (2, 2, 5)]
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0}
@@ -273,7 +272,7 @@ def clipped(limit, factor):
     return (
         before,
         [p.grad for p in setup.model.parameters()],
-        max(p.grad.abs().max().item() for p in (head.weight, head.bias)),
+        head.weight.grad.abs().max().item(),
     )
 
 
@@ -294,6 +293,20 @@ def test_the_norm_is_clipped_only_if_an_entry_of_the_last_layer_exceeds_the_limi
     assert norm(after) == pytest.approx(limit, rel=1e-4)
     for one, other in zip(before, after, strict=True):
         torch.testing.assert_close(other, one * (limit / norm(before)), rtol=1e-3, atol=1e-7)
+
+
+def test_a_large_gradient_of_the_last_bias_alone_clips_nothing():
+    setup = start((4, 4), clip=1.0)
+    next(iter(setup.method.substeps(setup.ctx))).backward()
+    head = setup.model.fused_head
+    head.weight.grad.fill_(0.5)
+    head.bias.grad.fill_(50.0)
+    setup.method.after_backward(setup.ctx)
+    assert head.bias.grad.tolist() == [50.0] * 6
+    # One entry of the weight's above 1, and everything is scaled to the norm 1.
+    head.weight.grad[0, 0] = 1.5
+    setup.method.after_backward(setup.ctx)
+    assert norm(p.grad for p in setup.model.parameters()) == pytest.approx(1.0, rel=1e-4)
 
 
 def test_no_clip_leaves_large_gradients_alone():
@@ -324,6 +337,18 @@ def test_by_learning_rate_kappa_scales_the_encoders_step_and_nothing_else(toy_ru
         factor = kappa[int(name[9])] if name.startswith("encoders") else 1.0
         torch.testing.assert_close(scaled[name], factor * move, rtol=1e-3, atol=1e-7)
     assert {group["lr"] for group in run.optimizer.torch.param_groups} == {0.01}
+
+
+def test_a_learning_rate_is_multiplied_by_four_at_most_and_a_gradient_by_all_of_kappa():
+    found = {}
+    for via in ("grad", "lr"):
+        setup = start((4, 4), scale_via=via, alpha=4.0)
+        # Means of before with s_1 far above s_2: τ_1 = e^-2, τ_2 = e^2, and this batch's r near 1.
+        setup.method.load_state_dict({"running": torch.tensor([3.0, 1.0])})
+        setup.losses()
+        found[via] = [setup.ctx.logged[f"kappa/{name}"].item() for name in NAMES[:2]]
+    assert found["grad"][1] > 1e6
+    assert found["lr"] == [pytest.approx(found["grad"][0]), 4.0]
 
 
 @pytest.mark.parametrize(("optimizer", "same"), [("sgd", "grad"), ("adam", "lr")])

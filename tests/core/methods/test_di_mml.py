@@ -9,8 +9,7 @@ from method_setup import NAMES, Setup
 
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
-from dus_gym.methods.certainty import certainty_weighted
-from dus_gym.methods.transfer import dimension_accuracies, transfer_loss
+from dus_gym.methods.di_mml import certainty_weighted, dimension_accuracies, transfer_loss
 
 
 def tensor(rows):
@@ -221,6 +220,22 @@ def test_encoders_and_heads_first_and_then_the_concat_head_on_ordinary_batches(t
 def test_the_stages_share_the_epochs(toy_run, epochs, first, last):
     run = toy_run(method="di_mml", epochs=epochs, iterations=1)
     assert [(end, phase.name) for end, phase in run._phases] == [(first, "encoders"), (first + last, "fusion")]
+
+
+def test_the_second_stage_has_a_schedule_of_its_own_from_the_full_rate_on(toy_run):
+    settings = {"method_options": {"fusion": 0.25, "transfer_start": 0.0}, "epochs": 40}
+    found = {}
+    for schedule in ("step", "plateau"):
+        optimizer = {"lr": 0.2, "schedule": schedule, "patience": 1}
+        run = toy_run(method="di_mml", optimizer=optimizer, **settings)
+        found[schedule] = []
+        for _ in range(40):
+            run.train([8, 8], 1)
+            found[schedule].append(run.optimizer.torch.param_groups[0]["lr"])
+            run.train([8, 8], 4)
+    # 70 % of the run's 40 epochs, then 70 % of the second stage's ten.
+    assert found["step"] == pytest.approx([0.2] * 28 + [0.02] * 2 + [0.2] * 7 + [0.02] * 3)
+    assert found["plateau"][29] < 0.2 == found["plateau"][30]
 
 
 def test_effective_dimensions_are_found_once_at_their_epoch(toy_run):

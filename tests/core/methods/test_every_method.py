@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dus_gym.errors import ConfigError
@@ -155,6 +156,73 @@ def test_a_gpu_trains_it_and_continues_to_the_bit(tmp_path, same_bits, method, m
     assert play(fresh, shares[4:]) == expected
     assert same_bits(fresh.snapshot(), env.snapshot())
     assert not any(info["diverged"] for _, _, info in expected[0])
+
+
+# -- the plateau schedule ----------------------------------------------------------------------------
+
+
+def starts_of_terms(run):
+    """The epochs (from 0) in which a phase or a term of the loss begins, or parameters were put back."""
+    by_method = {
+        "di_mml": [round(0.12 * run.epochs)],
+        "pmr": [0, 31],
+        "smv": [round(0.08 * run.epochs)],
+        "mses": [int(epoch) for epoch in run.logged.values()],
+    }
+    phases = run.method.phases(run.epochs, run.modalities)
+    ends = [round(sum(phase.fraction for phase in phases[: i + 1]) * run.epochs) for i in range(len(phases))]
+    return [0, *ends[:-1], *by_method.get(run.method.name, [])]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_plateau_schedule_waits_out_every_start_of_a_phase_or_term(digits_run, method):
+    patience = 3
+    run = digits_run(
+        method=method,
+        method_options={"pmr": {"end_epoch": 30}, "reconboost": {"stage": 0.4}}.get(method),
+        optimizer={"lr": 0.05, "schedule": "plateau", "patience": patience},
+        epochs=100,
+        iterations=3,
+    )
+    run.train([run.base_batch] * 2, 300)
+    falls = run.progress.rate_falls
+    for start in starts_of_terms(run):
+        assert not [fall for fall in falls if start < fall <= start + patience], (start, falls)
+    # Three iterations an epoch are noisy enough for the loss to rise now and then.
+    assert falls
+
+
+def test_the_plateau_schedule_leaves_di_mml_and_pmr_a_rate_to_learn_with(digits_run):
+    for method in ("di_mml", "pmr"):
+        run = digits_run(method=method, optimizer={"lr": 0.01, "schedule": "plateau"}, epochs=100)
+        run.train([run.base_batch] * 2, 100 * run.iterations_per_epoch)
+        # Watching the sum of losses, both fell every ten epochs, 7 and 8 times.
+        assert len(run.progress.rate_falls) <= 1
+        assert run.evaluate().fused["method"].accuracy > 0.7
+
+
+def test_falls_of_the_step_schedule_are_told_too(toy_run):
+    run = toy_run(optimizer={"schedule": "step", "milestone": 0.5})
+    run.train([8, 8], 10)
+    assert run.progress.rate_falls == []
+    run.train([8, 8], 10)
+    assert run.progress.rate_falls == [2]
+
+
+def test_a_schedule_watches_the_cross_entropy_of_the_fused_logits_or_else_of_the_modalities(toy_run):
+    for method, weights in (("baseline", {"fused_weight": 0.5}), ("unimodal", {})):
+        run = toy_run(method=method, method_options=weights, optimizer={"schedule": "plateau"}, iterations=1)
+        split = run._train_split
+        drawn = run.fork()._sampler.draw([40, 20], 1)[0][0]
+        h = [run.model.encode(j, split.inputs[j][drawn[:n]]) for j, n in enumerate((40, 20))]
+        if method == "baseline":
+            logits = run.model.fused([h[0][:20], h[1]])
+            expected = F.cross_entropy(logits, split.labels[drawn[:20]]).item()
+        else:
+            own = [F.cross_entropy(run.model.unimodal(j, x), split.labels[drawn[: len(x)]]) for j, x in enumerate(h)]
+            expected = sum(own).item() / 2
+        run.train([40, 20], 1)
+        assert run.snapshot()["schedule"]["best"] == pytest.approx(expected, rel=1e-5)
 
 
 # -- who needs pairs ---------------------------------------------------------------------------------

@@ -10,8 +10,7 @@ from torch import nn
 
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
-from dus_gym.methods.early_stop import EarlyStop
-from dus_gym.methods.mses import MSES, MSESOptions
+from dus_gym.methods.mses import MSES, EarlyStop, MSESOptions
 from dus_gym.state import load_state, save_state
 
 # Validation losses of epochs 1 to 6 (the notes, 5.8), and on.

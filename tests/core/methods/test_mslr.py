@@ -9,8 +9,7 @@ from method_setup import Setup
 
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method, method_class
-from dus_gym.methods.mslr import MSLR
-from dus_gym.methods.rates import accuracy_ratio, smoothed
+from dus_gym.methods.mslr import MSLR, accuracy_ratio, smoothed
 from dus_gym.records import Figures
 from dus_gym.state import load_state, save_state
 

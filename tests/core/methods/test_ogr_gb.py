@@ -176,6 +176,12 @@ def test_alternating_steps_each_head_apart():
     assert losses[0] == pytest.approx(0.0699 * math.log(6), abs=5e-5)
 
 
+def test_alternating_takes_no_step_on_a_head_of_weight_zero():
+    setup = Probed(update="alternating").epoch(0).zero_heads()
+    setup.method.load_state_dict({"weights": [0.0, 0.75, 0.25]})
+    assert setup.losses() == pytest.approx([0.75 * math.log(6), 0.25 * math.log(6)])
+
+
 # -- when the weights are estimated ------------------------------------------------------------------
 
 

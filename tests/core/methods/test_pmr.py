@@ -10,8 +10,9 @@ from method_setup import NAMES, Setup
 from dus_gym.data.dataset import TensorSplit
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
-from dus_gym.methods.coefficients import pmr_coefficients as coefficients
-from dus_gym.methods.prototypes import class_prototypes, prototype_log_probabilities
+from dus_gym.methods.pmr import pmr_coefficients as coefficients
+from dus_gym.methods.pmr import prototype_log_probabilities
+from dus_gym.methods.prototypes import class_prototypes
 
 SIZES = [(3, 5), (5, 3), (4, 4), (3, 5, 4)]
 
@@ -111,13 +112,15 @@ def test_each_epoch_uses_the_class_means_it_begins_with(toy_run, m):
         assert not torch.allclose(means(run, 0), expected[0], atol=1e-3)
 
 
-def test_momentum_keeps_part_of_the_old_prototypes(toy_run):
+def test_momentum_keeps_part_of_the_old_prototypes_but_none_of_untrained_encoders(toy_run):
     run = toy_run(method="pmr", method_options={"momentum": 0.75})
-    first = means(run, 1)
-    run.train([8, 8], 5)
-    second = means(run, 1)
-    run.train([8, 8], 1)
-    torch.testing.assert_close(run.method.state_dict()["prototypes"][1], 0.25 * second + 0.75 * first)
+    expected = []
+    for epoch in range(4):
+        new = means(run, 1)
+        # Epoch 1 drops the prototypes of epoch 0.
+        expected.append(new if epoch < 2 else 0.25 * new + 0.75 * expected[-1])
+        run.train([8, 8], 5)
+        torch.testing.assert_close(run.method.state_dict()["prototypes"][1], expected[-1])
 
 
 def test_a_fraction_of_the_samples_is_drawn_anew_each_epoch():
@@ -253,21 +256,42 @@ def test_alternating_steps_after_each_part_and_weighs_by_what_the_fused_step_lef
     setup = start((3, 5, 4), update="alternating")
     twin = start((3, 5, 4))
     losses = setup.losses()
-    assert len(losses) == 4
     # By hand: the fused step, then each modality's own with the β of that moment.
     _, _, fused = by_hand(twin)
     fused.backward()
     twin.optimizer.step()
     _, beta, _ = by_hand(twin)
-    for j, b in enumerate(beta):
+    behind = [(j, b) for j, b in enumerate(beta) if b]
+    # No step on the zero loss of the best modality.
+    assert len(losses) == 3
+    assert len(behind) == 2
+    for loss, (j, b) in zip(losses[1:], behind, strict=True):
         h = twin.model.encode(j, twin.inputs[j])
         pce = F.cross_entropy(-torch.cdist(h, twin.method.state_dict()["prototypes"][j]), twin.labels[: len(h)])
-        assert losses[j + 1] == pytest.approx(2.0 * b * pce.item(), rel=1e-4, abs=1e-6)
+        assert loss == pytest.approx(2.0 * b * pce.item(), rel=1e-4, abs=1e-6)
         twin.optimizer.torch.zero_grad()
         (2.0 * b * pce).backward()
         twin.optimizer.step()
     for mine, theirs in zip(setup.model.parameters(), twin.model.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_alternating_does_not_move_the_best_modality_by_momentum(toy_run, weights_of):
+    """The best modality moves in the fused step alone: its step on a loss of 0 would carry momentum and decay."""
+    settings = {"method": "pmr", "update": "alternating", "optimizer": {"weight_decay": 0.1}}
+    run, fused = toy_run(**settings), toy_run(**settings, method_options={"alpha": 0.0})
+    run.train([8, 8], 2)
+    fused.restore(run.snapshot())
+    for each in (run, fused):
+        each.train([8, 8], 1)
+    beta = [run.logged["beta/a"], run.logged["beta/b"]]
+    assert min(beta) == 0.0 < max(beta)
+    mine, other = weights_of(run), weights_of(fused)
+    moved = [
+        not torch.equal(mine[name], other[name]) for name in mine if name.startswith(f"encoders.{beta.index(0.0)}")
+    ]
+    assert not any(moved)
+    assert any(not torch.equal(mine[name], other[name]) for name in mine)
 
 
 # -- the window --------------------------------------------------------------------------------------

@@ -9,8 +9,7 @@ from method_setup import NAMES, Setup
 
 from dus_gym.errors import ConfigError
 from dus_gym.methods import Phase, make_method
-from dus_gym.methods.reconboost import PRETRAINING, Boosting
-from dus_gym.methods.residual import residual_losses
+from dus_gym.methods.reconboost import PRETRAINING, Boosting, residual_losses
 
 
 def logits(n=7, c=6, seed=0):
@@ -58,6 +57,24 @@ def test_the_full_residual_subtracts_every_class():
     found.sum().backward()
     # The gradient is that of a cross entropy against the target, whose entries sum to w1 - w2.
     torch.testing.assert_close(z.grad, (3.0 * z.detach().softmax(1) - target) / 6)
+
+
+def test_the_full_residual_has_a_lower_bound():
+    others = torch.tensor([[0.25, 0.75]], dtype=torch.double).log()
+    z = torch.tensor([[0.0, -1000.0]], dtype=torch.double, requires_grad=True)
+    loss = residual_losses(z, others, torch.tensor([0]), 5.0, 2.0, "full")
+    # The label costs nothing; -2/2 · 0.75 · log(1e8) is left of the 750 that two logits' distance would earn.
+    assert loss.item() == pytest.approx(-0.75 * 18.420681)
+    loss.sum().backward()
+    assert z.grad.tolist() == [[0.0, 0.0]]
+
+
+def test_the_largest_residual_weight_trains(digits_run):
+    options = {"residual": "full", "residual_weight": 5.0}
+    run = digits_run(method="reconboost", method_options=options, epochs=60, seed=2)
+    assert not run.train([run.base_batch] * 2, 60 * run.iterations_per_epoch).diverged
+    # 0.34 without the bound.
+    assert run.evaluate().fused["method"].accuracy > 0.6
 
 
 # -- phases ------------------------------------------------------------------------------------------

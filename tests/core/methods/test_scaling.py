@@ -4,7 +4,8 @@ import pytest
 import torch
 from method_setup import Setup
 
-from dus_gym.methods.scaling import SCALE_VIA, ScaleGradient, resolve
+from dus_gym.methods.agm import ScaleGradient
+from dus_gym.methods.scaling import SCALE_VIA, resolve
 from dus_gym.optim import OptimizerConfig
 
 

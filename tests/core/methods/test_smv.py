@@ -14,8 +14,7 @@ from dus_gym.batch import Batch
 from dus_gym.data.dataset import TensorSplit
 from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
-from dus_gym.methods.shapley import subset_logits, value_shares
-from dus_gym.methods.smv import copies
+from dus_gym.methods.smv import copies, subset_logits, value_shares
 
 
 def right(m, *sets):
@@ -161,7 +160,17 @@ def test_nothing_to_copy_replaces_the_copies_of_before(toy_run):
     assert run.logged["copies/a"] == run.logged["copies/b"] == 0.0
 
 
-@pytest.mark.parametrize(("growth", "of"), [("linear", lambda x: x), ("tanh", tanh), ("power", lambda x: x**1.5)])
+@pytest.mark.parametrize(("growth", "copies_a_sample"), [("linear", 0.8), ("tanh", 0.6640368), ("power", 2 * 0.4**1.5)])
+def test_growth_by_hand(growth, copies_a_sample):
+    # 2/3 of a gap of 0.6 is 0.4; α = 2 stands outside the power: 0.5060, and not 0.8^1.5 = 0.7155.
+    grown = make_method("smv", {"growth": growth, "alpha": 2.0}).options.grown(0.6)
+    assert grown == pytest.approx(copies_a_sample, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("growth", "of"),
+    [("linear", lambda g: 0.6 * g), ("tanh", lambda g: tanh(0.6 * g)), ("power", lambda g: 0.6 * g**1.5)],
+)
 @pytest.mark.parametrize("m", [2, 3])
 def test_the_modality_level_copies_samples_of_the_one_behind(m, growth, of):
     setup = valued(m, level="modality", part=1.0, growth=growth, alpha=0.6, n=200)
@@ -172,7 +181,7 @@ def test_the_modality_level_copies_samples_of_the_one_behind(m, growth, of):
     setup.method._valuate = lambda ctx: values
     indices, keep = setup.method.expand(setup.ctx)
     gap = 1.5 if m == 2 else 11 / 6
-    assert len(indices) == int(of(2 / 3 * 0.6 * gap) * 200)
+    assert len(indices) == int(of(2 / 3 * gap) * 200)
     assert keep.tolist() == [[False] * (m - 1) + [True]] * len(indices)
     assert 0 <= indices.min() < indices.max() < 200
     assert len(set(indices.tolist())) < len(indices)

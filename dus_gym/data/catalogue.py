@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dus_gym.data.manifests import manifest_names, read_manifest
-from dus_gym.data.mock.making import MOCKS
 from dus_gym.data.source import DataSource
 from dus_gym.data.tasks import Task, get_task
 from dus_gym.errors import unknown_name
@@ -48,6 +47,9 @@ class DataSet:
     @property
     def has_mock(self) -> bool:
         """Whether ``dus data mock`` can make one."""
+        # Imported here: it needs PyTorch, which a listing does not.
+        from dus_gym.data.mock.making import MOCKS
+
         return self.name in MOCKS
 
     @property

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tyro
-
-from dus_gym.cli.options import parse
+from dus_gym.cli.arguments import read
 from dus_gym.cli.runs import read_run
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.storage.run_folder import (
@@ -37,7 +35,7 @@ from dus_gym.state import write_atomically
 class ReportOptions:
     """Options of ``dus report``."""
 
-    path: tyro.conf.Positional[Path]
+    path: Path = field(metadata={"positional": True})
     """The folder of a run or of a comparison, or a comparison.json alone."""
     out: Path | None = None
     """The HTML file; report.html in the folder if not given."""
@@ -48,8 +46,8 @@ class ReportOptions:
 
 
 def main(words: list[str]) -> None:
-    """Writes the page and prints its verdict."""
-    options = parse(ReportOptions, words, "report", "Write a run or a comparison as one HTML page.")
+    """Write the page and print its verdict."""
+    options = read(ReportOptions, words, "report", "Write a run or a comparison as one HTML page.")
     page = page_of(options.path)
     folder = options.path if options.path.is_dir() else options.path.parent
     out = options.out or folder / REPORT
@@ -65,7 +63,7 @@ def main(words: list[str]) -> None:
 
 
 def page_of(path: Path) -> Page:
-    """The page of a run folder, a comparison's folder or a ``comparison.json``.
+    """Return the page of a run folder, a comparison's folder or a ``comparison.json``.
 
     Raises:
         RunFolderError: for anything else, and for a comparison that has not come to its end.

@@ -1,4 +1,4 @@
-"""``dus validate``: runs a run again and says whether every bit is the same."""
+"""``dus validate``: run a run again and say whether every bit is the same."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tyro
-from rich.console import Console
+from rich.text import Text
 
 from dus_gym import __version__
-from dus_gym.cli.options import parse
+from dus_gym.cli.arguments import read
+from dus_gym.cli.console import open_console
 from dus_gym.cli.runs import differences, read_run
-from dus_gym.cli.tables import live_run
 from dus_gym.errors import RunFolderError
-from dus_gym.experiments.run import RunRequest, execute
 from dus_gym.experiments.storage.run_folder import (
     CONFIG,
     MARK,
@@ -34,6 +32,9 @@ from dus_gym.experiments.storage.run_folder import (
 )
 from dus_gym.experiments.storage.run_index import find_runs
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 NOT_RESULTS = (*NOT_REPRODUCIBLE, "version", "format")
 """Of a summary: what a second run may say otherwise although it came to the same."""
 
@@ -42,7 +43,7 @@ NOT_RESULTS = (*NOT_REPRODUCIBLE, "version", "format")
 class ValidateOptions:
     """Options of ``dus validate``."""
 
-    run: tyro.conf.Positional[Path]
+    run: Path = field(metadata={"positional": True})
     """The folder of a finished run, or of a comparison or a reproduction: then all its runs."""
     data_root: Path | None = None
     """Where the data set's files lie now, if not where they lay."""
@@ -53,15 +54,16 @@ class ValidateOptions:
 
 
 def main(words: list[str]) -> None:
-    """Exits with 0 if all is identical, else with 1."""
-    options = parse(ValidateOptions, words, "validate", "Run a run again and say whether every bit is the same.")
-    console = Console(quiet=options.quiet)
+    """Exit with 0 if all is identical, else with 1."""
+    options = read(ValidateOptions, words, "validate", "Run a run again and say whether every bit is the same.")
+    console = open_console(quiet=options.quiet)
     results = []
     for path in _runs(options.run):
         difference = validate(path, options.data_root, console)
         results.append({"run": str(path), "identical": difference is None, "difference": difference})
-        said = "[green]identical[/]" if difference is None else f"[red]different[/]: {difference}"
-        console.print(f"{path}: {said}", soft_wrap=True)
+        said = ("identical", "green") if difference is None else ("different", "red")
+        behind = "" if difference is None else f": {difference}"
+        console.print(Text.assemble(f"{path}: ", said, behind), soft_wrap=True)
     if options.json:
         print(json.dumps({"identical": all(row["identical"] for row in results), "runs": results}))
     if not all(row["identical"] for row in results):
@@ -79,7 +81,7 @@ def _runs(path: Path) -> list[Path]:
 
 
 def validate(path: Path, data_root: Path | None, console: Console) -> str | None:
-    """Runs again what a folder's config asks for, elsewhere, and compares.
+    """Run again what a folder's config asks for, elsewhere, and compare.
 
     Args:
         path: a finished run; nothing in it is changed.
@@ -90,6 +92,9 @@ def validate(path: Path, data_root: Path | None, console: Console) -> str | None
         The first difference, with both values; None if steps, summary (all but what the run cost, and the
         version) and model weights are the same to the bit.
     """
+    from dus_gym.cli.tables import live_run
+    from dus_gym.experiments.run import RunRequest, execute
+
     config, before = read_run(path)
     assert before is not None
     request = RunRequest.of(config)

@@ -63,7 +63,7 @@ def option_table(options: type[Any]) -> list[dict[str, Any]]:
     return [
         {
             "name": field.name,
-            "type": field.type if isinstance(field.type, str) else field.type.__name__,
+            "type": field.type.__name__ if isinstance(field.type, type) else str(field.type),
             "default": field.default,
             "doc": docs.get(field.name, ""),
         }

@@ -15,3 +15,5 @@ ITEMS = (
     "fig5",
 )
 """Each is a module of this package, its name in small letters, with an object ``ITEM``."""
+PAPER_SEEDS = 3
+"""Seeds behind every printed number."""

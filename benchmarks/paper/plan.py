@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dus_gym.benchmarks.paper import PAPER_SEEDS
 from dus_gym.benchmarks.paper.rows import Row
 from dus_gym.benchmarks.paper.settings import Setting
 from dus_gym.config import RunConfig
@@ -14,8 +15,6 @@ from dus_gym.errors import DatasetNotFoundError
 from dus_gym.experiments.run import RunRequest
 from dus_gym.experiments.run_many import Run
 from dus_gym.methods import method_class
-
-PAPER_SEEDS = 3
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Read the words of a command line into options dataclasses: one reader, which records what was given.
 
-    parsed = parse(words, "train", "Train one run.", TrainOptions, RunConfig, groups={"agent": options_of_agent})
+    parsed = parse(words, "train", "Train one run.", TrainOptions, RunConfig, groups={"agent": agent_group()})
     parsed.given(RunConfig)      # {"epochs": 3}: what was said, also where it equals the default
     parsed.build(TrainOptions)   # the whole dataclass
     parsed.group("agent")        # {"beta": 0.3}, from --agent.beta
@@ -32,10 +32,24 @@ from dus_gym.options import build_options, option_table
 T = TypeVar("T")
 Given = Mapping[str, Any]
 """Values by name, ``epochs`` or ``agent.beta``, of options that were given."""
-Find = Callable[[Given], tuple[str, type[Any]] | None]
-"""Returns whose options ``--GROUP.NAME`` are, in words such as ``"agent 'score'"``, and their dataclass."""
+Owner = tuple[str, type[Any]]
+"""Whose options ``--GROUP.NAME`` are, in words such as ``"agent 'score'"``, and their dataclass."""
 PASSES = 5
 """Readings of one line until the groups that it names are the groups it was read with; two are usual."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Options ``--GROUP.NAME``, which belong to what another option of the same line names.
+
+    Args:
+        named_by: the options that name it, such as ``("agent",)``. Help shows the group where one of them is given:
+            a default's options would be imported with all their libraries.
+        find: finds the owner in what is given; None if there is none.
+    """
+
+    named_by: tuple[str, ...]
+    find: Callable[[Given], Owner | None]
 
 
 @dataclass(frozen=True)
@@ -79,7 +93,7 @@ def parse(
     command: str,
     description: str,
     *kinds: type[Any],
-    groups: Mapping[str, Find] | None = None,
+    groups: Mapping[str, Group] | None = None,
     beneath: Callable[[Given], Given] | None = None,
 ) -> Parsed:
     """Return what the words behind a command say; ``--help`` prints the options and ends the process with 0.
@@ -89,8 +103,7 @@ def parse(
         command: such as ``"data scan"``.
         description: one sentence, for help.
         kinds: dataclasses, whose fields are the options; no two have a field of the same name.
-        groups: by group, what finds the dataclass behind ``--GROUP.NAME`` in what the same line gives, such as
-            the options of the agent that ``--agent`` names.
+        groups: options whose names depend on the line, by the word before their dot.
         beneath: returns values that hold where the line says nothing, such as those of a settings file that the line
             names (:func:`read_settings`). Those of a group are dropped where the line names another agent, say.
 
@@ -100,7 +113,7 @@ def parse(
     """
     groups = groups or {}
     own = [option for i, kind in enumerate(kinds) for option in _options_of(kind, _title(kind) if i else "options")]
-    found: dict[str, tuple[str, type[Any]]] = {}
+    found: dict[str, Owner] = {}
     for _ in range(PASSES):
         options = own + [
             option
@@ -108,9 +121,10 @@ def parse(
             for option in _options_of(kind, f"options of {label}", f"{name}.")
         ]
         line = _read_line(options, words)
-        below = {} if beneath is None else _kept(beneath(line.values), line.values, groups)
+        below = {} if beneath is None else _kept(beneath(line.values), line.values, groups, options)
         values = {**below, **line.values}
-        now = {name: owner for name, find in groups.items() if (owner := find(values)) is not None}
+        wanted = {name: group for name, group in groups.items() if not line.help or set(group.named_by) & set(values)}
+        now = {name: owner for name, group in wanted.items() if (owner := group.find(values)) is not None}
         if now == found:
             break
         found = now
@@ -118,12 +132,14 @@ def parse(
         raise ConfigError(f"{' '.join(words)!r} can be read in two ways; write --NAME=VALUE in place of --NAME VALUE.")
     if line.help:
         print(_parser(options, command, description).format_help(), end="")
+        for name in [name for name in groups if name not in found]:
+            by = " or ".join(option.flag for option in own if option.key in groups[name].named_by)
+            print(f"\n--{name}.NAME: options of what {by} names; name it beside --help to see them.")
         sys.exit(0)
     _check_line(line, options, found, groups, words, command)
     known = {option.key: option for option in options}
     if wrong := [_with_nearest(key, known) for key in below if key not in known]:
         raise ConfigError(f"unknown settings in the file: {', '.join(wrong)}.")
-    values = {key: value for key, value in values.items() if value is not None or known[key].default is not None}
     for option in options:
         if option.required and option.key not in values:
             raise ConfigError(f"dus {command} needs {option.flag}: {option.doc}")
@@ -192,6 +208,50 @@ def dispatch(words: list[str], command: str, commands: Mapping[str, tuple[Callab
     if words[0] not in commands:
         raise unknown_name(f"{command} command", words[0], commands)
     commands[words[0]][0](words[1:])
+
+
+# -- groups ------------------------------------------------------------------------------------------
+
+
+def agent_group(default: str = "reinforce") -> Group:
+    """Return the options ``--agent.NAME`` of the agent that ``--agent`` names."""
+
+    def find(given: Given) -> Owner | None:
+        from dus_gym.agents import agent_class
+
+        name = given.get("agent", default)
+        return f"agent {name!r}", agent_class(name).options_type
+
+    return Group(("agent",), find)
+
+
+def method_group(default: str = "baseline") -> Group:
+    """Return the options ``--method.NAME`` of the method that ``--method`` names; several have none in common."""
+
+    def find(given: Given) -> Owner | None:
+        from dus_gym.methods import method_class
+
+        name = given.get("method", default)
+        return None if set(name) & set(",:") else (f"method {name!r}", method_class(name).options_type)
+
+    return Group(("method",), find)
+
+
+def task_group() -> Group:
+    """Return the options ``--task.NAME`` of the task behind ``ENV`` or ``--data``; several have none in common."""
+
+    def find(given: Given) -> Owner | None:
+        from dus_gym.data.tasks import OWN_TASK, get_task
+        from dus_gym.envs.registration import ids
+
+        name = f"DUS-{OWN_TASK}-v0" if "data" in given else given.get("env", "").removeprefix("dus_gym:")
+        if not name or "," in name:
+            return None
+        if name not in ids():
+            raise unknown_name("environment", name, ids())
+        return f"task of {name}", get_task(ids()[name]).options_type
+
+    return Group(("env", "data"), find)
 
 
 # -- options of a dataclass --------------------------------------------------------------------------
@@ -385,9 +445,16 @@ def _read_word(option: _Option, word: str) -> Any:
         raise ConfigError(f"{option.key}={word!r} is not allowed; it must be {wanted}.") from None
 
 
-def _kept(below: Given, said: Given, groups: Mapping[str, Find]) -> dict[str, Any]:
-    """What holds beneath a line: not the options of an agent, say, in whose place the line names another."""
-    gone = {name for name, find in groups.items() if find(below) != find({**below, **said})}
+def _kept(below: Given, said: Given, groups: Mapping[str, Group], options: Sequence[_Option]) -> dict[str, Any]:
+    """Leave out nulls of options that are unset by default, and the options of an agent, say, in whose place the line
+    names another.
+    """
+    unset = {option.key for option in options if option.default is None}
+    below = {key: value for key, value in below.items() if value is not None or key not in unset}
+    for key in [key for group in groups.values() for key in group.named_by]:
+        if not isinstance(below.get(key, ""), str):
+            raise ConfigError(f"{key}={below[key]!r} is not allowed; it must be text.")
+    gone = {name for name, group in groups.items() if group.find(below) != group.find({**below, **said})}
     return {key: value for key, value in below.items() if key.partition(".")[0] not in gone or "." not in key}
 
 
@@ -397,8 +464,8 @@ def _kept(below: Given, said: Given, groups: Mapping[str, Find]) -> dict[str, An
 def _check_line(
     line: _Line,
     options: Sequence[_Option],
-    found: Mapping[str, tuple[str, type[Any]]],
-    groups: Mapping[str, Find],
+    found: Mapping[str, Owner],
+    groups: Mapping[str, Group],
     words: Sequence[str],
     command: str,
 ) -> None:
@@ -427,18 +494,18 @@ def _check_line(
         )
 
 
-def _unknown(name: str, options: Sequence[_Option], found: Mapping[str, tuple[str, type[Any]]]) -> str:
+def _unknown(name: str, options: Sequence[_Option], found: Mapping[str, Owner]) -> str:
     """One option that there is none of, and where there is one of that or a like name."""
     flags = [option.flag for option in options if not option.positional]
     group, _, tail = name.removeprefix("--").rpartition(".")
     near = [flag for flag in flags if flag.removeprefix("--").rpartition(".")[2] == tail]
+    owned = {flag.rpartition(".")[2]: flag for flag in flags if flag.startswith(f"--{group}.")}
+    if not near and group in found:
+        near = [owned[word] for word in get_close_matches(tail, owned, 1, 0.6)]
+        if not near:
+            return f"unknown option {name!r}: {found[group][0]} has {', '.join(owned.values()) or 'no options'}."
     near = near or get_close_matches(name, flags, 1, 0.6)
-    if near:
-        return f"unknown option {name!r}. Did you mean {' or '.join(near)}?"
-    if group in found:
-        owned = [flag for flag in flags if flag.startswith(f"--{group}.")]
-        return f"unknown option {name!r}: {found[group][0]} has {', '.join(owned) or 'no options'}."
-    return f"unknown option {name!r}."
+    return f"unknown option {name!r}." + (f" Did you mean {' or '.join(near)}?" if near else "")
 
 
 def _with_nearest(key: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dus_gym.cli.arguments import Parsed, dispatch, parse, read
+from dus_gym.cli.arguments import Group, Parsed, dispatch, parse, read
 from dus_gym.cli.console import open_console
 from dus_gym.data.catalogue import DATA_SETS, DataSet, data_set
 from dus_gym.errors import BadMediaError, ConfigError
@@ -198,7 +198,7 @@ def _parsed(kind: type[Any], words: list[str], command: str, description: str) -
         name = given.get("name")
         return None if name is None else (f"data set {name!r}", data_set(name).task.options_type)
 
-    return parse(words, f"data {command}", description, kind, groups={"task": task})
+    return parse(words, f"data {command}", description, kind, groups={"task": Group(("name",), task)})
 
 
 def _report(console: Console, built: list[BuiltModality]) -> None:

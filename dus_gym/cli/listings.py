@@ -34,10 +34,11 @@ class NameOptions(ListOptions):
 
 def envs(words: list[str]) -> None:
     """List ids, modalities, classes, epochs and what data they need."""
+    options = read(ListOptions, words, "envs", "List the registered environments.")
+
     from dus_gym.data.tasks import get_task
     from dus_gym.envs.registration import FAKE_ID, ids
 
-    options = read(ListOptions, words, "envs", "List the registered environments.")
     rows = []
     for env_id, name in ids().items():
         task, fake = get_task(name), env_id == FAKE_ID
@@ -64,9 +65,10 @@ def envs(words: list[str]) -> None:
 
 def methods(words: list[str]) -> None:
     """List names, papers, what each changes, and the options with their defaults."""
+    options = read(NameOptions, words, "methods", "List the multimodal methods, or one with its options.")
+
     from dus_gym.methods import METHODS, method_class
 
-    options = read(NameOptions, words, "methods", "List the multimodal methods, or one with its options.")
     rows = [describe_method(method_class(name)) for name in _chosen("method", options.name, METHODS)]
 
     def show(rows: Sequence[Row]) -> None:
@@ -88,9 +90,10 @@ def methods(words: list[str]) -> None:
 
 def agents(words: list[str]) -> None:
     """List names and what each does; of one agent also its options."""
+    options = read(NameOptions, words, "agents", "List the agents, or one with its options.")
+
     from dus_gym.agents import AGENTS, agent_class
 
-    options = read(NameOptions, words, "agents", "List the agents, or one with its options.")
     rows = []
     for name in _chosen("agent", options.name, AGENTS):
         kind = agent_class(name)
@@ -107,9 +110,10 @@ def agents(words: list[str]) -> None:
 
 def rewards(words: list[str]) -> None:
     """List names and what each rewards."""
+    options = read(ListOptions, words, "rewards", "List the rewards (--reward of dus train).")
+
     from dus_gym.rewards import REWARDS, reward_function
 
-    options = read(ListOptions, words, "rewards", "List the rewards (--reward of dus train).")
     rows = [
         {"reward": name, "summary": str(reward_function(name).__doc__).partition("\n")[0]} for name in REWARDS
     ]  # fmt: skip

@@ -7,21 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING
 
-import tyro
-from rich.console import Console
-
-from dus_gym.benchmarks.paper import ITEMS
-from dus_gym.benchmarks.paper.item import Item
-from dus_gym.benchmarks.paper.plan import PAPER_SEEDS, Plan
-from dus_gym.benchmarks.paper.reproduction import Wanted, mock, prepare, runs_of, write
+from dus_gym.benchmarks.paper import ITEMS, PAPER_SEEDS
 from dus_gym.benchmarks.paper.settings import chosen, settings
-from dus_gym.cli.options import parse, parse_seeds
-from dus_gym.cli.tables import progress_over, show_log
+from dus_gym.cli.arguments import parse
+from dus_gym.cli.console import open_console
 from dus_gym.errors import ConfigError, DusError, unknown_name
 from dus_gym.experiments.executors.executor import ScaleOptions, open_executor
-from dus_gym.experiments.run_many import run_all
+
+if TYPE_CHECKING:
+    from dus_gym.benchmarks.paper.item import Item
+    from dus_gym.benchmarks.paper.plan import Plan
+    from dus_gym.benchmarks.paper.reproduction import Wanted
 
 ALL = "all"
 
@@ -30,8 +28,8 @@ ALL = "all"
 class ReproduceOptions:
     """Options of ``dus reproduce``."""
 
-    item: tyro.conf.Positional[str]
-    """table1 to table4, tableA1 to tableA4, fig1, fig3, fig4, fig5, or all."""
+    item: str = field(metadata={"positional": True, "choices": (*ITEMS, ALL)})
+    """A table or figure, or all of them."""
     datasets: str | None = None
     """Data sets, separated by commas, as printed or as in `dus data`; the item's own if not given."""
     methods: str | None = None
@@ -58,7 +56,6 @@ class ReproduceOptions:
     The same command goes on where a killed one stopped; a finished run is never run again."""
     threads: int = 1
     """CPU threads of each run."""
-    scale: Annotated[ScaleOptions, tyro.conf.arg(prefix_name=False, name="")] = field(default_factory=ScaleOptions)
     json: bool = False
     """Print the result as one JSON object on the last line."""
     quiet: bool = False
@@ -66,11 +63,18 @@ class ReproduceOptions:
 
 
 def main(words: list[str]) -> None:
-    """Runs what is missing and writes the tables and figures."""
-    options: Any = parse(ReproduceOptions, words, "reproduce", "Re-run the paper's tables and figures.")
+    """Run what is missing and write the tables and figures."""
+    description = "Re-run the paper's tables and figures."
+    parsed = parse(words, "reproduce", description, ReproduceOptions, ScaleOptions)
+    options = parsed.build(ReproduceOptions)
+
+    from dus_gym.benchmarks.paper.reproduction import mock, prepare, runs_of, write
+    from dus_gym.cli.tables import progress_over, show_log
+    from dus_gym.experiments.run_many import run_all
+
     plan = _plan(options)
     wanted = _wanted(options)
-    console = Console(quiet=options.quiet)
+    console = open_console(quiet=options.quiet)
     show_log(console)
     held = prepare(plan)
     try:
@@ -78,7 +82,7 @@ def main(words: list[str]) -> None:
             mock(plan, sorted({name for want in wanted for name in want.datasets}))
         runs, notes = runs_of(plan, wanted)
         with (
-            open_executor(options.scale, threads=plan.threads, device=plan.device) as executor,
+            open_executor(parsed.build(ScaleOptions), threads=plan.threads, device=plan.device) as executor,
             progress_over(console, f"dus reproduce {options.item}", len(runs)) as advance,
         ):
             try:
@@ -92,7 +96,7 @@ def main(words: list[str]) -> None:
     finally:
         held.release()
     for _, text in written:
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
     console.print(f"written to {plan.out}", soft_wrap=True)
     if options.json:
         print(json.dumps({"items": [result for result, _ in written]}, allow_nan=False))
@@ -104,7 +108,10 @@ def _items(word: str) -> list[Item]:
     return [import_module(f"dus_gym.benchmarks.paper.{w.lower()}").ITEM for w in (ITEMS if word == ALL else (word,))]
 
 
-def _plan(options: Any) -> Plan:
+def _plan(options: ReproduceOptions) -> Plan:
+    from dus_gym.benchmarks.paper.plan import Plan
+    from dus_gym.cli.options import parse_seeds
+
     if options.smoke and options.standin:
         raise ConfigError("--smoke and --standin can't go together; leave one out.")
     mode = "smoke" if options.smoke else "standin" if options.standin else "real"
@@ -123,19 +130,21 @@ def _plan(options: Any) -> Plan:
     )
 
 
-def _folder(options: Any, mode: str) -> str:
+def _folder(options: ReproduceOptions, mode: str) -> str:
     """Names the output: runs of other encoders, trainers or epochs are other runs and lie elsewhere."""
     epochs = None if options.epochs is None else f"{options.epochs}-epochs"
     trainer = None if options.trainer == "real" else options.trainer
     return "-".join(filter(None, ("reproduce", mode, options.encoder, trainer, epochs)))
 
 
-def _wanted(options: Any) -> list[Wanted]:
+def _wanted(options: ReproduceOptions) -> list[Wanted]:
     """The items with the data sets and rows that were asked for; of ``all``, those that have any of both.
 
     Raises:
         ConfigError: for a data set or row that no item has, and if no item has both.
     """
+    from dus_gym.benchmarks.paper.reproduction import Wanted
+
     items = _items(options.item)
     datasets = chosen(options.datasets, tuple(dict.fromkeys(name for item in items for name in _offered(item))))
     labels = _labels(items, options.methods, options.item)

@@ -45,7 +45,9 @@ def main() -> None:
             seeds = sorted(mine.keys() & theirs.keys())
             if not seeds:
                 continue
-            values, others = ([accuracy for s in seeds if (accuracy := runs[s].accuracy) is not None] for runs in (mine, theirs))
+            values, others = (
+                [accuracy for s in seeds if (accuracy := runs[s].accuracy) is not None] for runs in (mine, theirs)
+            )
             gaps = [sum(runs[s].gap for s in seeds) / len(seeds) for runs in (theirs, mine)]
             found = paired(values, others)
             p = "–" if found.p is None else f"{found.p:.3f}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from dus_gym.allocation import ACTION_MODES
@@ -35,27 +35,27 @@ class RunConfig:
     min_fraction: float = 0.0
     """The fewest samples a modality may get, as a fraction of the equal share; 0 is the paper, 0.25 is
     recommended."""
-    cumulative: str = "run"
+    cumulative: str = field(default="run", metadata={"choices": CUMULATIVE_MODES})
     """Eq. 3: run (the paper's running mean), epoch, ema, or none (the ablation without it)."""
-    reward: str = "paper"
+    reward: str = field(default="paper", metadata={"choices": reward_names})
     """paper (Eq. 5), gap, gap-change, validation-gain or learning-progress."""
-    reward_state: str = "before"
+    reward_state: str = field(default="before", metadata={"choices": REWARD_STATES})
     """Which scores Eq. 5 reads: before (what the agent saw) or after (what its choice led to)."""
-    action_mode: str = "shares"
+    action_mode: str = field(default="shares", metadata={"choices": ACTION_MODES})
     """shares (a split of N_B) or fractions (of each modality's own batch; the total may shrink). An agent speaks
     one of them; the command line sets it."""
-    loss_norm: str = "mean"
+    loss_norm: str = field(default="mean", metadata={"choices": LOSS_NORMS})
     """mean: each modality's loss is the mean over its own samples (the paper); fixed: the sum over B, which
     makes the batch size a learning rate of the modality."""
-    pairing: str = "prefix"
+    pairing: str = field(default="prefix", metadata={"choices": PAIRINGS})
     """prefix: all modalities read one shuffled stream, so the first min a_j samples are paired;
     independent: a stream each, nothing paired."""
-    update: str = "joint"
+    update: str = field(default="joint", metadata={"choices": UPDATES})
     """joint: one step on the summed losses; alternating: a step after each loss."""
-    predict_with: str = "method"
+    predict_with: str = field(default="method", metadata={"choices": PREDICTORS})
     """The predictor reported as the method's own: method, concat, sum, entropy, or sum-all (concat head plus the
     unimodal logits, which is how the authors' code predicts with the baseline)."""
-    select: str = "last"
+    select: str = field(default="last", metadata={"choices": SELECTIONS})
     """The model that is evaluated: last epoch, best validation epoch, or best_test (what published code
     does; an optimistic figure)."""
     eval_every: int = 1
@@ -77,18 +77,10 @@ class RunConfig:
         check_at_least("min_fraction", self.min_fraction, 0.0)
         if self.min_fraction > 1.0:
             raise ConfigError(f"min_fraction={self.min_fraction!r} is not allowed; it must lie in [0, 1].")
-        for name, allowed in (
-            ("cumulative", CUMULATIVE_MODES),
-            ("reward", reward_names()),
-            ("reward_state", REWARD_STATES),
-            ("action_mode", ACTION_MODES),
-            ("loss_norm", LOSS_NORMS),
-            ("pairing", PAIRINGS),
-            ("update", UPDATES),
-            ("predict_with", PREDICTORS),
-            ("select", SELECTIONS),
-        ):
-            check_choice(name, getattr(self, name), allowed)
+        for setting in fields(self):
+            if "choices" in setting.metadata:
+                known = setting.metadata["choices"]
+                check_choice(setting.name, getattr(self, setting.name), known() if callable(known) else known)
         if self.lr_scale is not None:
             object.__setattr__(self, "lr_scale", tuple(float(scale) for scale in self.lr_scale))
             for scale in self.lr_scale:

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 from dus_gym.errors import ConfigError, UnknownArgumentError, unknown_name
@@ -23,7 +24,7 @@ def build_options(options: type[T], given: Mapping[str, Any] | None, what: str) 
     """An options dataclass with some fields set.
 
     Args:
-        options: the dataclass; fields are bool, int, float, str, tuples of numbers, and optional ones of these.
+        options: the dataclass; fields are bool, int, float, str, paths, tuples of these, and optional ones.
         given: field name to value; NumPy numbers and lists are taken too.
         what: what an unknown name should have been, such as ``"setting"``.
 
@@ -62,7 +63,7 @@ def option_table(options: type[Any]) -> list[dict[str, Any]]:
     return [
         {
             "name": field.name,
-            "type": field.type if isinstance(field.type, str) else field.type.__name__,
+            "type": field.type.__name__ if isinstance(field.type, type) else str(field.type),
             "default": field.default,
             "doc": docs.get(field.name, ""),
         }
@@ -118,6 +119,10 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
             raise ConfigError(f"{name}={value!r} is not allowed; it must be a finite number.")
         return float(value)
+    if hint is Path and isinstance(value, str | Path) and str(value):
+        return Path(value)
+    if hint is Path:
+        raise ConfigError(f"{name}={value!r} is not allowed; it must be a path.")
     if hint is str and not isinstance(value, str):
         raise ConfigError(f"{name}={value!r} is not allowed; it must be text.")
     return value

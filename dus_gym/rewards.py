@@ -72,10 +72,12 @@ def _learning_progress(step: Transition) -> float:
 
 
 def _paper_before(step: Transition) -> float:
+    """Eq. 5 on the scores that the agent saw, at most 0."""
     return paper_reward(step.seen, step.shares)
 
 
 def _paper_after(step: Transition) -> float:
+    """Eq. 5 on the scores that its choice led to, at most 0."""
     return paper_reward(step.reached, step.shares)
 
 

@@ -10,12 +10,14 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from dus_gym.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
 
 FORMAT = 1
 _TENSOR, _ARRAY, _TEXT = "tensor:", "array:", "text:"
@@ -23,6 +25,9 @@ _TENSOR, _ARRAY, _TEXT = "tensor:", "array:", "text:"
 
 
 def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    # Imported here: run folders are listed and read without it.
+    import torch
+
     if isinstance(value, torch.Tensor | np.ndarray):
         # The number makes a name unique, the path makes it readable.
         name = f"{len(tensors)}{path}"

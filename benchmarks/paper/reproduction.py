@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dus_gym.benchmarks.paper.cells import cells_of, markdown
 from dus_gym.benchmarks.paper.datasets import DATASETS, SMOKE_RUN, PaperDataset
 from dus_gym.benchmarks.paper.tables import ROWS, Item, PaperRow, RowRuns
-from dus_gym.data.registry import DataSet, data_set
 from dus_gym.data.mock import make_mock
+from dus_gym.data.registry import DataSet, data_set
 from dus_gym.errors import ConfigError, DatasetNotFoundError, DusError, RunFolderError, check_choice
 from dus_gym.experiments.compare import Progress
 from dus_gym.experiments.executors.executor import ScaleOptions, open_executor

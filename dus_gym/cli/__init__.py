@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from dus_gym.experiments.executors.executor import IMPORTED
 COMMANDS = {
     "envs": "list the registered environments",
     "methods": "list the multimodal methods and their options",
+    "agents": "list the agents and their options",
+    "rewards": "list the rewards",
     "train": "train one run under an agent",
     "compare": "compare agents over seeds",
     "reproduce": "re-run the paper's tables and figures beside the printed numbers",
@@ -23,7 +26,10 @@ COMMANDS = {
     "runs": "list, show, compare, export and delete runs",
     "validate": "run a run again and say whether every bit is the same",
 }
-"""Command to what it does; each is a module here of the same name, imported when it is called."""
+"""Command to what it does."""
+LISTINGS = ("envs", "methods", "agents", "rewards")
+"""Each is a function of the module ``listings``; every other command is ``main`` of a module of its own name. They are
+imported when they are called."""
 
 USAGE = (
     "usage: dus COMMAND [options]\n\n"
@@ -33,20 +39,19 @@ USAGE = (
 
 
 def import_modules(words: Sequence[str]) -> list[str]:
-    """Imports the modules that ``--import`` names, from the current folder too, and returns the other words.
+    """Import the modules that ``--import`` names, from the current folder too, and return the other words.
 
     Raises:
         ConfigError: for one that is not there.
     """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--import", dest="modules", action="append", default=[])
+    try:
+        found, left = parser.parse_known_args(words)
+    except argparse.ArgumentError:
+        found, left = argparse.Namespace(modules=[""]), []
     IMPORTED.clear()
-    left: list[str] = []
-    remaining = iter(words)
-    for word in remaining:
-        flag, equals, value = word.partition("=")
-        if flag != "--import":
-            left.append(word)
-            continue
-        name = value if equals else next(remaining, "")
+    for name in found.modules:
         if not name:
             raise ConfigError("--import needs the name of a module, as in import NAME.")
         if os.getcwd() not in sys.path:
@@ -60,7 +65,7 @@ def import_modules(words: Sequence[str]) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs one command and exits: 0 done, 1 failed while running, 2 asked for something that can't be."""
+    """Run one command and exit: 0 done, 1 failed while running, 2 asked for something that can't be."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print(USAGE + "\ndus COMMAND --help shows a command's options.")
@@ -71,10 +76,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"dus-gym {__version__}")
         sys.exit(0)
     try:
-        words = import_modules(words)
-        if not words or words[0] not in COMMANDS:
-            raise unknown_name("command", words[0] if words else "", COMMANDS)
-        import_module(f"dus_gym.cli.{words[0].replace('-', '_')}").main(words[1:])
+        name, *words = import_modules(words) or [""]
+        if name not in COMMANDS:
+            raise unknown_name("command", name, COMMANDS)
+        module, function = ("listings", name) if name in LISTINGS else (name.replace("-", "_"), "main")
+        getattr(import_module(f"dus_gym.cli.{module}"), function)(words)
     except (ConfigError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
         # Asked for something that can't be: a name, a value, a folder, files that are not there.
         print(f"dus: {error}", file=sys.stderr)

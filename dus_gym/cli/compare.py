@@ -76,5 +76,3 @@ def _folder(plans: list[TaskPlan], output: OutputOptions) -> Path:
     spec = plans[0].first
     name = f"compare-{len(plans)}-comparisons" if len(plans) > 1 else f"{spec.env}/compare-{spec.method}"
     return latest(Path("runs") / name) if output.resume else unused(Path("runs") / name)
-
-

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json as json_module
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import tyro
-from rich.console import Console
-
-from dus_gym.cli.data_tables import bytes_bar, list_table, rows_bar, scan_table
-from dus_gym.cli.options import changed, jsonable, parse
-from dus_gym.cli.tables import show_log
-from dus_gym.data.fetch import fetch
-from dus_gym.data.media_source import BuiltModality, build_stores
-from dus_gym.data.mock import make_mock
+from dus_gym.cli.arguments import Group, Parsed, dispatch, parse, read
+from dus_gym.cli.console import open_console
 from dus_gym.data.registry import DATA_SETS, DataSet, data_set
-from dus_gym.data.scan import media_task, scan
-from dus_gym.data.task import DataOptions
-from dus_gym.errors import BadMediaError, ConfigError, unknown_name
+from dus_gym.errors import BadMediaError, ConfigError
+from dus_gym.experiments.serialize import to_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dus_gym.data.media_source import BuiltModality
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class ListOptions:
 class RootOptions:
     """What every command about one data set takes."""
 
-    name: tyro.conf.Positional[str]
+    name: str = field(metadata={"positional": True, "choices": DATA_SETS})
     """A data set; `dus data list` lists them."""
     root: Path
     """The data root: the folder that holds its files, later --data-root."""
@@ -55,7 +51,7 @@ class BuildOptions(RootOptions):
 
     workers: int = 0
     """Processes that decode; 0: none but this one. Results do not depend on it."""
-    on_error: str = "fail"
+    on_error: str = field(default="fail", metadata={"choices": ("fail", "skip")})
     """What a bad file means: fail, or skip: it is reported, and runs with --task.on-error skip leave it out."""
 
 
@@ -63,7 +59,7 @@ class BuildOptions(RootOptions):
 class FetchOptions(RootOptions):
     """Options of ``dus data fetch``."""
 
-    source: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    source: Path | None = field(default=None, metadata={"name": "from"})
     """A folder, zip or tar that holds the files already; nothing is downloaded then."""
 
 
@@ -78,63 +74,78 @@ class MockOptions(RootOptions):
 
 
 def main(words: list[str]) -> None:
-    """Runs one of the five."""
-    if not words or words[0] in ("-h", "--help"):
-        print(USAGE)
-        sys.exit(0 if words else 2)
-    if words[0] not in COMMANDS:
-        raise unknown_name("data command", words[0], COMMANDS)
-    COMMANDS[words[0]][0](words[1:])
+    """Run one of the five."""
+    dispatch(words, "data", COMMANDS)
 
 
 def list_sets(words: list[str]) -> None:
-    """Names, ids, what they are made of and how one gets them."""
-    options = parse(ListOptions, words, "data list", "List the data sets.")
+    """List names, ids, what they are made of and how one gets them."""
+    options = read(ListOptions, words, "data list", "List the data sets.")
     rows = [_described(known) for known in DATA_SETS.values()]
     if not options.quiet:
-        list_table(Console(), rows)
+        from dus_gym.cli.data_tables import list_table
+
+        list_table(open_console(), rows)
     _print_json(options.json, {"data": rows})
 
 
 def scan_root(words: list[str]) -> None:
-    """Exits 0 if everything is there, 1 if anything is missing or broken."""
-    options, known = _parsed(RootOptions, words, "scan", "Say what of a data set is there; writes nothing.")
-    found = scan(known, options.root.expanduser(), _task_options(options))
+    """Exit with 0 if everything is there, with 1 if anything is missing or broken."""
+    parsed = _parsed(RootOptions, words, "scan", "Say what of a data set is there; writes nothing.")
+    options = parsed.build(RootOptions)
+
+    from dus_gym.cli.data_tables import scan_table
+    from dus_gym.data.scan import scan
+
+    found = scan(data_set(options.name), options.root.expanduser(), parsed.group("task"))
     if not options.quiet:
-        scan_table(Console(), found)
-    _print_json(options.json, jsonable(found) | {"ok": found.ok})
+        scan_table(open_console(), found)
+    _print_json(options.json, to_json(found) | {"ok": found.ok})
     if not found.ok:
         sys.exit(1)
 
 
 def build(words: list[str]) -> None:
-    """Decodes everything and reports every bad file."""
-    options, known = _parsed(BuildOptions, words, "build", "Decode a data set once, so that runs start at once.")
+    """Decode everything and report every bad file."""
+    parsed = _parsed(BuildOptions, words, "build", "Decode a data set once, so that runs start at once.")
+    options = parsed.build(BuildOptions)
+
+    from dus_gym.cli.data_tables import rows_bar
+    from dus_gym.cli.tables import show_log
+    from dus_gym.data.building import build_stores
+    from dus_gym.data.scan import media_task
+
     root = options.root.expanduser()
-    task, source = media_task(known, root, _task_options(options))
-    console = Console(quiet=options.quiet)
+    task, source = media_task(data_set(options.name), root, parsed.group("task"))
+    console = open_console(quiet=options.quiet)
     show_log(console)
     with rows_bar(console) as progress_of:
         built = build_stores(task, source, root, options.on_error, options.workers, progress_of)
-    _report(Console(stderr=True), built)
+    _report(open_console(stderr=True), built)
     for modality in built:
         where = "nothing was decoded" if modality.store is None else f"in {modality.store}"
         console.print(f"{modality.name}: {modality.rows} samples, {len(modality.bad)} bad, {where}", soft_wrap=True)
-    _print_json(options.json, {"name": known.name, "root": str(root), "modalities": jsonable(built)})
+    _print_json(options.json, {"name": options.name, "root": str(root), "modalities": to_json(built)})
     count = sum(len(modality.bad) for modality in built)
     if count and options.on_error == "fail":
         raise BadMediaError(f"{count} bad files; mend them, or leave their samples out with --on-error skip.")
 
 
 def fetch_set(words: list[str]) -> None:
-    """Downloads what may be downloaded, checked against committed checksums."""
-    options, known = _parsed(FetchOptions, words, "fetch", "Fetch a small data set.", of_task=False)
+    """Download what may be downloaded, checked against committed checksums."""
+    options = read(FetchOptions, words, "data fetch", "Fetch a small data set.")
+    known = data_set(options.name)
     if not known.can_be_fetched:
         raise ConfigError(
             f"name={known.name!r} can't be fetched: its media are not ours to pass on. {known.how()} "
             f"Then `dus data scan {known.name} --root DIR` says what is missing."
         )
-    console = Console(quiet=options.quiet)
+
+    from dus_gym.cli.data_tables import bytes_bar
+    from dus_gym.cli.tables import show_log
+    from dus_gym.data.fetch import fetch
+
+    console = open_console(quiet=options.quiet)
     show_log(console)
     with bytes_bar(console, known.name) as progress:
         found = fetch(known.name, options.root, options.source, progress)
@@ -146,13 +157,15 @@ def fetch_set(words: list[str]) -> None:
 
 
 def mock(words: list[str]) -> None:
-    """Writes a tiny copy of made-up media."""
-    options, known = _parsed(
-        MockOptions, words, "mock", "Write a tiny copy of a data set, of made-up media.", of_task=False
-    )
+    """Write a tiny copy of made-up media."""
+    options = read(MockOptions, words, "data mock", "Write a tiny copy of a data set, of made-up media.")
+    known = data_set(options.name)
+
+    from dus_gym.data.mock.making import make_mock
+
     root = make_mock(known.name, options.root, options.clips, options.seed)
     if not options.quiet:
-        Console().print(f"written to {root}; try it: dus train {known.env} --data-root {root}", soft_wrap=True)
+        print(f"written to {root}; try it: dus train {known.env} --data-root {root}")
     _print_json(options.json, {"name": known.name, "root": str(root), "clips": options.clips, "seed": options.seed})
 
 
@@ -163,11 +176,6 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "fetch": (fetch_set, "download a small data set, checked file by file"),
     "mock": (mock, "write a tiny copy of made-up media, to rehearse with"),
 }
-USAGE = (
-    "usage: dus data COMMAND [NAME --root DIR] [options]\n\n"
-    + "".join(f"  {name:<8}{text}\n" for name, (_, text) in COMMANDS.items())
-    + "\ndus data COMMAND --help shows a command's options."
-)
 
 
 def _described(known: DataSet) -> dict[str, Any]:
@@ -183,29 +191,21 @@ def _described(known: DataSet) -> dict[str, Any]:
     }
 
 
-def _parsed(
-    base: type[Any], words: list[str], command: str, description: str, *, of_task: bool = True
-) -> tuple[Any, DataSet]:
-    """The options, with those of the data set's task (``--task.NAME``) where the command reads its media."""
-    name = next((word for word in words if word in DATA_SETS), None)
-    kind = DATA_SETS[name].task.options_type if name is not None and of_task else DataOptions
-    if dataclasses.fields(kind):
-        named: Any = Annotated[kind, tyro.conf.arg(name="task")]
-        fields: list[Any] = [("task_options", named, dataclasses.field(default_factory=kind))]
-        base = dataclasses.make_dataclass(base.__name__, fields, bases=(base,), frozen=True)
-    options: Any = parse(base, words, f"data {command}", description)
-    return options, data_set(options.name)
+def _parsed(kind: type[Any], words: list[str], command: str, description: str) -> Parsed:
+    """Return what was said, with the options of the data set's task (``--task.NAME``)."""
 
+    def task(given: Mapping[str, Any]) -> tuple[str, type[Any]] | None:
+        name = given.get("name")
+        return None if name is None else (f"data set {name!r}", data_set(name).task.options_type)
 
-def _task_options(options: Any) -> dict[str, Any]:
-    return changed(options.task_options) if hasattr(options, "task_options") else {}
+    return parse(words, f"data {command}", description, kind, groups={"task": Group(("name",), task)})
 
 
 def _report(console: Console, built: list[BuiltModality]) -> None:
-    """Every bad file, one a line."""
+    """Print every bad file, one a line."""
     for modality in built:
         for bad in modality.bad:
-            console.print(f"{modality.name}: {bad.path}: {bad.kind}: {bad.message}", markup=False, soft_wrap=True)
+            console.print(f"{modality.name}: {bad.path}: {bad.kind}: {bad.message}", soft_wrap=True)
 
 
 def _print_json(wanted: bool, value: dict[str, Any]) -> None:

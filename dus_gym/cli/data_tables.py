@@ -18,6 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from dus_gym.cli.tables import silent
 from dus_gym.data.record import SPLITS
@@ -29,23 +30,25 @@ def list_table(console: Console, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         published = " / ".join(f"{count} {split}" for split, count in row["published"].items())
         made_of = f"{', '.join(row['modalities'])}, {row['classes']} classes"
-        console.print(f"[bold]{row['name']}[/]  {row['env']}: {made_of}; {published}", soft_wrap=True)
+        head = Text.assemble((row["name"], "bold"), f"  {row['env']}: {made_of}; {published}")
+        console.print(head, soft_wrap=True)
         console.print(f"    {row['size']}. {row['how']}", soft_wrap=True, highlight=False)
 
 
 def scan_table(console: Console, found: Scan) -> None:
     """Files, then samples by class and split beside the published ones."""
-    console.print(f"[bold]{found.name}[/] in {found.root}  (data {found.data_kind})", soft_wrap=True)
+    head = Text.assemble((found.name, "bold"), f" in {found.root}  (data {found.data_kind})")
+    console.print(head, soft_wrap=True)
     if found.problem is not None:
-        console.print(found.problem, style="bold red", soft_wrap=True, markup=False)
+        console.print(found.problem, style="bold red", soft_wrap=True)
     for part in found.parts:
         size = f"; decoded {_size(part.cache_bytes)}, about {_time(part.seconds)} in one process"
         console.print(f"  {part.name}: {part.files} listed" + (size if part.cache_bytes else ""), soft_wrap=True)
         if part.bad:
             bad = ", ".join(f"{count} {kind}" for kind, count in part.bad.items())
-            console.print(f"  [bold red]{bad}[/]:", soft_wrap=True)
+            console.print(Text.assemble("  ", (bad, "bold red"), ":"), soft_wrap=True)
             for line in part.first:
-                console.print(f"    {line}", soft_wrap=True, markup=False)
+                console.print(f"    {line}", soft_wrap=True)
             more = sum(part.bad.values()) - len(part.first)
             if more:
                 console.print(f"    and {more} more")
@@ -64,7 +67,7 @@ def _count_table(found: Scan) -> Table:
         table.add_column(split, justify="right")
     for name in dict.fromkeys(name for counts in found.counts.values() for name in counts):
         table.add_row(name, *(str(found.counts.get(split, {}).get(name, 0)) for split in splits))
-    table.add_row("[bold]all[/]", *(str(sum(found.counts.get(split, {}).values())) for split in splits))
+    table.add_row(Text("all", "bold"), *(str(sum(found.counts.get(split, {}).values())) for split in splits))
     table.add_row("published", *(str(found.published.get(split, "–")) for split in splits), style="dim")
     return table
 
@@ -83,7 +86,7 @@ def rows_bar(console: Console) -> Iterator[Callable[[str], Callable[[int, int], 
     if not console.is_terminal:
         yield lambda _: silent
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
 
         def progress_of(modality: str) -> Callable[[int, int], None]:
@@ -99,7 +102,7 @@ def bytes_bar(console: Console, name: str) -> Iterator[Callable[[int, int, str],
     if not console.is_terminal:
         yield silent
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(name, total=None)
         yield lambda done, total, file: bar.update(task, completed=done, total=total, description=f"{name}: {file}")

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import tyro
-
-from dus_gym.cli.options import parse
-from dus_gym.cli.runs import read_run
+from dus_gym.cli.arguments import read
 from dus_gym.errors import RunFolderError
-from dus_gym.experiments.comparison import Comparison
-from dus_gym.experiments.results import Result
+from dus_gym.experiments.storage.comparison_folder import read_comparison
 from dus_gym.experiments.storage.run_folder import (
     COMPARISON,
     CONFIG,
     REPORT,
-    SUMMARY,
     read_object,
+    read_run,
     read_steps,
     writing,
 )
@@ -32,7 +28,7 @@ from dus_gym.state import write_atomically
 class ReportOptions:
     """Options of ``dus report``."""
 
-    path: tyro.conf.Positional[Path]
+    path: Path = field(metadata={"positional": True})
     """The folder of a run or of a comparison, or a comparison.json alone."""
     out: Path | None = None
     """The HTML file; report.html in the folder if not given."""
@@ -43,8 +39,8 @@ class ReportOptions:
 
 
 def main(words: list[str]) -> None:
-    """Writes the page and prints its verdict."""
-    options = parse(ReportOptions, words, "report", "Write a run or a comparison as one HTML page.")
+    """Write the page and print its verdict."""
+    options = read(ReportOptions, words, "report", "Write a run or a comparison as one HTML page.")
     page = page_of(options.path)
     folder = options.path if options.path.is_dir() else options.path.parent
     out = options.out or folder / REPORT
@@ -60,17 +56,14 @@ def main(words: list[str]) -> None:
 
 
 def page_of(path: Path) -> Page:
-    """The page of a run folder, a comparison's folder or a ``comparison.json``.
+    """Return the page of a run folder, a comparison's folder or a ``comparison.json``.
 
     Raises:
         RunFolderError: for anything else, and for a comparison that has not come to its end.
     """
-    if path.is_file():
-        return comparison_page(Comparison.from_json(read_object(path), str(path)))
-    if (path / COMPARISON).is_file():
-        return comparison_page(Comparison.from_json(read_object(path / COMPARISON), str(path / COMPARISON), path))
+    if path.is_file() or (path / COMPARISON).is_file():
+        return comparison_page(read_comparison(path))
     if (path / CONFIG).is_file() and "agents" in read_object(path / CONFIG):
         raise RunFolderError(f"{path} holds a comparison that is not finished; go on with dus compare --resume.")
-    config, summary = read_run(path)
-    result = None if summary is None else Result.from_json(summary, str(path / SUMMARY), path)
+    config, result = read_run(path)
     return run_page(config, result, list(read_steps(path)))

@@ -6,18 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
-from rich.console import Console
 
 from dus_gym.benchmarks.paper.datasets import DATASETS, datasets_named
 from dus_gym.benchmarks.paper.reproduction import PAPER_SEEDS, ItemPart, Reproduction, reproduce
 from dus_gym.benchmarks.paper.tables import ITEMS, Item
-from dus_gym.cli.options import parse, parse_seeds
-from dus_gym.cli.tables import progress_over, show_log
+from dus_gym.cli.arguments import parse
+from dus_gym.cli.console import open_console
+from dus_gym.cli.tables import print_line, progress_over, show_log
 from dus_gym.errors import ConfigError, unknown_name
 from dus_gym.experiments.executors.executor import ScaleOptions
+from dus_gym.experiments.spec import parse_seeds
 
 ALL = "all"
 
@@ -26,8 +24,8 @@ ALL = "all"
 class ReproduceOptions:
     """Options of ``dus reproduce``."""
 
-    item: tyro.conf.Positional[str]
-    """table1 to table4, tableA1 to tableA4, fig1, fig3, fig4, fig5, or all."""
+    item: str = field(metadata={"positional": True, "choices": (*ITEMS, ALL)})
+    """A table or figure, or all of them."""
     datasets: str | None = None
     """Data sets, separated by commas, as printed or as in `dus data`; the item's own if not given."""
     methods: str | None = None
@@ -54,7 +52,6 @@ class ReproduceOptions:
     The same command goes on where a killed one stopped; a finished run is never run again."""
     threads: int = 1
     """CPU threads of each run."""
-    scale: Annotated[ScaleOptions, tyro.conf.arg(prefix_name=False, name="")] = field(default_factory=ScaleOptions)
     json: bool = False
     """Print the result as one JSON object on the last line."""
     quiet: bool = False
@@ -63,16 +60,19 @@ class ReproduceOptions:
 
 def main(words: list[str]) -> None:
     """Run what is missing, and write and print the tables and figures."""
-    options: Any = parse(ReproduceOptions, words, "reproduce", "Re-run the paper's tables and figures.")
+    parsed = parse(words, "reproduce", "Re-run the paper's tables and figures.", ReproduceOptions, ScaleOptions)
+    options = parsed.build(ReproduceOptions)
     reproduction = _reproduction(options)
     parts = _parts(options)
-    console = Console(quiet=options.quiet)
+    console = open_console(quiet=options.quiet)
     show_log(console)
     label = f"dus reproduce {options.item}"
-    written = reproduce(reproduction, parts, options.scale, lambda _, count: progress_over(console, label, count))
+    written = reproduce(
+        reproduction, parts, parsed.build(ScaleOptions), lambda _, count: progress_over(console, label, count)
+    )
     for _, text in written:
-        console.print(text, markup=False, soft_wrap=True)
-    console.print(f"written to {reproduction.out}", soft_wrap=True)
+        print_line(console, text)
+    print_line(console, f"written to {reproduction.out}")
     if options.json:
         print(json.dumps({"items": [result for result, _ in written]}, allow_nan=False))
 
@@ -83,7 +83,7 @@ def _items(word: str) -> list[Item]:
     return list(ITEMS.values()) if word == ALL else [ITEMS[word]]
 
 
-def _reproduction(options: Any) -> Reproduction:
+def _reproduction(options: ReproduceOptions) -> Reproduction:
     if options.smoke and options.standin:
         raise ConfigError("--smoke and --standin can't go together; leave one out.")
     mode = "smoke" if options.smoke else "standin" if options.standin else "real"
@@ -102,14 +102,14 @@ def _reproduction(options: Any) -> Reproduction:
     )
 
 
-def _folder(options: Any, mode: str) -> str:
+def _folder(options: ReproduceOptions, mode: str) -> str:
     """Names the output: runs of other encoders, trainers or epochs are other runs and lie elsewhere."""
     epochs = None if options.epochs is None else f"{options.epochs}-epochs"
     trainer = None if options.trainer == "real" else options.trainer
     return "-".join(filter(None, ("reproduce", mode, options.encoder, trainer, epochs)))
 
 
-def _parts(options: Any) -> list[ItemPart]:
+def _parts(options: ReproduceOptions) -> list[ItemPart]:
     """The items with the data sets and rows that were asked for; of ``all``, those that have any of both.
 
     Raises:

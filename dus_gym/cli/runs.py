@@ -1,48 +1,32 @@
-"""``dus runs``: the runs below a folder, as a list, one by one, side by side; and their end."""
+"""``dus runs``: list, show, compare and delete the runs below a folder."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tyro
-from rich.console import Console
 from rich.table import Table
 
-from dus_gym.cli.options import parse
-from dus_gym.cli.tables import percent, run_table, show_log
-from dus_gym.errors import ConfigError, RunFolderError, check_choice, unknown_name
-from dus_gym.experiments.results import SELECTIONS
+from dus_gym.cli.arguments import dispatch, read
+from dus_gym.cli.console import open_console
+from dus_gym.errors import ConfigError, RunFolderError, check_choice
 from dus_gym.experiments.storage.run_export import check_parquet, write_csv, write_parquet
 from dus_gym.experiments.storage.run_folder import (
-    CONFIG,
-    SUMMARY,
     clear,
     flat,
-    holds_runs,
     is_ours,
     lock,
-    read_object,
+    read_run,
     read_steps,
 )
 from dus_gym.experiments.storage.run_index import STATUSES, find_runs, last_step, list_runs
 
-USAGE = """usage: dus runs COMMAND [options]
 
-  list    every run below a folder; --csv and --parquet export the list
-  show    one run: settings and result; --csv and --parquet export its steps
-  diff    two runs: the settings and figures that differ
-  rm      delete runs, or a comparison with its runs
-
-dus runs COMMAND --help shows a command's options.
-"""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Printing:
     json: bool = False
     """Print the result as one JSON object on the last line."""
@@ -50,7 +34,7 @@ class _Printing:
     """Print nothing but errors and the --json line."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Exporting(_Printing):
     csv: Path | None = None
     """Also write a CSV file."""
@@ -58,11 +42,11 @@ class _Exporting(_Printing):
     """Also write a Parquet file; needs pip install "dus-gym[parquet]"."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ListOptions(_Exporting):
     """Options of ``dus runs list``."""
 
-    root: tyro.conf.Positional[Path] = Path("runs")
+    root: Path = field(default=Path("runs"), metadata={"positional": True})
     """The folder that holds the runs, at any depth."""
     env: str | None = None
     """Only runs of this id."""
@@ -70,70 +54,65 @@ class ListOptions(_Exporting):
     """Only runs under this agent, whatever its options."""
     method: str | None = None
     """Only runs of this method, whatever its options."""
-    status: str | None = None
+    status: str | None = field(default=None, metadata={"choices": STATUSES})
     """Only runs that are finished, running, stopped or damaged."""
     rebuild: bool = False
     """Read every folder again, whatever the index says."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShowOptions(_Exporting):
     """Options of ``dus runs show``."""
 
-    run: tyro.conf.Positional[Path] = tyro.MISSING
+    run: Path = field(metadata={"positional": True})
     """A run folder."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DiffOptions(_Printing):
     """Options of ``dus runs diff``."""
 
-    one: tyro.conf.Positional[Path] = tyro.MISSING
+    one: Path = field(metadata={"positional": True})
     """A run folder."""
-    other: tyro.conf.Positional[Path] = tyro.MISSING
+    other: Path = field(metadata={"positional": True})
     """Another."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RemoveOptions(_Printing):
     """Options of ``dus runs rm``."""
 
-    paths: tyro.conf.Positional[tuple[Path, ...]] = ()
+    paths: tuple[Path, ...] = field(default=(), metadata={"positional": True})
     """Folders of runs or comparisons."""
     yes: bool = False
     """Delete; without it, the command says what it would delete."""
 
 
 def main(words: list[str]) -> None:
-    """One of the four commands."""
-    commands: dict[str, Callable[[list[str]], None]] = {
-        "list": _list,
-        "show": _show,
-        "diff": _diff,
-        "rm": _remove,
+    """Run one of the four commands."""
+    commands: dict[str, tuple[Callable[[list[str]], None], str]] = {
+        "list": (_list, "every run below a folder; --csv and --parquet export the list"),
+        "show": (_show, "one run: settings and result; --csv and --parquet export its steps"),
+        "diff": (_diff, "two runs: the settings and figures that differ"),
+        "rm": (_remove, "delete runs, or a comparison with its runs"),
     }
-    if not words or words[0] in ("-h", "--help"):
-        print(USAGE, end="")
-        if not words:
-            raise ConfigError(f"runs needs a command: {', '.join(commands)}.")
-        return
-    if words[0] not in commands:
-        raise unknown_name("command of runs", words[0], commands)
-    commands[words[0]](words[1:])
+    dispatch(words, "runs", commands)
 
 
 def _list(words: list[str]) -> None:
-    options = parse(ListOptions, words, "runs list", "List the runs below a folder.")
+    options = read(ListOptions, words, "runs list", "List the runs below a folder.")
     if options.status is not None:
         check_choice("status", options.status, STATUSES)
     if options.parquet is not None:
         check_parquet()
-    console = Console(quiet=options.quiet)
-    show_log(Console(stderr=True))
+
+    from dus_gym.cli.tables import show_log
+
+    show_log(open_console(stderr=True))
     rows = [row for row in list_runs(options.root, rebuild=options.rebuild) if _wanted(row, options)]
     _export(options, rows)
     if not options.quiet:
-        _print_rows(console, rows, options.root)
+        _print_rows(rows, options.root)
     if options.json:
         print(json.dumps({"root": str(options.root), "runs": rows}))
 
@@ -146,7 +125,11 @@ def _wanted(row: dict[str, Any], options: ListOptions) -> bool:
     return options.status in (None, row["status"])
 
 
-def _print_rows(console: Console, rows: Sequence[dict[str, Any]], root: Path) -> None:
+def _print_rows(rows: Sequence[dict[str, Any]], root: Path) -> None:
+    from dus_gym.cli.tables import percent
+    from dus_gym.experiments.results import SELECTIONS
+
+    console = open_console()
     if not rows:
         console.print(f"no run below {root} is one of these", soft_wrap=True)
         return
@@ -166,7 +149,7 @@ def _print_rows(console: Console, rows: Sequence[dict[str, Any]], root: Path) ->
     console.print(table)
     for row in rows:
         if row["problem"] is not None:
-            console.print(f"{row['run']}: {row['problem']}", soft_wrap=True, markup=False)
+            console.print(f"{row['run']}: {row['problem']}", soft_wrap=True)
 
 
 def _progress(row: dict[str, Any]) -> str:
@@ -180,56 +163,41 @@ def _export(options: _Exporting, rows: Sequence[dict[str, Any]]) -> None:
         write_parquet(options.parquet, rows)
 
 
-def read_run(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Config and, if it is finished, summary of a run folder.
-
-    Raises:
-        RunFolderError: if it is none.
-    """
-    if not (path / CONFIG).is_file():
-        raise RunFolderError(f"{path} holds no run; give a folder that `dus train` wrote, or see `dus runs list`.")
-    config = read_object(path / CONFIG)
-    if not is_ours(path):
-        raise RunFolderError(f"{path} holds no run of dus-gym; its {CONFIG} is somebody else's.")
-    if "agents" in config:
-        raise RunFolderError(f"{path} holds a comparison; give one of its runs, such as {path}/uniform/seed0.")
-    if holds_runs(config):
-        raise RunFolderError(
-            f"{path} holds a reproduction, whose pages are the .md files in it; give one of its runs: "
-            f"`dus runs list {path}` names them."
-        )
-    return config, read_object(path / SUMMARY) if (path / SUMMARY).is_file() else None
-
-
 def _show(words: list[str]) -> None:
-    options = parse(ShowOptions, words, "runs show", "Show one run.")
-    config, summary = read_run(options.run)
+    options = read(ShowOptions, words, "runs show", "Show one run.")
+    config, result = read_run(options.run)
     _export(options, list(read_steps(options.run)))
     if not options.quiet:
-        console = Console()
-        if summary is None:
+        from dus_gym.cli.tables import print_result
+
+        console = open_console()
+        if result is None:
             last = last_step(options.run)
             at = "before its first step" if last is None else f"at epoch {last['epoch']} of {last['epochs']}"
             console.print(f"{options.run} is not finished: {at}.", soft_wrap=True)
         else:
-            run_table(console, summary)
+            print_result(console, result)
         table = Table(box=None, show_header=False)
         for key, value in flat(config).items():
             table.add_row(key, json.dumps(value))
         console.print(table)
     if options.json:
-        print(json.dumps({"run": str(options.run), "config": config, "summary": summary}))
+        print(
+            json.dumps(
+                {"run": str(options.run), "config": config, "summary": None if result is None else result.to_json()}
+            )
+        )
 
 
 def _diff(words: list[str]) -> None:
-    options = parse(DiffOptions, words, "runs diff", "Show where two runs differ.")
-    (config, summary), (other_config, other_summary) = read_run(options.one), read_run(options.other)
+    options = read(DiffOptions, words, "runs diff", "Show where two runs differ.")
+    (config, result), (other_config, other_result) = read_run(options.one), read_run(options.other)
     settings = differences(config, other_config)
-    figures = differences(summary, other_summary) if summary and other_summary else {}
+    figures = differences(result.to_json(), other_result.to_json()) if result and other_result else {}
     shared = figures.keys() & flat(config).keys()
     figures = {key: pair for key, pair in figures.items() if key not in shared and not key.startswith("settings.")}
     if not options.quiet:
-        console = Console()
+        console = open_console()
         if not (settings or figures):
             console.print("nothing differs")
         for title, found in (("settings", settings), ("figures", figures)):
@@ -240,22 +208,22 @@ def _diff(words: list[str]) -> None:
                 for key, pair in found.items():
                     table.add_row(key, *(json.dumps(value) for value in pair))
                 console.print(table)
-        for path, result in ((options.one, summary), (options.other, other_summary)):
-            if result is None:
+        for path, of in ((options.one, result), (options.other, other_result)):
+            if of is None:
                 console.print(f"{path} is not finished: it has no figures yet.", soft_wrap=True)
     if options.json:
         print(json.dumps({"settings": settings, "figures": figures}))
 
 
 def differences(one: Any, other: Any) -> dict[str, list[Any]]:
-    """By dotted name, what two nested objects have there; None where one has nothing."""
+    """Return, by dotted name, what two nested objects have there; None where one has nothing."""
     ours, theirs = flat(one), flat(other)
     keys = [*ours, *(key for key in theirs if key not in ours)]
     return {key: [ours.get(key), theirs.get(key)] for key in keys if ours.get(key) != theirs.get(key)}
 
 
 def _remove(words: list[str]) -> None:
-    options = parse(RemoveOptions, words, "runs rm", "Delete runs.")
+    options = read(RemoveOptions, words, "runs rm", "Delete runs.")
     if not options.paths:
         raise ConfigError("runs rm needs at least one folder.")
     doomed = {path: _doomed(path) for path in options.paths}

@@ -77,9 +77,7 @@ def main(words: list[str]) -> None:
             )
             raise ConfigError(f"agent_runs={runs} is not allowed: {why}; leave it out.")
         agent_options = {"runs": runs} | agent_options
-    spec = make_spec(
-        agent=options.agent, policy=options.policy, seed=options.seed, agent_options=agent_options, **call
-    )
+    spec = make_spec(agent=options.agent, policy=options.policy, seed=options.seed, agent_options=agent_options, **call)
     check_logger(options.log)
     spec.check()
     console = open_console(quiet=output.quiet)

@@ -1,4 +1,4 @@
-"""``dus validate``: runs a run again and says whether every bit is the same."""
+"""``dus validate``: run a run again and say whether every bit is the same."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import tyro
-from rich.console import Console
+from rich.text import Text
 
 from dus_gym import __version__
-from dus_gym.cli.options import parse
-from dus_gym.cli.runs import differences, read_run
-from dus_gym.cli.tables import live_run
+from dus_gym.cli.arguments import read
+from dus_gym.cli.console import open_console
+from dus_gym.cli.runs import differences
 from dus_gym.errors import RunFolderError
-from dus_gym.experiments.run import RunRequest, execute
 from dus_gym.experiments.storage.run_folder import (
     CONFIG,
     MARK,
@@ -31,8 +29,14 @@ from dus_gym.experiments.storage.run_folder import (
     RunFolder,
     holds_runs,
     read_object,
+    read_run,
 )
 from dus_gym.experiments.storage.run_index import find_runs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dus_gym.experiments.results import Result
 
 NOT_RESULTS = (*NOT_REPRODUCIBLE, "version", "format")
 """Of a summary: what a second run may say otherwise although it came to the same."""
@@ -42,7 +46,7 @@ NOT_RESULTS = (*NOT_REPRODUCIBLE, "version", "format")
 class ValidateOptions:
     """Options of ``dus validate``."""
 
-    run: tyro.conf.Positional[Path]
+    run: Path = field(metadata={"positional": True})
     """The folder of a finished run, or of a comparison or a reproduction: then all its runs."""
     data_root: Path | None = None
     """Where the data set's files lie now, if not where they lay."""
@@ -53,15 +57,16 @@ class ValidateOptions:
 
 
 def main(words: list[str]) -> None:
-    """Exits with 0 if all is identical, else with 1."""
-    options = parse(ValidateOptions, words, "validate", "Run a run again and say whether every bit is the same.")
-    console = Console(quiet=options.quiet)
+    """Exit with 0 if all is identical, else with 1."""
+    options = read(ValidateOptions, words, "validate", "Run a run again and say whether every bit is the same.")
+    console = open_console(quiet=options.quiet)
     results = []
     for path in _runs(options.run):
         difference = validate(path, options.data_root, console)
         results.append({"run": str(path), "identical": difference is None, "difference": difference})
-        said = "[green]identical[/]" if difference is None else f"[red]different[/]: {difference}"
-        console.print(f"{path}: {said}", soft_wrap=True)
+        said = ("identical", "green") if difference is None else ("different", "red")
+        behind = "" if difference is None else f": {difference}"
+        console.print(Text.assemble(f"{path}: ", said, behind), soft_wrap=True)
     if options.json:
         print(json.dumps({"identical": all(row["identical"] for row in results), "runs": results}))
     if not all(row["identical"] for row in results):
@@ -79,7 +84,7 @@ def _runs(path: Path) -> list[Path]:
 
 
 def validate(path: Path, data_root: Path | None, console: Console) -> str | None:
-    """Runs again what a folder's config asks for, elsewhere, and compares.
+    """Run again what a folder's config asks for, elsewhere, and compare.
 
     Args:
         path: a finished run; nothing in it is changed.
@@ -90,30 +95,33 @@ def validate(path: Path, data_root: Path | None, console: Console) -> str | None
         The first difference, with both values; None if steps, summary (all but what the run cost, and the
         version) and model weights are the same to the bit.
     """
+    from dus_gym.cli.tables import live_run
+    from dus_gym.experiments.run import execute
+    from dus_gym.experiments.spec import RunSpec
+
     config, before = read_run(path)
     assert before is not None
-    request = RunRequest.of(config)
+    spec = RunSpec.of(config, str(path / CONFIG))
     if data_root is not None:
-        request = dataclasses.replace(request, data_root=str(data_root))
+        spec = dataclasses.replace(spec, data_root=str(data_root))
     with tempfile.TemporaryDirectory(prefix="dus-validate-") as scratch:
-        folder = RunFolder.create(Path(scratch) / "run", MARK | request.as_config())
-        with folder, live_run(console, f"{request.env} again") as on_step:
-            after = execute(request, folder, on_step=on_step, keep_model=(path / MODEL).is_file())
+        folder = RunFolder.create(Path(scratch) / "run", MARK | spec.as_config())
+        with folder, live_run(console, f"{spec.env} again") as on_step:
+            after = execute(spec, folder, on_step=on_step, keep_model=(path / MODEL).is_file())
         found = next(_differences(path, folder.path, before, after), None)
-    if found is not None and before["version"] != __version__:
-        found += f" (it was written by version {before['version']}; this is {__version__})"
+    if found is not None and before.version != __version__:
+        found += f" (it was written by version {before.version}; this is {__version__})"
     return found
 
 
-def _differences(old: Path, new: Path, before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+def _differences(old: Path, new: Path, before: Result, after: Result) -> Iterator[str]:
     """Every difference in words, earliest first."""
     with (old / STEPS).open("rb") as ours, (new / STEPS).open("rb") as theirs:
         for number, (one, other) in enumerate(zip_longest(ours, theirs), 1):
             if one != other:
                 yield f"{STEPS}, line {number}: {_lines(one, other)}"
-    # The command that wrote the run asked for the same; a round through JSON makes tuples lists.
-    compared = ({k: v for k, v in summary.items() if k not in NOT_RESULTS} for summary in (before, after))
-    for key, (one, other) in differences(*(json.loads(json.dumps(summary)) for summary in compared)).items():
+    compared = ({k: v for k, v in of.to_json().items() if k not in NOT_RESULTS} for of in (before, after))
+    for key, (one, other) in differences(*compared).items():
         yield f"{SUMMARY}, {key}: {one!r} then, {other!r} now"
     if (old / MODEL).is_file() and (old / MODEL).read_bytes() != (new / MODEL).read_bytes():
         yield f"{MODEL}: other weights"

@@ -5,22 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tyro
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dus_gym.cli.options import parse
-from dus_gym.cli.runs import read_run
-from dus_gym.cli.tables import percent, run_table
+from dus_gym.cli.arguments import read
+from dus_gym.cli.console import open_console
 from dus_gym.errors import check_at_least
-from dus_gym.experiments.storage.run_folder import STEPS, SUMMARY, parse_steps, writer
+from dus_gym.experiments.storage.run_folder import STEPS, SUMMARY, parse_steps, read_run, writer
 from dus_gym.options import with_said
 from dus_gym.records import FUSED_PREDICTORS
 
@@ -33,7 +31,7 @@ RECENT = 20
 class WatchOptions:
     """Options of ``dus watch``."""
 
-    run: tyro.conf.Positional[Path]
+    run: Path = field(metadata={"positional": True})
     """A run folder; of a comparison, one of its runs."""
     once: bool = False
     """Print what there is now and end."""
@@ -42,29 +40,31 @@ class WatchOptions:
 
 
 def main(words: list[str]) -> None:
-    """Follows a run to its end: exits with 0 when it is finished, with 1 when its process has stopped before."""
-    options = parse(WatchOptions, words, "watch", "Show a run while it goes on.")
+    """Follow a run to its end; exit with 0 when it is finished, with 1 when its process has stopped before."""
+    options = read(WatchOptions, words, "watch", "Show a run while it goes on.")
     check_at_least("every", options.every, 0.05)
-    console = Console()
-    config, summary = read_run(options.run)
+    console = open_console()
+    config, result = read_run(options.run)
     view = View(options.run, config)
     if options.once:
         view.look()
         console.print(view.frame(console.width))
     else:
         with Live(console=console, auto_refresh=False, transient=True) as live:
-            while summary is None:
+            while result is None:
                 at_work = writer(options.run) is not None
                 view.look()
                 live.update(view.frame(console.width), refresh=True)
                 # Asked again after the look: the process may have written its summary just before it let go.
-                summary = read_run(options.run)[1]
-                if summary is None and not at_work:
+                result = read_run(options.run)[1]
+                if result is None and not at_work:
                     console.print(view.frame(console.width))
                     sys.exit(1)
-                time.sleep(0 if summary else options.every)
-    if summary is not None:
-        run_table(console, summary)
+                time.sleep(0 if result else options.every)
+    if result is not None:
+        from dus_gym.cli.tables import print_result
+
+        print_result(console, result)
 
 
 class View:
@@ -125,14 +125,15 @@ class View:
             width: columns of the terminal.
         """
         config = self.config
-        head = (
-            f"[bold]{config['env']}[/]  {with_said(config['method'], config['method_options'])} under "
-            f"{with_said(config['agent'], config['agent_options'])}, seed {config['seed']}"
+        head = Text.assemble(
+            (config["env"], "bold"),
+            f"  {with_said(config['method'], config['method_options'])} under "
+            f"{with_said(config['agent'], config['agent_options'])}, seed {config['seed']}",
         )
         state = self._state()
-        hint = ["No process writes it; go on with --resume."] if "stopped" in state else []
+        hint = ["No process writes it; go on with --resume."] if state.plain == "stopped" else []
         if not self.steps:
-            return Group(head, f"no step yet, {state}", *hint)
+            return Group(head, Text("no step yet, ").append(state), *hint)
         last = self.steps[-1]
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
@@ -142,15 +143,17 @@ class View:
         )
         return Group(head, bar, self._table(width), self._line(), *hint)
 
-    def _state(self) -> str:
+    def _state(self) -> Text:
         if (self.path / SUMMARY).is_file():
-            return "[green]finished[/]"
+            return Text("finished", "green")
         if writer(self.path) is None:
-            return "[red]stopped[/]"
+            return Text("stopped", "red")
         left = self.seconds_left() if self._seen else None
-        return "running" if left is None or left == float("inf") else f"running, {clock(left)} left"
+        return Text("running" if left is None or left == float("inf") else f"running, {clock(left)} left")
 
     def _table(self, width: int) -> Table:
+        from dus_gym.cli.tables import percent
+
         last = self.steps[-1]
         view = Table(box=None, header_style="bold", pad_edge=False)
         for column in ("modality", "score ŝ", "this step", "batch", "samples", "val. accuracy"):
@@ -175,6 +178,8 @@ class View:
         return view
 
     def _line(self) -> Text:
+        from dus_gym.cli.tables import percent
+
         last = self.steps[-1]
         fused = [
             f"{name} {percent(last['val_fused/' + name])}"

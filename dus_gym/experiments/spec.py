@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from dus_gym.data.task import Task
 from dus_gym.envs.registration import ids
 from dus_gym.errors import ConfigError, UnfitAgentError, unknown_name
 from dus_gym.experiments.drivers import NamedAgent, agent_type, name_agent
-from dus_gym.experiments.serialize import NOT_KEPT, to_json
+from dus_gym.experiments.serialize import NOT_KEPT, from_json, to_json
 from dus_gym.methods import make_method, method_class, unpaired_methods
 from dus_gym.options import build_options, parse_pairs, with_said
 from dus_gym.seeding import RunSeeds
@@ -190,17 +190,14 @@ class RunSpec:
         return config
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> RunSpec:
+    def of(cls, config: Mapping[str, Any], where: str = "the run's config") -> RunSpec:
         """Return the spec that :meth:`as_config` was asked of; what else a run folder's config holds is left out.
 
         Raises:
+            RunFolderError: for a key that is missing or a value of another type.
             ConfigError: for a setting that there is none of, or a value that can't be.
         """
-        kept = [field.name for field in fields(cls) if not field.metadata.get(NOT_KEPT)]
-        try:
-            return cls(**{name: config[name] for name in kept if name in config})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"the run's config is damaged ({error!r}).") from error
+        return from_json(cls, config, where)
 
     def command(self) -> str:
         """Return the ``dus train`` command of this run."""
@@ -318,9 +315,7 @@ def make_spec(
         trust=trust,
         agent_object=named.agent_object,
     )
-    build_options(
-        get_env_task(env).options_type, spec.task_options, f"option of task {get_env_task(env).name!r}:"
-    )
+    build_options(get_env_task(env).options_type, spec.task_options, f"option of task {get_env_task(env).name!r}:")
     if named.policy is None and named.agent_object is None:
         build_options(agent_type(named.name).options_type, options, f"option of agent {named.name!r}:")
     return spec

@@ -14,6 +14,7 @@ from dus_gym.benchmarks.paper.reproduction import ItemPart, Reproduction, reprod
 from dus_gym.benchmarks.paper.tables import ITEMS, ROWS
 from dus_gym.data.registry import data_set
 from dus_gym.errors import ConfigError, DusError
+from dus_gym.experiments.run import execute
 from dus_gym.methods import METHODS
 
 RESNETS = (("resnet18", "resnet18"), "sgd", 1e-2, 64, "map")
@@ -256,7 +257,7 @@ def test_a_run_that_fails_leaves_the_others_cells_and_is_named(tmp_path, monkeyp
             raise DusError("the disk is gone")
         return execute(request, folder)
 
-    monkeypatch.setattr("dus_gym.cli.matrix.execute", fails)
+    monkeypatch.setattr("dus_gym.experiments.run_many.execute", fails)
     words = ("reproduce", "tableA2", "--methods", "DUS", *FAKE, "--out", tmp_path)
     assert "the disk is gone" in dus(*words, cwd=tmp_path, check=1).stderr
     assert "1 of 2 runs finished" in (tmp_path / "tableA2.md").read_text(encoding="utf-8")

@@ -19,6 +19,7 @@ from dus_gym.experiments.storage.run_folder import (
     is_ours,
     listing,
     lock,
+    read_object,
     writing,
 )
 from dus_gym.state import write_atomically

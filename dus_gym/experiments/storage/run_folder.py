@@ -331,6 +331,27 @@ def read_result(path: Path) -> Result | None:
     return Result.from_json(read_object(file), str(file), path) if file.is_file() else None
 
 
+def read_run(path: Path) -> tuple[dict[str, Any], Result | None]:
+    """Return the config and, if it is finished, the result of a run folder.
+
+    Raises:
+        RunFolderError: if it is none, or damaged.
+    """
+    if not (path / CONFIG).is_file():
+        raise RunFolderError(f"{path} holds no run; give a folder that `dus train` wrote, or see `dus runs list`.")
+    config = read_object(path / CONFIG)
+    if not is_ours(path):
+        raise RunFolderError(f"{path} holds no run of dus-gym; its {CONFIG} is somebody else's.")
+    if "agents" in config:
+        raise RunFolderError(f"{path} holds a comparison; give one of its runs, such as {path}/uniform/seed0.")
+    if holds_runs(config):
+        raise RunFolderError(
+            f"{path} holds a reproduction, whose pages are the .md files in it; give one of its runs: "
+            f"`dus runs list {path}` names them."
+        )
+    return config, read_result(path)
+
+
 def read_steps(path: Path) -> Iterator[dict[str, Any]]:
     """The whole lines of a run's ``steps.jsonl``; a last line cut off by a kill is left out.
 

@@ -18,6 +18,11 @@ _import_module("dus_gym.envs.registration").register_ids()
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "train": "dus_gym.experiments.run",
+    "compare": "dus_gym.experiments.compare",
+    "Result": "dus_gym.experiments.results",
+    "Comparison": "dus_gym.experiments.comparison",
+    "RunSpec": "dus_gym.experiments.spec",
     "Agent": "dus_gym.agents.base",
     "DUS": "dus_gym.agents.plugin",
     "DUSEnv": "dus_gym.envs.dus_env",

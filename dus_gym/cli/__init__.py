@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from dus_gym.data.surveys import surveys_kept
 from dus_gym.errors import ConfigError, DusError, unknown_name
 from dus_gym.experiments.executors.executor import IMPORTED
 
@@ -80,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
         module, function = ("listings", name) if name in LISTINGS else (name.replace("-", "_"), "main")
-        getattr(import_module(f"dus_gym.cli.{module}"), function)(words)
+        with surveys_kept():
+            getattr(import_module(f"dus_gym.cli.{module}"), function)(words)
     except (ConfigError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
         # Asked for something that can't be: a name, a value, a folder, files that are not there.
         print(f"dus: {error}", file=sys.stderr)

@@ -210,50 +210,6 @@ def dispatch(words: list[str], command: str, commands: Mapping[str, tuple[Callab
     commands[words[0]][0](words[1:])
 
 
-# -- groups ------------------------------------------------------------------------------------------
-
-
-def agent_group(default: str = "reinforce") -> Group:
-    """Return the options ``--agent.NAME`` of the agent that ``--agent`` names."""
-
-    def find(given: Given) -> Owner | None:
-        from dus_gym.agents import agent_class
-
-        name = given.get("agent", default)
-        return f"agent {name!r}", agent_class(name).options_type
-
-    return Group(("agent",), find)
-
-
-def method_group(default: str = "baseline") -> Group:
-    """Return the options ``--method.NAME`` of the method that ``--method`` names; several have none in common."""
-
-    def find(given: Given) -> Owner | None:
-        from dus_gym.methods import method_class
-
-        name = given.get("method", default)
-        return None if set(name) & set(",:") else (f"method {name!r}", method_class(name).options_type)
-
-    return Group(("method",), find)
-
-
-def task_group() -> Group:
-    """Return the options ``--task.NAME`` of the task behind ``ENV`` or ``--data``; several have none in common."""
-
-    def find(given: Given) -> Owner | None:
-        from dus_gym.data.tasks import OWN_TASK, get_task
-        from dus_gym.envs.registration import ids
-
-        name = f"DUS-{OWN_TASK}-v0" if "data" in given else given.get("env", "").removeprefix("dus_gym:")
-        if not name or "," in name:
-            return None
-        if name not in ids():
-            raise unknown_name("environment", name, ids())
-        return f"task of {name}", get_task(ids()[name]).options_type
-
-    return Group(("env", "data"), find)
-
-
 # -- options of a dataclass --------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
-from dus_gym.cli.run_options import OutputOptions, TaskOptions, beneath, call_arguments, common_options
+from dus_gym.cli.run_options import METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
 from dus_gym.cli.tables import print_comparison, progress_over, show_log
 from dus_gym.config import RunConfig
 from dus_gym.experiments.compare import TaskPlan, plan_comparison, run_comparison
@@ -42,7 +42,7 @@ def main(words: list[str]) -> None:
         OutputOptions,
         ScaleOptions,
         RunConfig,
-        groups=common_options(),
+        groups={"method": METHOD, "task": TASK},
         beneath=beneath,
     )
     options, output = parsed.build(CompareOptions), parsed.build(OutputOptions)

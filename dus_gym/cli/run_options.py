@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dus_gym.cli.arguments import Given, Parsed, read_settings
+from dus_gym.cli.arguments import Given, Group, Owner, Parsed, read_settings
 from dus_gym.config import RunConfig
 from dus_gym.data.registry import OWN_TASK
 from dus_gym.envs.registration import ids
@@ -68,16 +67,14 @@ class OutputOptions:
     """Print nothing but errors and the --json line."""
 
 
-def agent_group(given: Given) -> tuple[str, type[Any]] | None:
-    """Return whose options ``--agent.NAME`` are."""
+def _agent_owner(given: Given) -> Owner | None:
     agent = name_agent(given.get("policy") or given.get("agent", DEFAULT_AGENT))
     if agent.name not in agent_names():
         return None
     return f"agent {agent.name!r}", agent_type(agent.name).options_type
 
 
-def method_group(given: Given) -> tuple[str, type[Any]] | None:
-    """Return whose options ``--method.NAME`` are; several methods have none in common."""
+def _method_owner(given: Given) -> Owner | None:
     word = given.get("method", DEFAULT_METHOD)
     if "," in word:
         return None
@@ -85,12 +82,19 @@ def method_group(given: Given) -> tuple[str, type[Any]] | None:
     return f"method {name!r}", method_class(name).options_type
 
 
-def task_group(given: Given) -> tuple[str, type[Any]] | None:
-    """Return whose options ``--task.NAME`` are: those of the first id."""
-    env = OWN_ID if given.get("data") is not None else str(given.get("env", "")).partition(",")[0]
-    if not env:
+def _task_owner(given: Given) -> Owner | None:
+    name = OWN_ID if "data" in given else str(given.get("env", "")).removeprefix("dus_gym:")
+    if not name or "," in name:
         return None
-    return f"task {env.removeprefix('dus_gym:')!r}", get_env_task(env).options_type
+    return f"task of {name}", get_env_task(name).options_type
+
+
+AGENT = Group(("agent", "policy"), _agent_owner)
+"""Options ``--agent.NAME`` of the agent that ``--agent`` or ``--policy`` names."""
+METHOD = Group(("method",), _method_owner)
+"""Options ``--method.NAME`` of the method that ``--method`` names; several have none in common."""
+TASK = Group(("env", "data"), _task_owner)
+"""Options ``--task.NAME`` of the task behind ``ENV`` or ``--data``; several have none in common."""
 
 
 def beneath(given: Given) -> dict[str, Any]:
@@ -141,8 +145,3 @@ def call_arguments(parsed: Parsed) -> dict[str, Any]:
         "trust": options.trust,
     }
     return found | parsed.given(RunConfig)
-
-
-def common_options() -> Mapping[str, Any]:
-    """Return the groups of options that train and compare share."""
-    return {"method": method_group, "task": task_group}

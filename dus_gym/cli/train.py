@@ -9,14 +9,7 @@ from typing import Any
 
 from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
-from dus_gym.cli.run_options import (
-    OutputOptions,
-    TaskOptions,
-    agent_group,
-    beneath,
-    call_arguments,
-    common_options,
-)
+from dus_gym.cli.run_options import AGENT, METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
 from dus_gym.cli.tables import live_run, print_result, show_log
 from dus_gym.config import RunConfig
 from dus_gym.envs.dus_env import DUSEnv
@@ -54,7 +47,7 @@ def main(words: list[str]) -> None:
         TaskOptions,
         OutputOptions,
         RunConfig,
-        groups={"agent": agent_group, **common_options()},
+        groups={"agent": AGENT, "method": METHOD, "task": TASK},
         beneath=beneath,
     )
     options, output = parsed.build(TrainOptions), parsed.build(OutputOptions)

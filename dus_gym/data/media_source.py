@@ -21,6 +21,7 @@ from dus_gym.data.store import BadFile, Decoder, Row, Store, open_store, warn_of
 from dus_gym.data.store.builder import Progress
 from dus_gym.data.store.key import survey
 from dus_gym.data.store.opening import ON_ERROR
+from dus_gym.data.surveys import surveyed
 from dus_gym.data.task import DataOptions, DataSource, Task
 from dus_gym.errors import ConfigError, DatasetNotFoundError, PretrainedNotFoundError, check_at_least, check_choice
 
@@ -197,6 +198,31 @@ class MediaSource(DataSource):
             raise DatasetNotFoundError(f"DUS-{task.name}-v0 needs its data set and {where}. {self._help(task)}")
         return root
 
+    def survey(self, task: Task, options: Any, root: Path) -> tuple[list[Record], list[Stream]]:
+        """Return every sample of the lists and where its media lie; made once per command.
+
+        Raises:
+            DatasetNotFoundError: if the lists, or all media of a modality, are not there; says how to get them.
+            AnnotationError: for a line of another form.
+        """
+
+        def look() -> tuple[list[Record], list[Stream]]:
+            try:
+                records = self.records(options, root)
+                return records, self.streams(task, options, root, records)
+            except PretrainedNotFoundError:
+                raise  # how to get the data is no answer to a vocabulary that is missing
+            except DatasetNotFoundError as error:
+                raise DatasetNotFoundError(f"{error} {self._help(task)}") from error
+
+        return surveyed((task.name, task.encoders, options, root.absolute()), look)
+
+    def has_validation(self, task: Task, options: DataOptions, root: Path | None) -> bool:
+        """Tell from the lists whether these options have a validation split; see :meth:`survey` for what is raised."""
+        records, _ = self.survey(task, options, self.root_of(task, root))
+        carved = self.carve(records, options, np.random.default_rng(0))
+        return any(record.split == "validation" for record in carved)
+
     def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
         """Return one run's splits; decodes what no earlier run has."""
         import torch
@@ -205,13 +231,7 @@ class MediaSource(DataSource):
 
         assert isinstance(options, MediaOptions)
         root = self.root_of(task, root)
-        try:
-            records = self.records(options, root)
-            streams = self.streams(task, options, root, records)
-        except PretrainedNotFoundError:
-            raise  # how to get the data is no answer to a vocabulary that is missing
-        except DatasetNotFoundError as error:
-            raise DatasetNotFoundError(f"{error} {self._help(task)}") from error
+        records, streams = self.survey(task, options, root)
         stores = [self.store(stream, options, root) for stream in streams]
         for store in stores:
             warn_of_bad(store, self.dataset, len(records))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,14 @@ Features = npt.NDArray[np.float32]
 class SmallSource(DataSource):
     """Base of the small data sets: says what to do where files are missing."""
 
+    def read(self, options: Any, root: Path) -> Any:
+        """Return what the files below ``root`` hold, read once.
+
+        Raises:
+            DatasetNotFoundError: naming the files that were looked for.
+        """
+        raise NotImplementedError
+
     def splits(self, task: Task, options: Any, seeds: RunSeeds, root: Path) -> TaskData:
         """Return one run's splits from the files below ``root``.
 
@@ -39,11 +48,27 @@ class SmallSource(DataSource):
             DatasetNotFoundError: if files are not there; also says how to get them, and how to do without.
             AnnotationError: for a file of another form.
         """
+        with self._help(task):
+            return self.splits(task, options, seeds, self._root_of(task, root))
+
+    def has_validation(self, task: Task, options: DataOptions, root: Path | None) -> bool:
+        """Tell whether these options have a validation split; see :meth:`build` for what is raised."""
+        with self._help(task):
+            self.read(options, self._root_of(task, root))
+        return super().has_validation(task, options, root)
+
+    def _root_of(self, task: Task, root: Path | None) -> Path:
+        """The data root, if it is one."""
+        if root is None or not root.is_dir():
+            where = "no data_root was given" if root is None else f"data_root={root} is no folder"
+            raise DatasetNotFoundError(f"DUS-{task.name}-v0 needs its data set and {where}.")
+        return root
+
+    @contextmanager
+    def _help(self, task: Task) -> Iterator[None]:
+        """Say of files that are not there how to get them, and how to do without."""
         try:
-            if root is None or not root.is_dir():
-                where = "no data_root was given" if root is None else f"data_root={root} is no folder"
-                raise DatasetNotFoundError(f"DUS-{task.name}-v0 needs its data set and {where}.")
-            return self.splits(task, options, seeds, root)
+            yield
         except DatasetNotFoundError as error:
             raise DatasetNotFoundError(
                 f"{error} `dus data fetch {self.dataset} --root DIR` gets the files; data_root=DIR (--data-root DIR) "

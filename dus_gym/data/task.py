@@ -52,6 +52,14 @@ class DataSource:
         """
         return task
 
+    def has_validation(self, task: Task, options: DataOptions, root: Path | None) -> bool:
+        """Tell from metadata whether :meth:`build` returns a validation split; builds nothing.
+
+        Raises:
+            DatasetNotFoundError: if files are not there; says which were looked for where and how to get them.
+        """
+        return getattr(options, "validation", "") != "none"
+
     def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
         """Return one run's splits.
 
@@ -111,6 +119,16 @@ class Task:
         """
         chosen = build_options(self.options_type, options, f"option of task {self.name!r}:")
         return self.data_source().configure(replace(self, options=chosen), chosen, _path(data_root))
+
+    def has_validation(self, data_root: str | Path | None) -> bool:
+        """Tell from the data's metadata whether a run has a validation split; builds no data.
+
+        Raises:
+            DatasetNotFoundError: see :meth:`data`.
+        """
+        source = self.data_source()
+        options = self.options if self.options is not None else source.options_type()
+        return source.has_validation(self, options, _path(data_root))
 
     def data(self, seeds: RunSeeds, data_root: str | Path | None) -> TaskData:
         """Return one run's splits.

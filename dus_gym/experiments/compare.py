@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dus_gym.data.surveys import surveys_kept
 from dus_gym.errors import ConfigError, UnfitAgentError
 from dus_gym.experiments.comparison import REFERENCE, Comparison, compare_results, conclude, equal_total
 from dus_gym.experiments.drivers import learns_in_runs, name_agent
@@ -64,10 +65,11 @@ def compare(
     Raises:
         DusError: for what can't be, before anything is run and before a folder is touched.
     """
-    plans = plan_comparison(env, agents, method=method, seeds=seeds, **settings)
-    scratch = None if out is not None else tempfile.TemporaryDirectory(prefix="dus-compare-")
-    path = Path(out) if scratch is None else Path(scratch.name)
-    comparison = run_comparison(plans, lambda: path, resume=resume, force=force, scale=scale, progress=progress)
+    with surveys_kept():
+        plans = plan_comparison(env, agents, method=method, seeds=seeds, **settings)
+        scratch = None if out is not None else tempfile.TemporaryDirectory(prefix="dus-compare-")
+        path = Path(out) if scratch is None else Path(scratch.name)
+        comparison = run_comparison(plans, lambda: path, resume=resume, force=force, scale=scale, progress=progress)
     return dataclasses.replace(comparison, scratch=scratch)
 
 

@@ -18,6 +18,7 @@ from dus_gym.agents.base import Agent
 from dus_gym.agents.loop import run_episode
 from dus_gym.agents.policy_files import save_policy
 from dus_gym.costs import Stopwatch, peak_device_memory, peak_memory, reset_peaks
+from dus_gym.data.surveys import surveys_kept
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError
 from dus_gym.experiments.drivers import Driver
@@ -63,13 +64,14 @@ def train(
     Raises:
         DusError: for what can't be, before anything is trained.
     """
-    spec = make_spec(env, agent, seed=seed, **settings)
-    spec.check()
-    if out is None:
-        return execute(spec, on_step=on_step)
-    config, path = {"command": "train"} | spec.as_config(), Path(out)
-    with RunFolder.resume(path, config) if resume else RunFolder.create(path, config, force=force) as folder:
-        return folder.result() or execute(spec, folder, on_step=on_step, keep_model=True)
+    with surveys_kept():
+        spec = make_spec(env, agent, seed=seed, **settings)
+        spec.check()
+        if out is None:
+            return execute(spec, on_step=on_step)
+        config, path = {"command": "train"} | spec.as_config(), Path(out)
+        with RunFolder.resume(path, config) if resume else RunFolder.create(path, config, force=force) as folder:
+            return folder.result() or execute(spec, folder, on_step=on_step, keep_model=True)
 
 
 def execute(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dus_gym.data.dataset import Indices, Split, TaskData, TensorSplit
 from dus_gym.data.splits import VALIDATION_FRACTION, stratified
+from dus_gym.data.surveys import surveyed
 from dus_gym.data.task import DataOptions, DataSource
 from dus_gym.errors import ConfigError, check_choice
 from dus_gym.seeding import RunSeeds
@@ -251,6 +252,14 @@ class Datasets(DataSource):
         self.in_memory = in_memory
         self._kept: dict[str, TensorSplit] = {}
 
+    def has_validation(self, task: Task, options: DataOptions, root: Path | None) -> bool:
+        """Tell whether one was registered, or train has a class of which one sample can be held out."""
+        if not super().has_validation(task, options, root):
+            return False
+        return self.readers["validation"] is not None or bool(
+            len(stratified(self._labels("train", task).tolist(), VALIDATION_FRACTION, np.random.default_rng(0)))
+        )
+
     def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
         """One run's splits."""
         assert isinstance(options, DatasetOptions)
@@ -285,7 +294,7 @@ class Datasets(DataSource):
             if split not in self._kept:
                 self._kept[split] = self._reader(split).whole(task.num_classes)
             return self._kept[split].labels
-        return self._reader(split).labels(task.num_classes)
+        return surveyed((id(self), split), lambda: self._reader(split).labels(task.num_classes))
 
     def _part(self, split: str, rows: Indices, labels: Tensor) -> Split:
         index = torch.from_numpy(rows)

@@ -132,15 +132,27 @@ class Own(DataSource):
             regime=REGIMES.get(len(names), task.regime),
         )
 
-    def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
-        """One run's splits: the data's own ones, or a draw that keeps the classes' proportions."""
+    def has_validation(self, task: Task, options: DataOptions, root: Path | None) -> bool:
+        """Tell from labels and splits whether these options have a validation split."""
         assert isinstance(options, OwnOptions)
+        root = self._root_of(task, root)
+        table: Table | Folder = read_arrays(root) if is_arrays(root) else read_folder(root)
+        return len(split_rows(table, options, np.random.default_rng(0))["validation"]) > 0
+
+    def _root_of(self, task: Task, root: Path | None) -> Path:
+        """The data, if it is there."""
         if root is None or not root.exists():
             where = "no data was given" if root is None else f"data_root={root} is not there"
             raise DatasetNotFoundError(
                 f"DUS-{task.name}-v0 trains on data of yours and {where}. {HOW} "
                 f'Without any: trainer="fake", or dus train DUS-{task.name}-v0 --trainer fake.'
             )
+        return root
+
+    def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
+        """One run's splits: the data's own ones, or a draw that keeps the classes' proportions."""
+        assert isinstance(options, OwnOptions)
+        root = self._root_of(task, root)
         table = read_arrays(root) if is_arrays(root) else self._decoded(read_folder(root), options)
         rows = split_rows(table, options, seeds.generator("data/split"))
         for split in ("train", "test"):
@@ -218,7 +230,9 @@ def chosen_encoders(text: str, names: Sequence[str], suggested: Sequence[str]) -
     return tuple(chosen.values())
 
 
-def split_rows(table: Table, options: OwnOptions, rng: np.random.Generator) -> Mapping[str, npt.NDArray[np.int64]]:
+def split_rows(
+    table: Table | Folder, options: OwnOptions, rng: np.random.Generator
+) -> Mapping[str, npt.NDArray[np.int64]]:
     """Rows of train, validation and test."""
     names = np.array(table.splits or ("train",) * len(table.labels), dtype="<U10")
 

@@ -243,6 +243,10 @@ class AVDigits(SmallSource):
         """Return which recordings test, shape ``(3000,)``."""
         return np.isin(recordings.speakers, TEST_SPEAKERS)
 
+    def read(self, options: Any, root: Path) -> Any:
+        """Return what the files hold."""
+        return load(root)
+
     def splits(self, task: Task, options: Any, seeds: RunSeeds, root: Path) -> TaskData:
         """Return one run's splits.
 

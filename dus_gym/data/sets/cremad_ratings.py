@@ -140,6 +140,10 @@ class CREMADRatings(SmallSource):
             ),
         )
 
+    def read(self, options: Any, root: Path) -> Any:
+        """Return what the files hold."""
+        return load(root)
+
     def splits(self, task: Task, options: Any, seeds: RunSeeds, root: Path) -> TaskData:
         """Return one run's splits; the seed chooses the validation rows."""
         features, labels, (pool, test) = load(root)

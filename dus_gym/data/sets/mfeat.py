@@ -110,6 +110,10 @@ class MFeat(SmallSource):
             regime=_REGIMES.get(len(names), task.regime),
         )
 
+    def read(self, options: Any, root: Path) -> Any:
+        """Return what the files hold."""
+        return load(root)
+
     def splits(self, task: Task, options: Any, seeds: RunSeeds, root: Path) -> TaskData:
         """Return one run's splits; the seed draws them all, as nobody published one."""
         views, labels = load(root)

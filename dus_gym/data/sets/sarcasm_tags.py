@@ -151,6 +151,10 @@ class SarcasmTags(SmallSource):
         assert isinstance(options, SarcasmTagsOptions)
         return replace(task, encoders=(f"bag:vocab={options.vocabulary}", f"bag:vocab={TAGS}"))
 
+    def read(self, options: Any, root: Path) -> Any:
+        """Return what the files hold."""
+        return load(root, options.vocabulary)
+
     def splits(self, task: Task, options: Any, seeds: RunSeeds, root: Path) -> TaskData:
         """Return the splits; nothing about them is drawn."""
         views, labels, parts = load(root, options.vocabulary)

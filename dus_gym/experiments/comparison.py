@@ -102,12 +102,15 @@ class Comparison:
             RunFolderError: for anything else; the message names the key.
         """
         several = found.get(PARTS, [found])
-        if not isinstance(several, list) or not several:
-            raise RunFolderError(f"{where} is damaged ({PARTS} is not a list of comparisons).")
-        parts = tuple(from_json(TaskComparison, part, where) for part in several)
-        for part in parts:
-            if REFERENCE not in part.agents:
-                raise RunFolderError(f"{where} is damaged (agents.{REFERENCE} is missing).")
+        try:
+            if not isinstance(several, list) or not several:
+                raise RunFolderError(f"{where} is damaged ({PARTS} is not a list of comparisons).")
+            parts = tuple(from_json(TaskComparison, part, where) for part in several)
+            for part in parts:
+                if REFERENCE not in part.agents:
+                    raise RunFolderError(f"{where} is damaged (agents.{REFERENCE} is missing).")
+        except RunFolderError as error:
+            raise RunFolderError(f"{error} If it is a comparison, dus compare --resume makes it again.") from None
         return cls(parts, folder)
 
     def _repr_html_(self) -> str:

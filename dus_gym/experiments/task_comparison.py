@@ -245,12 +245,7 @@ class TaskComparison:
     def _caption(self) -> str:
         n = len(self.seeds)
         tests = self.correction.tests if self.correction is not None else 0
-        joint = (
-            f" Intervals are at the level at which Holm's correction for {tests} tests tested them: one without 0 is a "
-            "difference."
-            if tests > 1
-            else ""
-        )
+        joint = f" Intervals are at the level at which Holm's correction for {tests} tests tested them." * (tests > 1)
         return (
             f"{self.title}, {n} seed{'s' if n > 1 else ''} (trainer {self.trainer}, data {self.data_kind}, "
             f"model: {SELECTIONS[self.select]}{said_settings(self.settings)}). "
@@ -557,8 +552,8 @@ def p_text(p: float | None) -> str:
 
 
 def thousands(count: float) -> str:
-    """Return a count in thousands from 10 000 on."""
-    return f"{count / 1000:.1f}k" if count >= 10_000 else f"{count:.0f}"
+    """Return a count, in thousands from 1000 on."""
+    return f"{count / 1000:.1f}k" if count >= 1000 else f"{count:.0f}"
 
 
 def mebibytes(peak: float | None) -> str:

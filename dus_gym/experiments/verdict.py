@@ -30,7 +30,16 @@ from dus_gym.experiments.task_comparison import (
     is_control,
     signed,
 )
-from dus_gym.statistics import LEVEL, PairedTest, confidence_interval, holm, holm_levels, paired, seeds_needed
+from dus_gym.statistics import (
+    LEVEL,
+    MOST_SEEDS,
+    PairedTest,
+    confidence_interval,
+    holm,
+    holm_levels,
+    paired,
+    seeds_needed,
+)
 
 ENOUGH_SEEDS = 5
 """With fewer there is no verdict on any difference."""
@@ -265,12 +274,16 @@ def _few_seeds(part: TaskComparison) -> list[Statement]:
     said = [Statement("few_seeds", text, seeds=part.seeds)]
     if n == 1:
         return said
-    points = {name: row.test.points for name, row in part.others.items() if row.test is not None}
+    points = {
+        name: row.test.points
+        for name, row in part.others.items()
+        if row.test is not None and round(row.test.points, 1) != 0.0
+    }
     for name in sorted(points, key=lambda name: -abs(points[name]))[:MOST_NEEDED]:
         needed = seeds_needed(*_accuracies(part, name, part.agents[name]))
         needed = None if needed is None else max(needed, ENOUGH_SEEDS)
-        about = "more than a thousand" if needed is None else f"about {needed}"
-        text = f"Showing the {signed(points[name])} points of {name} would take {about} seeds."
+        about = f"more than {MOST_SEEDS}" if needed is None else f"about {needed}"
+        text = f"{name} {signed(points[name])} points: {about} seeds would show it."
         said.append(Statement("needed", text, (name,), points[name], seeds=part.seeds, needed=needed))
     return said
 

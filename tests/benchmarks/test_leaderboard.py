@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 from command import dus
 
-from dus_gym.benchmarks.leaderboard import BOARD, Row, command_of, read, replay, rows_of, write
+from dus_gym.benchmarks.leaderboard import BOARD, Row, read, replay, rows_of, write
 from dus_gym.cli.compare import CompareOptions
 from dus_gym.cli.options import env_among, parse, parse_seeds, with_options, word_after
 from dus_gym.cli.train import request_of
 from dus_gym.errors import ConfigError, DusError
+from dus_gym.experiments.command import compare_command
 
 COMPARE = ("compare", "DUS-Fake-v0", "--agents", "score:rule=softmax", "--seeds", "3,5", "--epochs", "3", "--quiet")
 
@@ -45,7 +46,7 @@ def asked(words):
 )
 def test_a_row_s_command_asks_for_every_setting(words):
     seeds, request = asked(words)
-    command = shlex.split(command_of({"first": request.as_config(), "seeds": seeds}, "score"))
+    command = shlex.split(compare_command(request.as_config(), "score", seeds))
     assert command[:2] == ["dus", "compare"]
     assert word_after(command, "--agents", "") == "score"
     assert asked(command[2:]) == (seeds, request)

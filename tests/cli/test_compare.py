@@ -62,7 +62,7 @@ def test_tasks_and_methods_make_a_matrix_of_comparisons_each_of_the_shape_of_one
     whole, _ = compare(
         "DUS-Digits-v0,DUS-Digits3-v0", "--method", "baseline,mla:projection=none", *words, "--out", "c", cwd=tmp_path
     )
-    assert list(whole) == ["comparisons"]
+    assert list(whole) == ["comparisons", "verdict"]
     assert [(c["env"], c["method"], c["method_options"]) for c in whole["comparisons"]] == [
         (env, method, options)
         for env in ("DUS-Digits-v0", "DUS-Digits3-v0")
@@ -105,18 +105,18 @@ def test_an_agent_that_draws_fewer_samples_meets_uniform_at_as_many(tmp_path):
     assert [run["agent"] for run in runs] == ["uniform", "uniform"]
     points = [100 * (a - run["fused"]["sum"]["accuracy"]) for a, run in zip(half["by_seed"]["sum"], runs, strict=True)]
     assert equal["vs_uniform"]["sum"]["points"] == pytest.approx(sum(points) / 2)
-    assert f"at {equal['samples'] / 1000:.1f}k samples" in printed
+    assert "half, at equal samples" in printed
 
 
 def test_costs_stand_beside_accuracy_in_the_table_and_the_result(tmp_path):
-    words = ("DUS-Digits-v0", "--epochs", 3, "--agents", "best-fixed", "--seeds", 2)
+    words = ("DUS-Digits-v0", "--epochs", 3, "--agents", "best-fixed", "--seeds", 2, "--full")
     result, printed = compare(*words, cwd=tmp_path)
     uniform, best = (result["agents"][name] for name in ("uniform", "best-fixed"))
     assert set(uniform["costs"]) == set(COSTS)
     assert uniform["costs"]["agent_share"] < 0.2 < best["costs"]["agent_share"] < 1
     assert best["costs"]["seconds"] > best["costs"]["agent_seconds"] > 0
     assert best["training_runs"] == 5
-    for column in ("seconds", "MiB", "Holm", "[95 %]"):
+    for column in ("seconds", "MiB", "corrected p", "extra runs"):
         assert column in printed
 
 

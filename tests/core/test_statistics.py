@@ -1,14 +1,21 @@
 """Means, deviations and the paired test, with SciPy as the oracle."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.stats import ttest_rel
+from scipy.stats import nct, t, ttest_rel
 
-from dus_gym.statistics import confidence_interval, holm, mean_std, paired
+from dus_gym.statistics import (
+    PairedTest,
+    Spread,
+    confidence_interval,
+    holm,
+    holm_levels,
+    mean_std,
+    paired,
+    seeds_needed,
+)
 
 properties = settings(deadline=None, derandomize=True, max_examples=100)
 figures = st.lists(st.integers(0, 1000).map(lambda k: k / 1000), min_size=2, max_size=12)
@@ -18,17 +25,17 @@ figures = st.lists(st.integers(0, 1000).map(lambda k: k / 1000), min_size=2, max
 @given(figures)
 def test_mean_and_deviation_are_numpys_sample_ones(values):
     found = mean_std(values)
-    assert found["mean"] == pytest.approx(np.mean(values), abs=1e-12)
-    assert found["std"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+    assert found.mean == pytest.approx(np.mean(values), abs=1e-12)
+    assert found.std == pytest.approx(np.std(values, ddof=1), abs=1e-12)
 
 
 def test_mean_and_deviation_by_hand():
-    assert mean_std([0.7, 0.8, 0.9]) == {"mean": pytest.approx(0.8), "std": pytest.approx(0.1)}
+    assert mean_std([0.7, 0.8, 0.9]) == Spread(pytest.approx(0.8), pytest.approx(0.1))
 
 
 def test_one_seed_has_no_deviation_and_equal_seeds_have_none_to_speak_of():
-    assert mean_std([0.25]) == {"mean": 0.25, "std": None}
-    assert mean_std([0.1, 0.1, 0.1])["std"] == pytest.approx(0.0, abs=1e-15)
+    assert mean_std([0.25]) == Spread(0.25, None)
+    assert mean_std([0.1, 0.1, 0.1]).std == pytest.approx(0.0, abs=1e-15)
 
 
 @properties
@@ -38,42 +45,37 @@ def test_p_is_scipys_and_the_difference_is_in_points(values, seed):
     differences = np.subtract(values, reference)
     assume(np.ptp(differences) > 1e-6)
     found = paired(values, reference)
-    assert found["points"] == pytest.approx(100 * differences.mean(), abs=1e-10)
-    assert found["p"] == pytest.approx(ttest_rel(values, reference).pvalue, rel=1e-9)
+    assert found.points == pytest.approx(100 * differences.mean(), abs=1e-10)
+    assert found.p == pytest.approx(ttest_rel(values, reference).pvalue, rel=1e-12)
     mirrored = paired(reference, values)
-    assert mirrored["points"] == pytest.approx(-found["points"], abs=1e-10)
-    assert mirrored["p"] == pytest.approx(found["p"], rel=1e-9)
+    assert mirrored.points == pytest.approx(-found.points, abs=1e-10)
+    assert mirrored.p == pytest.approx(found.p, rel=1e-9)
 
 
 def test_the_paired_test_by_hand():
     # Differences .01, .02, .03: mean .02, deviation .01, t = .02 / (.01 / sqrt(3)) = 3.4641 with 2 degrees.
     found = paired([0.71, 0.72, 0.73], [0.70, 0.70, 0.70])
-    assert found == {"points": pytest.approx(2.0), "p": pytest.approx(0.0741799, abs=1e-6)}
+    assert found == PairedTest(pytest.approx(2.0), pytest.approx(0.0741799, abs=1e-6))
 
 
 def test_seeds_are_paired_in_order():
     reference = [0.5, 0.6, 0.7, 0.8]
     ordered = paired([r + d for r, d in zip(reference, [0.010, 0.011, 0.009, 0.010], strict=True)], reference)
     shuffled = paired([r + d for r, d in zip(reference, [0.010, 0.011, 0.009, 0.010], strict=True)], reference[::-1])
-    assert ordered["points"] == pytest.approx(shuffled["points"]) == pytest.approx(1.0)
-    assert ordered["p"] < 0.001 < 0.5 < shuffled["p"]
+    assert ordered.points == pytest.approx(shuffled.points) == pytest.approx(1.0)
+    assert ordered.p < 0.001 < 0.5 < shuffled.p
 
 
 def test_one_seed_has_no_p():
-    assert paired([0.8], [0.7]) == {"points": pytest.approx(10.0), "p": None}
+    assert paired([0.8], [0.7]) == PairedTest(pytest.approx(10.0), None)
 
 
 @pytest.mark.filterwarnings("error")
 def test_differences_without_variance_have_a_p_and_no_warning():
-    assert paired([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]) == {"points": 0.0, "p": 1.0}
+    assert paired([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]) == PairedTest(0.0, 1.0)
     assert 0.8 - 0.7 != 0.3 - 0.2, "the last bits differ"
-    assert paired([0.3, 0.8], [0.2, 0.7]) == {"points": pytest.approx(10.0), "p": 0.0}
-    assert paired([0.5, 0.6], [0.6, 0.7])["p"] == 0.0
-
-
-def test_figures_can_be_written_as_json():
-    for found in (mean_std([0.1, 0.2]), paired([0.1, 0.3], [0.2, 0.1]), paired([0.5], [0.5])):
-        assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert paired([0.3, 0.8], [0.2, 0.7]) == PairedTest(pytest.approx(10.0), 0.0)
+    assert paired([0.5, 0.6], [0.6, 0.7]).p == 0.0
 
 
 def test_different_numbers_of_seeds_are_refused():
@@ -89,7 +91,7 @@ def test_the_interval_is_scipys_and_holds_zero_exactly_when_p_is_not_below_five_
     low, high = confidence_interval(values, reference)
     expected = ttest_rel(values, reference).confidence_interval(0.95)
     assert (low, high) == pytest.approx((100 * expected.low, 100 * expected.high), rel=1e-9, abs=1e-9)
-    p = paired(values, reference)["p"]
+    p = paired(values, reference).p
     assume(abs(p - 0.05) > 1e-9)
     assert (low <= 0 <= high) == (p > 0.05)
 
@@ -119,3 +121,51 @@ def test_holm_never_helps_keeps_the_order_and_is_no_harsher_than_bonferroni(valu
     assert all(p <= c <= min(1.0, len(values) * p) + 1e-12 for p, c in zip(values, corrected, strict=True))
     order = sorted(range(len(values)), key=values.__getitem__)
     assert [corrected[i] for i in order] == sorted(corrected)
+
+
+# -- intervals that say what the corrected p says ----------------------------------------------------
+
+
+def test_levels_by_hand():
+    # Tested at .05/4 and .05/3; the third, .04, is not below .05/2, and what comes after is at that level too.
+    assert holm_levels([0.9, 0.001, 0.04, 0.01]) == pytest.approx([0.975, 1 - 0.05 / 4, 0.975, 1 - 0.05 / 3])
+    assert holm_levels([0.2, 0.3]) == pytest.approx([0.975, 0.975]), "Bonferroni's where nothing is found"
+    assert holm_levels([0.01]) == pytest.approx([0.95])
+    assert holm_levels([]) == []
+
+
+@properties
+@given(st.integers(0, 2**32 - 1))
+def test_an_interval_at_its_level_excludes_zero_exactly_where_the_corrected_p_is_below_five_per_cent(seed):
+    rng = np.random.default_rng(seed)
+    count, n = int(rng.integers(1, 15)), int(rng.integers(2, 12))
+    effects = rng.choice([0.0, 0.01, 0.03, 0.1], count)
+    columns = [(0.5 + rng.normal(effect, 0.02, n)).tolist() for effect in effects] + [[0.5] * n, [0.6] * n]
+    reference = [0.5] * n
+    values = [paired(column, reference).p for column in columns]
+    for column, p, level in zip(columns, holm(values), holm_levels(values), strict=True):
+        low, high = confidence_interval(column, reference, level)
+        assume(abs(p - 0.05) > 1e-9)
+        assert (low > 0 or high < 0) == (p < 0.05)
+
+
+def power(n, effect):
+    edge = t.ppf(0.975, n - 1)
+    return nct.sf(edge, n - 1, effect * n**0.5) + nct.cdf(-edge, n - 1, effect * n**0.5)
+
+
+def test_the_seeds_that_a_difference_needs_are_those_of_the_textbook():
+    # Cohen's tables for a two-sided paired test, power .8: 34 pairs for an effect of .5, 15 for .8, 199 for .2.
+    for effect, needed in ((0.5, 34), (0.8, 15), (0.2, 199)):
+        deviation = 0.01
+        values = [0.5 + effect * deviation + k * deviation / 2**0.5 for k in (-1, 1)]
+        assert mean_std([v - 0.5 for v in values]).std == pytest.approx(deviation)
+        assert seeds_needed(values, [0.5, 0.5]) == needed
+        assert power(needed - 1, effect) < 0.8 <= power(needed, effect)
+
+
+def test_no_number_of_seeds_shows_nothing_and_two_show_what_is_always_the_same():
+    assert seeds_needed([0.5, 0.6], [0.6, 0.5]) is None
+    assert seeds_needed([0.5, 0.5001], [0.5, 0.5]) is not None
+    assert seeds_needed([0.5001, 0.49991], [0.5, 0.5]) is None, "more than a thousand"
+    assert seeds_needed([0.6, 0.7], [0.5, 0.6]) == 2

@@ -1,0 +1,100 @@
+"""The one table: the same cells as text, Markdown, HTML, for rich and for pandas."""
+
+import sys
+
+import pytest
+from made_results import OTHER_NOISE, SEEDS, comparison_of, part_of, result
+from rich.console import Console
+
+from dus_gym.errors import ConfigError
+from dus_gym.experiments.comparison import conclude
+from dus_gym.experiments.table import Table
+
+AT_EQUAL = {"half": [result(0.7 + OTHER_NOISE[s] - 0.015, samples=9600, total_batch=96) for s in SEEDS]}
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    return comparison_of(
+        {"pi": 3.0, "half": 1.0, "score:rule=softmax": 0.0}, half={"samples": 9600}, equal_samples=AT_EQUAL
+    )
+
+
+def test_by_default_a_table_has_what_a_reader_needs_first(comparison):
+    table = comparison.table()
+    assert list(table.head) == [
+        "agent", "accuracy, % ± standard deviation", "points to uniform [interval]", "outcome", "samples", "extra runs",
+    ]  # fmt: skip
+    assert table.rows[0] == ["uniform", "70.0 ± 0.2", "", "", "12.8k", "0"]
+    assert [row[0] for row in table.rows] == ["uniform", "pi", "half", "half, at equal samples", "score:rule=softmax"]
+    assert table.rows[1][2:4] == ["+3.0 [+2.4, +3.6]", "gains"]
+    assert table.rows[3][1:] == ["", "+2.5 [+2.0, +3.0]", "gains", "9.6k", ""]
+    assert table.rows[4][3] == "cannot be told"
+    assert "5 seeds" in table.caption
+    assert "Holm's correction for 4 tests" in table.caption
+
+
+def test_the_full_table_tests_one_predictor_and_shows_the_others(comparison):
+    table = comparison.table(full=True)
+    rows = [dict(zip(table.head, row, strict=True)) for row in table.rows]
+    assert rows[1]["corrected p"] == rows[1]["p"] == "< .001"
+    assert rows[1]["sum, points to uniform"] == "+3.0"
+    assert not any(name.startswith("entropy") for name in table.head), "a predictor that the method lacks"
+    assert {"pixels alone, %", "gap", "seconds", "agent's share, %", "peak memory, MiB", "iterations"} <= set(
+        table.head
+    )
+    assert rows[3]["seconds"] == ""
+
+
+def test_several_comparisons_are_one_table_with_a_row_each():
+    parts = [part_of({"pi": 3.0}, every={"env": "DUS-A-v0"}), part_of({"score": 0.0}, every={"env": "DUS-B-v0"})]
+    table = conclude(parts).table()
+    assert list(table.head) == ["comparison", "uniform", "pi", "score"]
+    assert table.rows[0] == ["DUS-A-v0, baseline", "70.0 ± 0.2", "+3.0 gains", "–"]
+    assert table.rows[1][3] == "+0.0 cannot be told"
+
+
+def test_text_is_aligned_and_never_cut_or_wrapped(comparison):
+    table = comparison.table()
+    wide = table.text().splitlines()
+    assert len(wide) == 2 + len(table.rows)
+    ends = {
+        line.rindex(cell) + len(cell)
+        for line in wide[1:]
+        for cell in ("samples", "9.6k", "12.8k")
+        if f" {cell}" in line
+    }
+    assert len(ends) == 1
+    narrow = table.text(width=60).splitlines()
+    assert all(len(line) <= 60 for line in narrow[:3])
+    assert max(map(len, narrow[-5:])) < max(map(len, wide[1:]))
+    assert all(cell in line for row, line in zip(table.rows, narrow[-5:], strict=True) for cell in row)
+
+
+def test_markdown_keeps_bars_inside_their_cells():
+    text = Table(["a", "b"], [["x|y", "1"]], "c").markdown()
+    assert text == "| a | b |\n| --- | ---: |\n| x\\|y | 1 |"
+    assert "---:" not in Table(["a", "b"], [["x", "1"]], "c", words=True).markdown()
+
+
+def test_html_is_escaped_and_outcomes_are_coloured(comparison):
+    assert "<td>&lt;i&gt;</td>" in Table(["a", "b"], [["x", "<i>"]], "c").html()
+    text = comparison.table().html()
+    assert text.count('<td class="better">gains</td>') == 3
+    assert "<td>cannot be told</td>" in text
+
+
+def test_rich_shows_every_cell_whole(comparison):
+    console = Console(width=200, file=sys.stderr)
+    with console.capture() as captured:
+        console.print(comparison.table().rich())
+    assert all(cell in captured.get() for row in comparison.table().rows for cell in row)
+
+
+def test_pandas_has_the_same_cells_or_says_what_to_install(comparison, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ConfigError, match="pip install pandas"):
+        comparison.table().pandas()
+    monkeypatch.undo()
+    frame = pytest.importorskip("pandas") and comparison.table().pandas()
+    assert frame.loc["pi", "outcome"] == "gains"

@@ -22,8 +22,9 @@ from dus_gym.data.store.builder import Progress
 from dus_gym.data.store.key import survey
 from dus_gym.data.store.opening import ON_ERROR
 from dus_gym.data.surveys import surveyed
-from dus_gym.data.task import DataOptions, DataSource, Task
+from dus_gym.data.task import DataOptions, DataSource, FolderDefaults, Task
 from dus_gym.errors import ConfigError, DatasetNotFoundError, PretrainedNotFoundError, check_at_least, check_choice
+from dus_gym.options import build_options
 
 if TYPE_CHECKING:
     from dus_gym.data.store.split import StoreSplit, Transform
@@ -161,31 +162,18 @@ class MediaSource(DataSource):
     # -- of all of them ----------------------------------------------------------------------------
 
     def configure(self, task: Task, options: DataOptions, root: Path | None) -> Task:
-        """Return the task with the encoders asked for, or those its data folder asks for; with the folder's options."""
-        folder = FolderSettings.read(root)
-        chosen = self.with_folder(options, folder)
-        words = self.encoders(task, chosen)
-        if folder.encoders is not None and getattr(options, "encoder", "paper") == "paper":
-            words = folder.encoders
-        if len(words) != len(task.modalities):
-            raise ConfigError(
-                f"{root}/{SETTINGS} names {len(words)} encoders; task {task.name!r} has {len(task.modalities)} "
-                "modalities and needs one each."
-            )
-        return replace(task, encoders=words, options=chosen)
+        """Return the task with the encoders asked for."""
+        return replace(task, encoders=self.encoders(task, options))
 
-    def with_folder(self, options: DataOptions, folder: FolderSettings) -> DataOptions:
-        """Return the options, with the folder's values where the user set none."""
-        default = self.options_type()
-        values = {
-            name: value
-            for name, value in (folder.options or {}).items()
-            if getattr(options, name, None) == getattr(default, name, None)
-        }
-        unknown = set(values) - {field.name for field in fields(default)}
-        if unknown:
-            raise ConfigError(f"{SETTINGS} sets {sorted(unknown)}, which are no options of {self.dataset!r}.")
-        return replace(options, **values)
+    def folder_defaults(self, root: Path | None) -> FolderDefaults:
+        """Return the options and encoders of the data root's settings.
+
+        Raises:
+            ConfigError: for an option the data set does not have, or a value of another type.
+        """
+        found = FolderSettings.read(root)
+        build_options(self.options_type, found.options, f"option in {root}/{SETTINGS}:")
+        return FolderDefaults(found.options or {}, found.encoders)
 
     def root_of(self, task: Task, root: Path | None) -> Path:
         """Return the data root, if it is one.
@@ -198,7 +186,7 @@ class MediaSource(DataSource):
             raise DatasetNotFoundError(f"DUS-{task.name}-v0 needs its data set and {where}. {self._help(task)}")
         return root
 
-    def survey(self, task: Task, options: Any, root: Path) -> tuple[list[Record], list[Stream]]:
+    def inventory(self, task: Task, options: Any, root: Path) -> tuple[list[Record], list[Stream]]:
         """Return every sample of the lists and where its media lie; made once per command.
 
         Raises:
@@ -218,8 +206,8 @@ class MediaSource(DataSource):
         return surveyed((task.name, task.encoders, options, root.absolute()), look)
 
     def has_validation(self, task: Task, options: DataOptions, root: Path | None) -> bool:
-        """Tell from the lists whether these options have a validation split; see :meth:`survey` for what is raised."""
-        records, _ = self.survey(task, options, self.root_of(task, root))
+        """Tell from the lists whether these options have a validation split; raises as :meth:`inventory` does."""
+        records, _ = self.inventory(task, options, self.root_of(task, root))
         carved = self.carve(records, options, np.random.default_rng(0))
         return any(record.split == "validation" for record in carved)
 
@@ -231,7 +219,7 @@ class MediaSource(DataSource):
 
         assert isinstance(options, MediaOptions)
         root = self.root_of(task, root)
-        records, streams = self.survey(task, options, root)
+        records, streams = self.inventory(task, options, root)
         stores = [self.store(stream, options, root) for stream in streams]
         for store in stores:
             warn_of_bad(store, self.dataset, len(records))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dus_gym.errors import ConfigError
 from dus_gym.options import build_options
 
 if TYPE_CHECKING:
@@ -23,6 +24,16 @@ class DataOptions:
     Two names mean the same everywhere and are CLI words of their own: ``validation`` (how the validation split is
     chosen) and ``encoder`` (another set of encoders).
     """
+
+
+@dataclass(frozen=True)
+class FolderDefaults:
+    """Defaults that a data root sets for a task on it; what whoever asked has set goes before."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the data set's options."""
+    encoders: tuple[str, ...] | None = None
+    """One word per modality, where the option ``encoder`` was not set."""
 
 
 class DataSource:
@@ -51,6 +62,14 @@ class DataSource:
             root: the data root; may be None or not there, which is an error of :meth:`build` alone.
         """
         return task
+
+    def folder_defaults(self, root: Path | None) -> FolderDefaults:
+        """Return what the data root says of itself.
+
+        Raises:
+            ConfigError: for a file that says it in another form.
+        """
+        return FolderDefaults()
 
     def has_validation(self, task: Task, options: DataOptions, root: Path | None) -> bool:
         """Tell from metadata whether :meth:`build` returns a validation split; builds nothing.
@@ -114,11 +133,25 @@ class Task:
     def configured(self, options: Mapping[str, Any] | None = None, data_root: str | Path | None = None) -> Task:
         """Return the task with options of its data set, which may change modalities, encoders and classes.
 
+        Args:
+            options: what was set, by name, also where it equals a default: it goes before what the data root says.
+            data_root: where the data set's files lie.
+
         Raises:
             ConfigError: for an option the data set does not have, or a bad value.
         """
-        chosen = build_options(self.options_type, options, f"option of task {self.name!r}:")
-        return self.data_source().configure(replace(self, options=chosen), chosen, _path(data_root))
+        source, root, given = self.data_source(), _path(data_root), dict(options or {})
+        folder = source.folder_defaults(root)
+        chosen = build_options(source.options_type, {**folder.options, **given}, f"option of task {self.name!r}:")
+        task = source.configure(replace(self, options=chosen), chosen, root)
+        if folder.encoders is None or "encoder" in given:
+            return task
+        if len(folder.encoders) != len(task.modalities):
+            raise ConfigError(
+                f"the settings in {root} name {len(folder.encoders)} encoders; task {task.name!r} has "
+                f"{len(task.modalities)} modalities and needs one each."
+            )
+        return replace(task, encoders=folder.encoders)
 
     def has_validation(self, data_root: str | Path | None) -> bool:
         """Tell from the data's metadata whether a run has a validation split; builds no data.

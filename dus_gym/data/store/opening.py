@@ -14,6 +14,7 @@ from dus_gym.data.store.decoder import Decoder, Row
 from dus_gym.data.store.files import DONE, ERRORS, PARTIAL, RESUME
 from dus_gym.data.store.key import SurveyedRow, content_of, key_of, recipe_of, survey
 from dus_gym.data.store.reader import BadFile, Store
+from dus_gym.data.surveys import surveyed
 from dus_gym.errors import BadMediaError, ConfigError, StoreError, check_at_least, check_choice
 from dus_gym.lock import FileLock, LockHeldError, LockLostError
 
@@ -67,7 +68,8 @@ def open_store(
     check_at_least("workers", workers, 0)
     if not 0.0 <= max_bad <= 1.0:
         raise ConfigError(f"max_bad={max_bad!r} is not allowed; it is a fraction, from 0 to 1.")
-    sources = survey(rows, root)
+    asked = tuple(rows)
+    sources = surveyed((Path(root).absolute(), asked), lambda: survey(asked, root))
     if not sources:
         raise ConfigError(f"dataset {dataset!r} has no rows of {decoder.name!r} to decode.")
     recipe = recipe_of(dataset, decoder)

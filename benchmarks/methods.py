@@ -2,21 +2,18 @@
 
     python -m dus_gym.benchmarks.methods            # about an hour on one core
 
-Finished runs are kept in ``--out`` and not run again, so a killed call goes on where it stopped.
+Finished comparisons are kept in ``--out`` and not run again, and a killed one goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import shlex
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-from dus_gym.cli import main as dus
-from dus_gym.experiments.run import RunRequest
-from dus_gym.experiments.storage.run_folder import COMPARISON
+from dus_gym.benchmarks.pages import Kept, arguments, difference, markdown_table, spread, write_page
+from dus_gym.experiments.spec import get_env_task
+from dus_gym.experiments.task_comparison import HEADLINE, TaskComparison
 from dus_gym.methods import METHODS, method_class
-from dus_gym.statistics import PairedTest, mean_std, paired
+from dus_gym.statistics import PairedTest, paired
 
 ENVS = ("DUS-Digits-v0", "DUS-Digits3-v0")
 AGENTS = ("uniform", "heuristic", "reinforce", "pi")
@@ -37,96 +34,71 @@ methods' defaults, `loss_norm="mean"`.
 """
 
 
-def accuracies(out: Path, method: str, agent: str) -> list[float] | None:
-    """Test accuracy of the method's own predictor, one a seed; None if the agent did not run."""
-    found = []
-    for seed in range(SEEDS):
-        summary = out / method / agent / f"seed{seed}" / "summary.json"
-        if not summary.is_file():
-            return None
-        found.append(json.loads(summary.read_text(encoding="utf-8"))["fused"]["method"]["accuracy"])
-    return found
-
-
-def cell(values: list[float], against: list[float] | None) -> str:
-    """Mean ± deviation, and the paired difference."""
-    of = mean_std(values)
-    text = f"{100 * of.mean:.1f} ± {100 * (of.std or 0.0):.1f}"
-    return text if against is None else f"{text}<br>{difference(paired(values, against))}"
-
-
-def difference(test: PairedTest) -> str:
-    """As a table has it."""
-    return f"{test.points:+.1f} ({test.p:.3f})"
+def accuracies(part: TaskComparison, agent: str) -> Sequence[float] | None:
+    """Return the test accuracy of the method's own predictor, one per seed; None if the agent did not run."""
+    return part.agents[agent].by_seed[HEADLINE] if agent in part.agents else None
 
 
 def clear(test: PairedTest) -> bool:
-    """Whether a difference is one."""
+    """Return whether a difference is one."""
     return test.p is not None and test.p < CLEAR
 
 
-def section(env: str, out: Path, commands: list[str]) -> str:
-    """One environment's table and what it says."""
-    reference = accuracies(out, REFERENCE, "uniform")
+def section(env: str, parts: Mapping[str, TaskComparison], commands: Sequence[str]) -> str:
+    """Return one environment's table and what it says."""
+    reference = accuracies(parts[REFERENCE], "uniform")
     assert reference is not None
-    lines = ["| method | uniform | vs baseline | " + " | ".join(AGENTS[1:]) + " |", "|---" * (len(AGENTS) + 2) + "|"]
+    rows: list[list[str]] = []
     lost: list[str] = []
     gained: list[str] = []
     steered: list[str] = []
-    for method in METHODS:
-        uniform = accuracies(out, method, "uniform")
-        if uniform is None:
-            continue
-        row = [f"`{method}`", cell(uniform, None)]
-        if method == REFERENCE:
-            row.append("")
-        else:
+    for method, part in parts.items():
+        uniform = accuracies(part, "uniform")
+        assert uniform is not None
+        row = [f"`{method}`", spread(uniform), ""]
+        if method != REFERENCE:
             test = paired(uniform, reference)
-            row.append(difference(test))
+            row[-1] = difference(test)
             if clear(test):
                 (lost if test.points < 0 else gained).append(f"`{method}` {test.points:+.1f}")
         for agent in AGENTS[1:]:
-            found = accuracies(out, method, agent)
-            row.append("–" if found is None else cell(found, uniform))
+            found = accuracies(part, agent)
             if found is None:
+                row.append("–")
                 continue
             test = paired(found, uniform)
+            row.append(f"{spread(found)}<br>{difference(test)}")
             if clear(test):
                 steered.append(f"`{method}` under `{agent}` {test.points:+.1f}")
-        lines.append("| " + " | ".join(row) + " |")
+        rows.append(row)
     said = [
         f"Below the baseline (p < {CLEAR}): {', '.join(lost) or 'none'}.",
         f"Above it: {', '.join(gained) or 'none'}.",
         f"Moved by an agent: {', '.join(steered) or 'none'}.",
     ]
-    return "\n".join([f"## {env}", "", *said, "", *lines, "", "```text", *commands, "```", ""])
+    table = markdown_table(["method", "uniform", "vs baseline", *AGENTS[1:]], rows)
+    return "\n".join([f"## {env}", "", *said, "", table, "", "```text", *commands, "```"])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/methods"))
-    parser.add_argument("--page", type=Path, default=Path("docs/methods-results.md"))
+    parser = arguments(__doc__, "methods", "methods-results")
     parser.add_argument("--methods", default=",".join(METHODS), help="methods to run; no page is written for a part")
-    arguments = parser.parse_args()
-    chosen = arguments.methods.split(",")
+    options = parser.parse_args()
+    chosen = options.methods.split(",")
     sections = []
     for env in ENVS:
-        commands = []
-        m = len(RunRequest(env).task().modalities)
+        kept, parts = Kept(options), {}
+        m = len(get_env_task(env).modalities)
         for method in chosen:
-            most = method_class(method).max_modalities
-            if most is not None and m > most:
+            kind = method_class(method)
+            if kind.max_modalities is not None and m > kind.max_modalities:
                 continue
-            agents = AGENTS if method_class(method).supports_unpaired else AGENTS[:1]
-            words = ["compare", env, "--method", method, "--agents", ",".join(agents), "--seeds", str(SEEDS)]
-            out = arguments.out / env / method
-            dus([*words, "--out", str(out), "--quiet", *(["--resume"] if (out / COMPARISON).parent.exists() else [])])
-            print(env, method, flush=True)
-            commands.append(shlex.join(["dus", *words]))
+            agents = AGENTS if kind.supports_unpaired else AGENTS[:1]
+            parts[method] = kept(f"{env}/{method}", env, agents, method=method, seeds=SEEDS)
         if set(chosen) == set(METHODS):
-            sections.append(section(env, arguments.out / env, commands))
+            sections.append(section(env, parts, kept.commands))
     if sections:
-        arguments.page.write_text(INTRODUCTION + "\n" + "\n".join(sections), encoding="utf-8")
+        write_page(options.page, INTRODUCTION, *sections)
 
 
 if __name__ == "__main__":

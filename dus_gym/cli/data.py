@@ -112,7 +112,7 @@ def build(words: list[str]) -> None:
 
     from dus_gym.cli.data_tables import rows_bar
     from dus_gym.cli.tables import show_log
-    from dus_gym.data.building import build_stores
+    from dus_gym.data.media_source import build_stores
     from dus_gym.data.scan import media_task
 
     root = options.root.expanduser()
@@ -161,7 +161,7 @@ def mock(words: list[str]) -> None:
     options = read(MockOptions, words, "data mock", "Write a tiny copy of a data set, of made-up media.")
     known = data_set(options.name)
 
-    from dus_gym.data.mock.making import make_mock
+    from dus_gym.data.mock import make_mock
 
     root = make_mock(known.name, options.root, options.clips, options.seed)
     if not options.quiet:

@@ -36,7 +36,7 @@ def envs(words: list[str]) -> None:
     """List ids, modalities, classes, epochs and what data they need."""
     options = read(ListOptions, words, "envs", "List the registered environments.")
 
-    from dus_gym.data.tasks import get_task
+    from dus_gym.data.registry import get_task
     from dus_gym.envs.registration import FAKE_ID, ids
 
     rows = []
@@ -143,18 +143,16 @@ def describe_method(method: Any) -> Row:
 
 def _data_of(task: Any) -> str:
     """Say in a few words where a task's data comes from; imports no reader of data."""
-    from dus_gym.data.catalogue import DATA_SETS
-    from dus_gym.data.tasks import OWN_TASK, get_task
+    from dus_gym.data.registry import DATA_SETS, OWN_TASK, REGISTERED
 
     if task.name == OWN_TASK:
         return "yours: --data FILE"
-    if not isinstance(task.source, str):
+    if task.name in REGISTERED:
         return "registered"
-    module = task.source.partition(":")[0]
-    for known in DATA_SETS.values():
-        if str(get_task(known.task_name).source).partition(":")[0] == module:
-            return f"dus data {'fetch' if known.can_be_fetched else 'scan'} {known.name}"
-    return "embedded"
+    name = task.data_source().dataset
+    if not name:
+        return "embedded"
+    return f"dus data {'fetch' if DATA_SETS[name].can_be_fetched else 'scan'} {name}"
 
 
 def _chosen(kind: str, name: str, table: Sequence[str] | dict[str, Any]) -> list[str]:

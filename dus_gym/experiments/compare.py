@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -17,7 +18,7 @@ from dus_gym.experiments.drivers import learns_in_runs, name_agent
 from dus_gym.experiments.executors.executor import Executor, ScaleOptions, open_executor
 from dus_gym.experiments.results import Result
 from dus_gym.experiments.run_many import PlannedRun, run_all
-from dus_gym.experiments.spec import DEFAULT_METHOD, RunSpec, make_spec, parse_seeds
+from dus_gym.experiments.spec import DEFAULT_METHOD, RunSpec, make_spec, parse_seeds, setting_words
 from dus_gym.experiments.storage.comparison_folder import hold_folder, write_comparison
 from dus_gym.experiments.storage.run_folder import folder_of, listing
 from dus_gym.options import with_said
@@ -302,3 +303,21 @@ def _config(plans: Sequence[TaskPlan]) -> dict[str, Any]:
     if len(plans) == 1:
         return settings | {"first": plans[0].first.as_config()}
     return settings | {"comparisons": [plan.first.as_config() for plan in plans]}
+
+
+def compare_command(
+    env: str, agents: Sequence[str], *, seeds: int | str | Sequence[int] | None = None, **call: Any
+) -> str:
+    """Return the ``dus compare`` command of a call of :func:`compare`.
+
+    Args:
+        env: see there; any word, such as ``TASK``, where the command is a pattern.
+        agents: their words.
+        seeds: see there; as many as the command takes by itself if None.
+        call: see there.
+    """
+    words = ["compare", env, "--agents", ",".join(agents)]
+    if seeds is not None:
+        many = isinstance(seeds, Sequence) and not isinstance(seeds, str)
+        words += ["--seeds", ",".join(map(str, seeds)) + "," if many else str(seeds)]  # type: ignore[arg-type]
+    return shlex.join(["dus", *words, *setting_words(**call)])

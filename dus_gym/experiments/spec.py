@@ -206,43 +206,53 @@ class RunSpec:
             words += ["--policy", self.policy]
         elif self.agent != DEFAULT_AGENT:
             words += ["--agent", self.agent]
-        words += option_words("agent.", self.agent_options) + self._setting_words()
+        words += option_words("agent.", self.agent_options) + setting_words(**self._call())
         return shlex.join(["dus", *words, *(["--seed", str(self.seed)] if self.seed else [])])
 
-    def compare_command(self, agents: Sequence[str] = (), seeds: Sequence[int] | None = None) -> str:
-        """Return the ``dus compare`` command of agents with this run's settings.
-
-        Args:
-            agents: their words; this run's alone if there are none.
-            seeds: as many as the command takes by itself if None.
-        """
-        own = self.policy or with_said(self.agent, self.agent_options)
-        words = ["compare", *self._env_words(), "--agents", ",".join(agents or [own])]
-        words += [] if seeds is None else ["--seeds", seeds_word(seeds)]
-        return shlex.join(["dus", *words, *self._setting_words()])
-
-    def _env_words(self) -> list[str]:
-        """The environment, as the first words of a command."""
-        return [self.env] if self._own_data is None else ["--data", self._own_data]
+    def compare_command(self) -> str:
+        """Return the ``dus compare`` command of this run's agent with this run's settings."""
+        words = ["compare", *self._env_words(), "--agents", self.named_agent.word]
+        return shlex.join(["dus", *words, *setting_words(**self._call())])
 
     @property
     def _own_data(self) -> str | None:
         """The data of one's own, which stands in the environment's place."""
         return self.data_root if self.env == OWN_ID else None
 
-    def _setting_words(self) -> list[str]:
-        """Everything that was set but agent and seed."""
-        words = ["--method", self.method] if self.method != DEFAULT_METHOD else []
-        words += option_words("method.", self.method_options) + option_words("task.", self.task_options)
-        words += ["--trainer", self.trainer] if self.trainer is not None else []
-        words += ["--data-root", self.data_root] if self.data_root is not None and self._own_data is None else []
-        words += ["--threads", str(self.threads)] if self.threads != 1 else []
-        return words + option_words("", self.settings)
+    def _env_words(self) -> list[str]:
+        """The environment, as the first words of a command."""
+        return [self.env] if self._own_data is None else ["--data", self._own_data]
+
+    def _call(self) -> dict[str, Any]:
+        """Everything that was set but environment, agent and seed."""
+        return {
+            "method": self.method,
+            "method_options": self.method_options,
+            "task_options": self.task_options,
+            "trainer": self.trainer,
+            "data_root": self.data_root if self._own_data is None else None,
+            "threads": self.threads,
+            **self.settings,
+        }
 
 
-def seeds_word(seeds: Sequence[int]) -> str:
-    """Return seeds as ``--seeds`` takes them: a number for those from 0 on, else the seeds between commas."""
-    return str(len(seeds)) if list(seeds) == list(range(len(seeds))) else ",".join(map(str, seeds)) + ","
+def setting_words(
+    *,
+    method: str = DEFAULT_METHOD,
+    method_options: Mapping[str, Any] | None = None,
+    task_options: Mapping[str, Any] | None = None,
+    trainer: str | None = None,
+    data_root: str | Path | None = None,
+    threads: int = 1,
+    **settings: Any,
+) -> list[str]:
+    """Return keyword arguments of :func:`dus_gym.train` or :func:`dus_gym.compare` as words of a command."""
+    words = ["--method", method] if method != DEFAULT_METHOD else []
+    words += option_words("method.", method_options or {}) + option_words("task.", task_options or {})
+    words += ["--trainer", trainer] if trainer is not None else []
+    words += ["--data-root", str(data_root)] if data_root is not None else []
+    words += ["--threads", str(threads)] if threads != 1 else []
+    return words + option_words("", settings)
 
 
 def option_words(prefix: str, options: Mapping[str, Any]) -> list[str]:

@@ -495,10 +495,7 @@ def cost_columns(part: TaskComparison) -> dict[str, Reader]:
 
 def full_columns(part: TaskComparison) -> dict[str, Reader]:
     """Return every column."""
-    tests: dict[str, Reader] = {
-        "corrected p": lambda _, row, equal: p_text((equal or row).p_corrected),
-        "p": lambda _, row, equal: "" if (test := (equal or row).test) is None else p_text(test.p),
-    }
+    tests: dict[str, Reader] = {"corrected p": lambda _, row, equal: p_text((equal or row).p_corrected)}
     return short_columns() | tests | figure_columns(part) | cost_columns(part)
 
 

@@ -15,7 +15,7 @@ from dus_gym.agents import AGENTS, agent_class
 from dus_gym.cli import COMMANDS
 from dus_gym.cli.arguments import agent_group, method_group, parse, read, read_settings, task_group
 from dus_gym.config import RunConfig
-from dus_gym.data.tasks import get_task
+from dus_gym.data.registry import get_task
 from dus_gym.envs.registration import ids
 from dus_gym.errors import ConfigError
 from dus_gym.methods import METHODS, method_class

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import numbers
-from collections.abc import Mapping
-from typing import Any
-
 from stable_baselines3.common.callbacks import BaseCallback
 
 from dus_gym.errors import check_at_least
-
-# Of SB3's and Gymnasium's own, not of the environment.
-SKIPPED = ("TimeLimit.truncated",)
-
-
-def numeric(info: Mapping[str, Any]) -> dict[str, float]:
-    """The entries of an ``info`` that are finite numbers; True counts as 1."""
-    return {
-        key: float(value)
-        for key, value in info.items()
-        if key not in SKIPPED and isinstance(value, numbers.Real) and math.isfinite(value)
-    }
+from dus_gym.records import numeric
 
 
 class InfoCallback(BaseCallback):

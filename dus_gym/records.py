@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -145,3 +147,15 @@ class TrainingRun(Protocol):
     def restore(self, state: dict[str, Any]) -> None:
         """Put a snapshot back, bit for bit."""
         ...
+
+
+def numeric(info: Mapping[str, Any]) -> dict[str, float]:
+    """Return the entries of an ``info`` that are finite numbers; True counts as 1.
+
+    What Gymnasium and stable-baselines3 add to an ``info`` is left out.
+    """
+    return {
+        key: float(value)
+        for key, value in info.items()
+        if key != "TimeLimit.truncated" and isinstance(value, numbers.Real) and math.isfinite(value)
+    }

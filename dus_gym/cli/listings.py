@@ -92,11 +92,11 @@ def agents(words: list[str]) -> None:
     """List names and what each does; of one agent also its options."""
     options = read(NameOptions, words, "agents", "List the agents, or one with its options.")
 
-    from dus_gym.agents import AGENTS, agent_class
+    from dus_gym.experiments.drivers import agent_names, agent_type
 
     rows = []
-    for name in _chosen("agent", options.name, AGENTS):
-        kind = agent_class(name)
+    for name in _chosen("agent", options.name, agent_names()):
+        kind = agent_type(name)
         rows.append({"agent": name, "summary": kind.summary, "options": option_table(kind.options_type)})
 
     def show(rows: Sequence[Row]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,11 +13,13 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dus_gym.envs.dus_env import DUSEnv
-from dus_gym.experiments.comparison import Comparison
 from dus_gym.experiments.results import SELECTIONS, Result, said_settings
-from dus_gym.experiments.run import OnStep, Record
 from dus_gym.experiments.table import Table as TextTable
+
+if TYPE_CHECKING:
+    from dus_gym.envs.dus_env import DUSEnv
+    from dus_gym.experiments.comparison import Comparison
+    from dus_gym.experiments.run import OnStep, Record
 
 
 def percent(value: float | None) -> str:

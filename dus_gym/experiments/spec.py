@@ -24,7 +24,6 @@ import gymnasium as gym
 
 from dus_gym.agents.base import Agent
 from dus_gym.config import RunConfig
-from dus_gym.data.own.digest import digest_of
 from dus_gym.data.registry import OWN_TASK, get_task
 from dus_gym.data.task import Task
 from dus_gym.envs.registration import ids
@@ -183,7 +182,9 @@ class RunSpec:
         config: dict[str, Any] = to_json(self)
         config["run"] = to_json(dataclasses.asdict(self.run))
         if self.env == OWN_ID and self.data_root is not None:
-            # Where the data lies is no part of a run, but what it is.
+            # Where the data lies is no part of a run, but what it is. Reading it takes libraries that most runs do not.
+            from dus_gym.data.own.digest import digest_of
+
             config["data"] = digest_of(Path(self.data_root).expanduser())
         if (digest := self.named_agent.digest) is not None:
             config["agent_digest"] = digest

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dus_gym.context import Phase
 from dus_gym.errors import unknown_name
-from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.options import build_options
+
+if TYPE_CHECKING:
+    from dus_gym.methods.base import Method
 
 METHODS: dict[str, str] = {
     "unimodal": "dus_gym.methods.unimodal:Unimodal",
@@ -30,16 +31,7 @@ METHODS: dict[str, str] = {
 }
 """Name to ``module:class``; imported when asked for, so that listing the names costs nothing."""
 
-__all__ = [
-    "METHODS",
-    "Method",
-    "MethodOptions",
-    "Phase",
-    "independent_methods",
-    "make_method",
-    "method_class",
-    "unpaired_methods",
-]
+__all__ = ["METHODS", "independent_methods", "make_method", "method_class", "unpaired_methods"]
 
 
 def method_class(name: str) -> type[Method]:

@@ -21,7 +21,7 @@ from dus_gym.agents.dirichlet_policy import SHARE_FLOOR, DirichletDistribution, 
 from dus_gym.agents.loop import run_episode, run_episodes
 from dus_gym.agents.policy_files import agent_from_policy, load_agent, save_policy
 from dus_gym.agents.sb3 import ALGORITHMS, load_sb3, make_sb3, minibatch
-from dus_gym.agents.tensorboard import InfoCallback, numeric
+from dus_gym.agents.tensorboard import InfoCallback
 from dus_gym.config import RunConfig
 from dus_gym.envs.trivial import BestSplit
 from dus_gym.envs.wrappers import DiscreteShares, SoftmaxAction
@@ -31,6 +31,7 @@ from dus_gym.experiments.drivers import resolve_agent
 from dus_gym.experiments.drivers.sb3_training import training_seed
 from dus_gym.experiments.run import RunRequest, execute
 from dus_gym.experiments.storage.run_folder import NOT_REPRODUCIBLE, RunFolder
+from dus_gym.records import numeric
 
 FAKE = "dus_gym:DUS-Fake-v0"
 QUICK = ["ppo", "a2c", "dqn"]

@@ -5,8 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dus_gym.context import Phase
 from dus_gym.errors import ConfigError
-from dus_gym.methods import Method, Phase
+from dus_gym.methods.base import Method
 from dus_gym.methods.baseline import Baseline
 from dus_gym.state import load_state, save_state
 

@@ -11,7 +11,8 @@ from dus_gym.discrepancy import true_class_probability
 from dus_gym.encoders.mlp import MLP
 from dus_gym.errors import ConfigError
 from dus_gym.evaluation import entropy_weighted
-from dus_gym.methods import METHODS, Method, make_method, method_class
+from dus_gym.methods import METHODS, make_method, method_class
+from dus_gym.methods.base import Method
 from dus_gym.methods.mla import rls_update
 from dus_gym.model import MultimodalModel
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from dus_gym.errors import ConfigError
-from dus_gym.methods import Method
+from dus_gym.methods.base import Method
 from dus_gym.methods.baseline import Baseline
 from dus_gym.methods.mla import rls_update
 from dus_gym.state import load_state, save_state

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from method_setup import NAMES, Setup
 
+from dus_gym.context import Phase
 from dus_gym.errors import ConfigError
-from dus_gym.methods import Phase, make_method
+from dus_gym.methods import make_method
 from dus_gym.methods.reconboost import PRETRAINING, Boosting, residual_losses
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from stable_baselines3.common.callbacks import BaseCallback
 
 from dus_gym.errors import check_at_least

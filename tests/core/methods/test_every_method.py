@@ -97,6 +97,44 @@ def test_runs_continue_to_the_bit_from_the_middle_of_every_phase(tmp_path, same_
             assert same_bits(other.snapshot(), env.snapshot())
 
 
+VARIANTS = [
+    ("agm", {"fusion_hidden": 6}),
+    ("agm", {"scale_via": "lr", "end_epoch": 1}),
+    ("di_mml", {"transfer_start": 0.25, "fusion": 0.25}),
+    ("domfn", {"tau": 0.05}),
+    ("mslr", {"window": 2}),
+    ("mslr", {"strategy": "keep", "rates": [0.9, 1.4, 0.7]}),
+    ("ogm", {"scale_via": "lr"}),
+    ("ogm_ge", {"ratio": "weakest", "end_epoch": 1}),
+    ("ogr_gb", {"super_epoch": 0.5}),
+    ("pmr", {"momentum": 0.5, "prototype_fraction": 0.3, "entropy_weight": 0.1}),
+    ("reconboost", {"pretraining": 0.2}),
+    ("smv", {"level": "modality"}),
+]
+"""Options under which a method keeps something else, or comes by it in another way."""
+
+
+@pytest.mark.parametrize(("method", "options"), VARIANTS)
+def test_snapshot_and_fork_continue_to_the_bit_whatever_the_options(toy_run, same_bits, method, options):
+    def fresh():
+        return toy_run(3, method=method, method_options=options, epochs=5, select="validation")
+
+    sizes = [5, 11, 7] if method in unpaired_methods() else [8, 8, 8]
+    run, at, others = fresh(), 0, []
+    for cut in (0, 3, 5, 7, 12, 15, 22):
+        if cut:
+            run.train(sizes, cut - at)
+        at = cut
+        restored = fresh()
+        restored.restore(copy.deepcopy(run.snapshot()))
+        others += [(cut, restored), (cut, run.fork())]
+    run.train(sizes, 25 - at)
+    for cut, other in others:
+        other.train(sizes, 25 - cut)
+        assert same_bits(run.snapshot(), other.snapshot())
+        assert run.evaluate() == other.evaluate()
+
+
 # -- training ----------------------------------------------------------------------------------------
 
 
@@ -113,9 +151,10 @@ def trains(method, m, seed, epochs):
     assert env.method_options == {}
 
 
+@pytest.mark.parametrize("m", IDS)
 @pytest.mark.parametrize("method", METHODS)
-def test_it_trains_without_divergence(method):
-    trains(method, 2, 0, 30)
+def test_it_trains_without_divergence(method, m):
+    trains(method, m, 0, 30)
 
 
 @pytest.mark.slow

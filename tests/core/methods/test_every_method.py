@@ -120,17 +120,16 @@ def test_snapshot_and_fork_continue_to_the_bit_whatever_the_options(toy_run, sam
         return toy_run(3, method=method, method_options=options, epochs=5, select="validation")
 
     sizes = [5, 11, 7] if method in unpaired_methods() else [8, 8, 8]
-    run, at, others = fresh(), 0, []
-    for cut in (0, 3, 5, 7, 12, 15, 22):
-        if cut:
-            run.train(sizes, cut - at)
-        at = cut
+    # Cuts in the first and in later epochs, at their ends and in between.
+    run, pieces, others = fresh(), (3, 2, 2, 5, 3, 7, 3), []
+    for i, piece in enumerate(pieces):
         restored = fresh()
         restored.restore(copy.deepcopy(run.snapshot()))
-        others += [(cut, restored), (cut, run.fork())]
-    run.train(sizes, 25 - at)
-    for cut, other in others:
-        other.train(sizes, 25 - cut)
+        others += [(i, restored), (i, run.fork())]
+        run.train(sizes, piece)
+    for i, other in others:
+        for piece in pieces[i:]:
+            other.train(sizes, piece)
         assert same_bits(run.snapshot(), other.snapshot())
         assert run.evaluate() == other.evaluate()
 

@@ -129,7 +129,7 @@ def plain_gradient(setup, loss, owner):
 @pytest.mark.parametrize(("sizes", "loss_norm"), [((3, 5), "mean"), ((5, 2), "mean"), ((3, 5), "fixed")])
 def test_the_loss_is_the_weighted_sum(sizes, loss_norm):
     setup = Probed(sizes=sizes, loss_norm=loss_norm).epoch(0)
-    w, p = setup.method._weights, min(sizes)
+    w, p = setup.method.state_dict()["weights"], min(sizes)
     features = [setup.model.encode(j, x) for j, x in enumerate(setup.inputs)]
     own = [
         F.cross_entropy(setup.model.unimodal(j, h), setup.labels[: len(h)], reduction="sum")
@@ -152,7 +152,7 @@ def test_the_loss_is_the_weighted_sum(sizes, loss_norm):
 def test_a_head_without_weight_moves_nothing():
     lost = [(0.6, 1.2), (1.4, 2.0), (0.3, 2.0)]
     setup = Probed(end=lost).epoch(0)
-    assert setup.method._weights == [1.0, 0.0, 0.0]
+    assert setup.method.state_dict()["weights"] == [1.0, 0.0, 0.0]
     one, *others = setup.gradients("head/one", "encoder/two", "head/two", "fused")
     assert one.abs().max() > 0.0
     assert all(not other.any() for other in others)

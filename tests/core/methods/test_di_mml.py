@@ -1,14 +1,11 @@
 """DI-MML: the notes' numbers (section 11), its two stages, and what it promises."""
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
 from method_setup import NAMES, Setup
 
 from dus_gym.errors import ConfigError
-from dus_gym.methods import make_method
 from dus_gym.methods.di_mml import certainty_weighted, dimension_accuracies, transfer_loss
 
 
@@ -219,7 +216,11 @@ def test_encoders_and_heads_first_and_then_the_concat_head_on_ordinary_batches(t
 @pytest.mark.parametrize(("epochs", "first", "last"), [(170, 150, 20), (100, 88, 12), (2, 1, 1)])
 def test_the_stages_share_the_epochs(toy_run, epochs, first, last):
     run = toy_run(method="di_mml", epochs=epochs, iterations=1)
-    assert [(end, phase.name) for end, phase in run._phases] == [(first, "encoders"), (first + last, "fusion")]
+    names = []
+    for _ in range(epochs):
+        run.train([8, 8], 1)
+        names.append(run.phase.name)
+    assert names == ["encoders"] * first + ["fusion"] * last
 
 
 def test_the_second_stage_has_a_schedule_of_its_own_from_the_full_rate_on(toy_run):
@@ -287,54 +288,8 @@ def test_features_of_another_width_are_projected():
 # -- what it keeps and refuses -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at", [0, 2, 5, 7, 12, 15, 18])
-def test_snapshot_and_fork_continue_to_the_bit(toy_run, same_bits, at):
-    def fresh():
-        options = {"transfer_start": 0.25, "fusion": 0.25}
-        return toy_run(3, method="di_mml", method_options=options, select="validation")
-
-    run = fresh()
-    if at:
-        run.train([5, 11, 7], at)
-    other, fork = fresh(), run.fork()
-    other.restore(copy.deepcopy(run.snapshot()))
-    for each in (run, other, fork):
-        each.train([6, 8, 10], 20 - at)
-    for each in (other, fork):
-        assert same_bits(run.snapshot(), each.snapshot())
-    assert run.evaluate() == other.evaluate() == fork.evaluate()
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"fusion": 0.0}, r"fusion=0.0 .*\(0, 1\)"),
-        ({"fusion": 1.0}, r"fusion=1.0 .*\(0, 1\)"),
-        ({"shared_weight": -1.0}, r"shared_weight=-1.0 .*at least 0"),
-        ({"transfer_weight": -1.0}, r"transfer_weight=-1.0 .*at least 0"),
-        ({"transfer_start": -0.1}, r"transfer_start=-0.1 .*at least 0"),
-        ({"transfer_start": 0.9}, r"transfer_start=0.9 .*below 1 - fusion, here 0.88.*transfer_weight=0"),
-        ({"temperature": 0.0}, r"temperature=0.0 .*positive"),
-        ({"certainty_temperature": -1.0}, r"certainty_temperature=-1.0 .*positive"),
-    ],
-)
-def test_options_out_of_range_are_refused(options, words):
-    with pytest.raises(ConfigError, match=words):
-        make_method("di_mml", options)
-
-
 def test_it_needs_pairs_and_an_epoch_a_stage(toy_run):
     with pytest.raises(ConfigError, match=r"pairing='independent'.*'di_mml'"):
         toy_run(method="di_mml", pairing="independent")
     with pytest.raises(ConfigError, match=r"epochs=1 .*2 phases"):
         toy_run(method="di_mml", epochs=1)
-
-
-@pytest.mark.parametrize(("task", "sizes"), [("Digits", (64, 64)), ("Digits", (20, 90)), ("Digits3", (64, 64, 64))])
-def test_it_learns_the_digits(digits_run, task, sizes):
-    run = digits_run(task, method="di_mml", epochs=30)
-    before = run.validate()
-    interval = run.train([size * run.base_batch // 64 for size in sizes], 30 * run.iterations_per_epoch)
-    assert not interval.diverged
-    assert run.validate().fused_losses["method"] < 0.8 * before.fused_losses["method"]
-    assert run.evaluate().fused["method"].accuracy > 0.5

@@ -1,15 +1,12 @@
 """DOMFN against the numbers of the notes' section 4, and what it promises."""
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
 from method_setup import Setup
 from torch import nn
 
-from dus_gym.errors import ConfigError
-from dus_gym.methods import make_method, method_class
+from dus_gym.methods import make_method
 from dus_gym.methods.base import Phase
 from dus_gym.methods.domfn import PRETRAINING, divergences, sample_losses
 
@@ -193,58 +190,3 @@ def test_the_fused_head_has_the_hidden_layer_it_is_asked_for(toy_run):
     assert isinstance(head, nn.Sequential)
     assert head[0].out_features == 64
     assert isinstance(toy_run(method="domfn", method_options={"fusion_hidden": 0}).model.fused_head, nn.Linear)
-
-
-# -- whole runs --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("m", [2, 3])
-@pytest.mark.parametrize("at", [0, 3, 5, 7, 12])
-def test_snapshot_and_fork_continue_to_the_bit(toy_run, same_bits, at, m):
-    def fresh():
-        return toy_run(m, method="domfn", method_options={"tau": 0.05})
-
-    run = fresh()
-    if at:
-        run.train([8] * m, at)
-    other, fork = fresh(), run.fork()
-    other.restore(copy.deepcopy(run.snapshot()))
-    for each in (run, other, fork):
-        each.train([8] * m, 6)
-    for each in (other, fork):
-        assert same_bits(run.snapshot(), each.snapshot())
-    assert run.evaluate() == other.evaluate() == fork.evaluate()
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"gamma": -0.1}, r"gamma=-0.1 .*at least 0"),
-        ({"eta": -0.1}, r"eta=-0.1 .*at least 0"),
-        ({"tau": 0.0}, r"tau=0.0 .*positive and finite"),
-        ({"pretraining": 1.0}, r"pretraining=1.0 .*\[0, 1\)"),
-        ({"fusion_hidden": -1}, r"fusion_hidden=-1 .*at least 0"),
-    ],
-)
-def test_options_out_of_range_are_refused(options, words):
-    with pytest.raises(ConfigError, match=words):
-        make_method("domfn", options)
-
-
-def test_it_needs_complete_samples_of_two_modalities(toy_run):
-    assert not method_class("domfn").supports_unpaired
-    with pytest.raises(ConfigError, match=r"pairing='independent'.*'domfn'"):
-        toy_run(method="domfn", pairing="independent")
-    with pytest.raises(ConfigError, match="at least 2 modalities"):
-        make_method("domfn").check(1, True)
-
-
-@pytest.mark.parametrize(("task", "m"), [("Digits", 2), ("Digits3", 3)])
-def test_it_learns_the_digits(digits_run, task, m):
-    run = digits_run(task, method="domfn", epochs=30)
-    before = run.validate()
-    interval = run.train([run.base_batch] * m, 30 * run.iterations_per_epoch)
-    assert not interval.diverged
-    assert run.validate().fused_losses["method"] < 0.7 * before.fused_losses["method"]
-    assert 0.0 < run.logged["fused_fraction"] < 1.0
-    assert run.evaluate().fused["method"].accuracy > 0.5

@@ -68,6 +68,17 @@ def test_no_method_is_another_by_another_name():
 # -- snapshot, fork and resume -----------------------------------------------------------------------
 
 
+def steps_of_phases(env, shares):
+    """The steps of a run by the phase that they train, in order; the run is played to its end."""
+    found = []
+    for i, action in enumerate(shares):
+        env.step(action)
+        if i == 0 or env.run.phase is not found[-1][0]:
+            found.append((env.run.phase, []))
+        found[-1][1].append(i)
+    return [steps for _, steps in found]
+
+
 @pytest.mark.parametrize("m", MODALITIES)
 @pytest.mark.parametrize("method", METHODS)
 def test_runs_continue_to_the_bit_from_the_middle_of_every_phase(tmp_path, same_bits, method, m):
@@ -75,9 +86,10 @@ def test_runs_continue_to_the_bit_from_the_middle_of_every_phase(tmp_path, same_
     env = environment(m, method, **settings)
     env.reset(seed=5)
     shares = actions(method, m, 10)
-    starts = [0, *(end for end, _ in env.run._phases[:-1])]
+    scout = environment(m, method, **settings)
+    scout.reset(seed=5)
     # An epoch has two steps: after its first one, a phase is under way and so is its epoch.
-    cuts = {2 * ((start + end) // 2) + 1 for start, (end, _) in zip(starts, env.run._phases, strict=True)}
+    cuts = {steps[len(steps) // 4 * 2] + 1 for steps in steps_of_phases(scout, shares)}
     # In the second epoch, too, when copies, stops and weights of the one before count.
     cuts.add(3)
     forks, at = {}, 0
@@ -97,6 +109,43 @@ def test_runs_continue_to_the_bit_from_the_middle_of_every_phase(tmp_path, same_
             assert same_bits(other.snapshot(), env.snapshot())
 
 
+VARIANTS = [
+    ("agm", {"fusion_hidden": 6}),
+    ("agm", {"scale_via": "lr", "end_epoch": 1}),
+    ("di_mml", {"transfer_start": 0.25, "fusion": 0.25}),
+    ("domfn", {"tau": 0.05}),
+    ("mslr", {"window": 2}),
+    ("mslr", {"strategy": "keep", "rates": [0.9, 1.4, 0.7]}),
+    ("ogm", {"scale_via": "lr"}),
+    ("ogm_ge", {"ratio": "weakest", "end_epoch": 1}),
+    ("ogr_gb", {"super_epoch": 0.5}),
+    ("pmr", {"momentum": 0.5, "prototype_fraction": 0.3, "entropy_weight": 0.1}),
+    ("reconboost", {"pretraining": 0.2}),
+    ("smv", {"level": "modality"}),
+]
+"""Options under which a method keeps something else, or comes by it in another way."""
+
+
+@pytest.mark.parametrize(("method", "options"), VARIANTS)
+def test_snapshot_and_fork_continue_to_the_bit_whatever_the_options(toy_run, same_bits, method, options):
+    def fresh():
+        return toy_run(3, method=method, method_options=options, epochs=5, select="validation")
+
+    sizes = [5, 11, 7] if method in unpaired_methods() else [8, 8, 8]
+    # Cuts in the first and in later epochs, at their ends and in between.
+    run, pieces, others = fresh(), (3, 2, 2, 5, 3, 7, 3), []
+    for i, piece in enumerate(pieces):
+        restored = fresh()
+        restored.restore(copy.deepcopy(run.snapshot()))
+        others += [(i, restored), (i, run.fork())]
+        run.train(sizes, piece)
+    for i, other in others:
+        for piece in pieces[i:]:
+            other.train(sizes, piece)
+        assert same_bits(run.snapshot(), other.snapshot())
+        assert run.evaluate() == other.evaluate()
+
+
 # -- training ----------------------------------------------------------------------------------------
 
 
@@ -113,9 +162,10 @@ def trains(method, m, seed, epochs):
     assert env.method_options == {}
 
 
+@pytest.mark.parametrize("m", IDS)
 @pytest.mark.parametrize("method", METHODS)
-def test_it_trains_without_divergence(method):
-    trains(method, 2, 0, 30)
+def test_it_trains_without_divergence(method, m):
+    trains(method, m, 0, 30)
 
 
 @pytest.mark.slow

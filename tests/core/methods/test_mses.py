@@ -8,8 +8,6 @@ import torch
 from method_setup import Setup
 from torch import nn
 
-from dus_gym.errors import ConfigError
-from dus_gym.methods import make_method
 from dus_gym.methods.mses import MSES, EarlyStop, MSESOptions
 from dus_gym.state import load_state, save_state
 
@@ -321,24 +319,6 @@ def test_a_snapshot_does_not_move_with_the_run(toy_run, same_bits, done):
     run.train([5, 11], 3)
     other.train([5, 11], 3)
     assert same_bits(run.snapshot(), other.snapshot())
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"patience": 0.0}, r"patience=0.0 .*\(0, 1\]"),
-        ({"patience": 30}, "patience=30"),
-        ({"smoothing": "ema"}, "smoothing='ema'.*released"),
-    ],
-)
-def test_bad_options_are_refused(options, named):
-    with pytest.raises(ConfigError, match=named):
-        make_method("mses", options)
-
-
-def test_it_needs_a_validation_split(toy_run):
-    with pytest.raises(ConfigError, match="'mses' needs a validation split"):
-        toy_run(method="mses", validation=False)
 
 
 def test_without_pairs_the_modalities_stop_alone(toy_run, weights_of, same_bits):

@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from method_setup import Setup
 
 from dus_gym.errors import ConfigError
-from dus_gym.methods import make_method, method_class
+from dus_gym.methods import make_method
 from dus_gym.methods.mslr import MSLR, accuracy_ratio, smoothed
 from dus_gym.records import Figures
-from dus_gym.state import load_state, save_state
 
 SERIES = [0.5, 0.5, 0.5, 0.5, 0.6, 0.66, 0.7, 0.69]
 
@@ -181,25 +180,6 @@ def test_eval_every_changes_nothing(toy_run, weights_of, same_bits):
 # -- state -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"window": 2}, {"strategy": "keep", "rates": [0.9, 1.4, 0.7]}])
-@pytest.mark.parametrize("at", [0, 3, 30, 33])
-def test_a_run_continues_to_the_bit_from_disk_and_as_a_fork(toy_run, same_bits, tmp_path, at, options):
-    def fresh():
-        return toy_run(3, method="mslr", method_options=options, epochs=10, select="validation")
-
-    run, other = fresh(), fresh()
-    if at:
-        run.train([8, 8, 8], at)
-    save_state(tmp_path / "run", "checkpoint", run.snapshot())
-    fork = run.fork()
-    other.restore(load_state(tmp_path / "run", "checkpoint"))
-    for each in (run, other, fork):
-        each.train([8, 8, 8], 50 - at)
-    for each in (other, fork):
-        assert same_bits(run.snapshot(), each.snapshot())
-    assert run.evaluate() == other.evaluate() == fork.evaluate()
-
-
 def test_going_back_takes_the_rates_back(toy_run, same_bits):
     run, other = (toy_run(method=Scripted(SERIES, [0.4] * 8), epochs=8) for _ in range(2))
     run.train([8, 8], 28)
@@ -215,23 +195,6 @@ def test_going_back_takes_the_rates_back(toy_run, same_bits):
 # -- what it refuses ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"strategy": "fixed"}, r"strategy='fixed' .*keep, smooth, dynamic"),
-        ({"strategy": "keep"}, r"strategy='keep' needs rates"),
-        ({"strategy": "smooth"}, r"strategy='smooth' needs rates"),
-        ({"mean": "harmonic"}, r"mean='harmonic' .*geometric, linear"),
-        ({"smoothing": 1.5}, r"smoothing=1.5 .*\[0, 1\]"),
-        ({"rates": (0.9, 0.0)}, r"rates=\(0.9, 0.0\) .*positive"),
-        ({"window": 0}, r"window=0 .*at least 1"),
-    ],
-)
-def test_options_out_of_range_are_refused(options, words):
-    with pytest.raises(ConfigError, match=words):
-        make_method("mslr", options)
-
-
 def test_rates_are_one_a_modality(toy_run):
     with pytest.raises(ConfigError, match=r"rates=\(0.9, 1.1\) .*needs 3 entries"):
         toy_run(3, method="mslr", method_options={"rates": (0.9, 1.1)})
@@ -243,21 +206,3 @@ def test_only_dynamic_needs_validation(toy_run):
     run = toy_run(method="mslr", method_options={"strategy": "keep", "rates": (0.9, 1.1)}, validation=False)
     run.train([8, 8], 20)
     assert run.logged == {"rate/a": 0.9, "rate/b": 1.1}
-
-
-def test_it_needs_complete_samples_of_two_modalities(toy_run):
-    assert not method_class("mslr").supports_unpaired
-    with pytest.raises(ConfigError, match=r"pairing='independent'.*'mslr'"):
-        toy_run(method="mslr", pairing="independent")
-    with pytest.raises(ConfigError, match="at least 2 modalities"):
-        make_method("mslr").check(1, True)
-
-
-@pytest.mark.parametrize(("task", "m"), [("Digits", 2), ("Digits3", 3)])
-def test_it_learns_the_digits(digits_run, task, m):
-    run = digits_run(task, method="mslr", epochs=20)
-    before = run.validate()
-    interval = run.train([run.base_batch] * m, 20 * run.iterations_per_epoch)
-    assert not interval.diverged
-    assert run.validate().fused_losses["method"] < 0.7 * before.fused_losses["method"]
-    assert run.evaluate().fused["method"].accuracy > 0.5

@@ -1,6 +1,5 @@
 """OGM against the numbers of the notes' section 3, and what it promises."""
 
-import copy
 import math
 
 import pytest
@@ -10,7 +9,6 @@ from method_setup import NAMES, Setup
 
 from dus_gym.encoders import build_encoder
 from dus_gym.errors import ConfigError
-from dus_gym.methods import make_method, method_class
 from dus_gym.methods.ogm import ogm_coefficients as coefficients
 from dus_gym.methods.ogm import ratios
 from dus_gym.model import MultimodalModel, initialised
@@ -218,58 +216,11 @@ def test_outside_the_window_it_is_joint_training(toy_run, weights_of, same_bits,
         plain.restore(run.snapshot() | {"logged": {}})
 
 
-@pytest.mark.parametrize("options", [{}, {"scale_via": "lr"}, {"ratio": "weakest", "end_epoch": 1}])
-@pytest.mark.parametrize("method", ["ogm", "ogm_ge"])
-@pytest.mark.parametrize("at", [0, 3, 5, 12])
-def test_snapshot_and_fork_continue_to_the_bit(toy_run, same_bits, method, at, options):
-    def fresh():
-        return toy_run(3, method=method, method_options=options)
-
-    run = fresh()
-    if at:
-        run.train([8, 8, 8], at)
-    other, fork = fresh(), run.fork()
-    other.restore(copy.deepcopy(run.snapshot()))
-    for each in (run, other, fork):
-        each.train([8, 8, 8], 6)
-    for each in (other, fork):
-        assert same_bits(run.snapshot(), each.snapshot())
-    assert run.evaluate() == other.evaluate() == fork.evaluate()
-
-
-@pytest.mark.parametrize("method", ["ogm", "ogm_ge"])
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"alpha": -1.0}, r"alpha=-1.0 .*at least 0"),
-        ({"ratio": "sum"}, r"ratio='sum' .*pairwise, others, weakest"),
-        ({"scale_via": "gradient"}, r"scale_via='gradient' .*grad, lr"),
-        ({"start_epoch": -1}, r"start_epoch=-1 .*at least 0"),
-        ({"start_epoch": 9, "end_epoch": 8}, r"end_epoch=8 .*at least 9"),
-    ],
-)
-def test_options_out_of_range_are_refused(method, options, words):
-    with pytest.raises(ConfigError, match=words):
-        make_method(method, options)
-
-
-def test_it_needs_complete_samples_of_two_modalities(toy_run):
-    assert not method_class("ogm").supports_unpaired
-    with pytest.raises(ConfigError, match=r"pairing='independent'.*'ogm'"):
-        toy_run(method="ogm", pairing="independent")
-    with pytest.raises(ConfigError, match="at least 2 modalities"):
-        make_method("ogm").check(1, True)
-
-
-@pytest.mark.parametrize(
-    ("task", "m", "optimizer"),
-    [("Digits", 2, None), ("Digits3", 3, None), ("Digits", 2, {"name": "adam", "lr": 0.002})],
-)
-def test_it_learns_the_digits_and_slows_the_modality_ahead(digits_run, task, m, optimizer):
-    run = digits_run(task, method="ogm", optimizer=optimizer, epochs=30)
+@pytest.mark.parametrize("optimizer", [None, {"name": "adam", "lr": 0.002}])
+def test_it_slows_the_modality_ahead_of_the_digits(digits_run, optimizer):
+    run = digits_run(method="ogm", optimizer=optimizer, epochs=30)
     before = run.validate()
-    interval = run.train([run.base_batch] * m, 30 * run.iterations_per_epoch)
-    assert not interval.diverged
+    interval = run.train([run.base_batch] * 2, 30 * run.iterations_per_epoch)
     assert interval.fused_accuracy is not None
     assert run.validate().fused_losses["method"] < 0.7 * before.fused_losses["method"]
     found = run.evaluate()

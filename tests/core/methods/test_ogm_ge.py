@@ -75,11 +75,3 @@ def test_it_is_ogm_with_another_name():
     assert issubclass(method_class("ogm_ge"), OGM)
     assert make_method("ogm_ge").options == make_method("ogm").options
     assert not method_class("ogm_ge").supports_unpaired
-
-
-@pytest.mark.parametrize(("task", "m"), [("Digits", 2), ("Digits3", 3)])
-def test_it_learns_the_digits(digits_run, task, m):
-    run = digits_run(task, method="ogm_ge", epochs=30)
-    interval = run.train([run.base_batch] * m, 30 * run.iterations_per_epoch)
-    assert not interval.diverged
-    assert run.evaluate().fused["method"].accuracy > 0.5

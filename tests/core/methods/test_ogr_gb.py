@@ -7,12 +7,10 @@ import torch
 import torch.nn.functional as F
 from method_setup import NAMES, Setup
 
-from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
 from dus_gym.methods.baseline import Baseline
 from dus_gym.methods.ogr_gb import OGRGB, normalised, raw_weight
 from dus_gym.records import Figures
-from dus_gym.state import load_state, save_state
 
 # Training and validation loss before and after the probe, of two modalities and the fused head (the notes, 2.8).
 START = [(1.7, 1.8), (1.8, 1.9), (1.6, 1.7)]
@@ -131,7 +129,7 @@ def plain_gradient(setup, loss, owner):
 @pytest.mark.parametrize(("sizes", "loss_norm"), [((3, 5), "mean"), ((5, 2), "mean"), ((3, 5), "fixed")])
 def test_the_loss_is_the_weighted_sum(sizes, loss_norm):
     setup = Probed(sizes=sizes, loss_norm=loss_norm).epoch(0)
-    w, p = setup.method._weights, min(sizes)
+    w, p = setup.method.state_dict()["weights"], min(sizes)
     features = [setup.model.encode(j, x) for j, x in enumerate(setup.inputs)]
     own = [
         F.cross_entropy(setup.model.unimodal(j, h), setup.labels[: len(h)], reduction="sum")
@@ -154,7 +152,7 @@ def test_the_loss_is_the_weighted_sum(sizes, loss_norm):
 def test_a_head_without_weight_moves_nothing():
     lost = [(0.6, 1.2), (1.4, 2.0), (0.3, 2.0)]
     setup = Probed(end=lost).epoch(0)
-    assert setup.method._weights == [1.0, 0.0, 0.0]
+    assert setup.method.state_dict()["weights"] == [1.0, 0.0, 0.0]
     one, *others = setup.gradients("head/one", "encoder/two", "head/two", "fused")
     assert one.abs().max() > 0.0
     assert all(not other.any() for other in others)
@@ -314,24 +312,6 @@ def test_copies_that_diverge_weigh_nothing(toy_run):
 # -- what it keeps, and whole runs -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("m", [2, 3])
-@pytest.mark.parametrize("done", [0, 7, 10, 15])
-def test_a_run_continues_to_the_bit_from_disk_and_as_a_fork(toy_run, same_bits, tmp_path, m, done):
-    settings = {"method": "ogr_gb", "method_options": {"super_epoch": 0.5}, "select": "validation"}
-    run, other = toy_run(m, **settings), toy_run(m, **settings)
-    sizes = [5, 11, 8][:m]
-    if done:
-        run.train(sizes, done)
-    save_state(tmp_path / "run", "checkpoint", run.snapshot())
-    fork = run.fork()
-    straight = run.train(sizes, 20 - done)
-    other.restore(load_state(tmp_path / "run", "checkpoint"))
-    for trainer in (other, fork):
-        assert trainer.train(sizes, 20 - done) == straight
-        assert same_bits(trainer.snapshot(), run.snapshot())
-        assert trainer.evaluate() == run.evaluate()
-
-
 def test_the_state_does_not_move_with_the_method():
     setup = Probed().epoch(0)
     state = setup.method.state_dict()
@@ -340,26 +320,6 @@ def test_the_state_does_not_move_with_the_method():
     state["weights"][0] = 7.0
     assert setup.method.state_dict() == other.state_dict()
     assert setup.method.state_dict()["weights"] == pytest.approx(BLEND, abs=5e-5)
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"mode": "onlin"}, "mode='onlin'.*online"),
-        ({"super_epoch": 0.0}, r"super_epoch=0.0 .*\(0, 1\]"),
-        ({"super_epoch": 10}, "super_epoch=10"),
-        ({"epsilon": 0.0}, "epsilon=0.0 .*positive"),
-        ({"epsilon": -1.0}, "epsilon=-1.0"),
-    ],
-)
-def test_bad_options_are_refused(options, named):
-    with pytest.raises(ConfigError, match=named):
-        make_method("ogr_gb", options)
-
-
-def test_it_needs_a_validation_split(toy_run):
-    with pytest.raises(ConfigError, match="'ogr_gb' needs a validation split"):
-        toy_run(method="ogr_gb", validation=False)
 
 
 def test_without_pairs_the_modalities_share_the_weight(toy_run):
@@ -372,16 +332,3 @@ def test_without_pairs_the_modalities_share_the_weight(toy_run):
     assert run.logged["weight_fused"] == 0.0
     assert sum(run.validate().losses) < sum(before)
     assert run.evaluate().fused["concat"] is None
-
-
-@pytest.mark.parametrize(("task", "m"), [("Digits", 2), ("Digits3", 3)])
-def test_it_learns_the_digits(digits_run, task, m):
-    run = digits_run(task, method="ogr_gb", epochs=30)
-    before = run.validate()
-    interval = run.train([run.base_batch] * m, 30 * run.iterations_per_epoch)
-    assert not interval.diverged
-    after = run.validate()
-    assert after.fused_losses["concat"] < before.fused_losses["concat"]
-    assert sum(after.losses) < sum(before.losses)
-    assert sum(run.logged.values()) == pytest.approx(1.0)
-    assert run.evaluate().fused["sum"].accuracy > 0.5

@@ -1,14 +1,11 @@
 """PMR against the numbers of the notes' section 6, and what it promises."""
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
 from method_setup import NAMES, Setup
 
 from dus_gym.data.dataset import TensorSplit
-from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
 from dus_gym.methods.pmr import pmr_coefficients as coefficients
 from dus_gym.methods.pmr import prototype_log_probabilities
@@ -332,24 +329,6 @@ def test_the_window_reaches_to_its_last_epoch(toy_run, weights_of, same_bits):
 # -- state -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"momentum": 0.5, "prototype_fraction": 0.3, "entropy_weight": 0.1}])
-@pytest.mark.parametrize("at", [0, 3, 5, 12])
-def test_snapshot_and_fork_continue_to_the_bit(toy_run, weights_of, same_bits, at, options):
-    def fresh():
-        return toy_run(3, method="pmr", method_options=options, pairing="prefix")
-
-    run = fresh()
-    if at:
-        run.train([5, 11, 7], at)
-    other, fork = fresh(), run.fork()
-    other.restore(copy.deepcopy(run.snapshot()))
-    for each in (run, other, fork):
-        each.train([6, 8, 10], 6)
-    for each in (other, fork):
-        assert same_bits(run.snapshot(), each.snapshot())
-    assert run.evaluate() == other.evaluate() == fork.evaluate()
-
-
 def test_the_state_is_a_copy_both_ways():
     setup = start((3, 5))
     state = setup.method.state_dict()
@@ -359,47 +338,3 @@ def test_the_state_is_a_copy_both_ways():
     state["prototypes"][0].fill_(1.0)
     assert setup.method.state_dict()["prototypes"][0].abs().sum() == 0
     assert make_method("pmr").state_dict() == {"prototypes": []}
-
-
-# -- what it refuses ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"alpha": -1.0}, r"alpha=-1.0 .*at least 0"),
-        ({"coefficient": "soft"}, r"coefficient='soft' .*clip, released"),
-        ({"momentum": 1.0}, r"momentum=1.0 .*\[0, 1\)"),
-        ({"momentum": -0.1}, r"momentum=-0.1 .*\[0, 1\)"),
-        ({"prototype_fraction": 0.0}, r"prototype_fraction=0.0 .*\(0, 1\]"),
-        ({"prototype_fraction": 1.1}, r"prototype_fraction=1.1 .*\(0, 1\]"),
-        ({"start_epoch": -1}, r"start_epoch=-1 .*at least 0"),
-        ({"start_epoch": 9, "end_epoch": 8}, r"end_epoch=8 .*at least 9"),
-        ({"entropy_weight": -0.1}, r"entropy_weight=-0.1 .*at least 0"),
-        ({"entropy_epochs": -1}, r"entropy_epochs=-1 .*at least 0"),
-    ],
-)
-def test_options_out_of_range_are_refused(options, words):
-    with pytest.raises(ConfigError, match=words):
-        make_method("pmr", options)
-
-
-def test_it_needs_pairs_and_two_modalities(toy_run):
-    with pytest.raises(ConfigError, match=r"pairing='independent'.*'pmr'"):
-        toy_run(method="pmr", pairing="independent")
-    with pytest.raises(ConfigError, match="at least 2 modalities"):
-        make_method("pmr").check(1, True)
-
-
-# -- runs --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("task", "sizes"), [("Digits", (64, 64)), ("Digits", (20, 90)), ("Digits3", (64, 64, 64))])
-def test_it_learns_the_digits(digits_run, task, sizes):
-    run = digits_run(task, method="pmr", epochs=20)
-    before = run.validate()
-    interval = run.train([size * run.base_batch // 64 for size in sizes], 20 * run.iterations_per_epoch)
-    assert not interval.diverged
-    # The loss itself grows with β; what counts is the fused one.
-    assert run.validate().fused_losses["method"] < 0.6 * before.fused_losses["method"]
-    assert run.evaluate().fused["method"].accuracy > 0.5

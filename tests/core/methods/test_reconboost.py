@@ -1,7 +1,5 @@
 """ReconBoost: the notes' numbers (section 9), who trains in which phase, and what it promises."""
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -267,57 +265,8 @@ def test_the_prediction_is_the_sum_of_the_scaled_learners(toy_run):
 # -- what it keeps and refuses -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at", [0, 2, 4, 7, 9, 11])
-def test_snapshot_and_fork_continue_to_the_bit(toy_run, same_bits, at):
-    def fresh():
-        return toy_run(3, method="reconboost", method_options={"pretraining": 0.2}, epochs=5, iterations=3)
-
-    run = fresh()
-    if at:
-        run.train([8, 8, 8], at)
-    other, fork = fresh(), run.fork()
-    other.restore(copy.deepcopy(run.snapshot()))
-    for each in (run, other, fork):
-        each.train([8, 8, 8], 15 - at)
-    for each in (other, fork):
-        assert same_bits(run.snapshot(), each.snapshot())
-    assert run.evaluate() == other.evaluate() == fork.evaluate()
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"stage": 0.0}, r"stage=0.0 .*\(0, 1\]"),
-        ({"stage": 1.1}, r"stage=1.1 .*\(0, 1\]"),
-        ({"rectification": 0.0}, r"rectification=0.0 .*\(0, 1\)"),
-        ({"rectification": 1.0}, r"rectification=1.0 .*\(0, 1\)"),
-        ({"pretraining": -0.1}, r"pretraining=-0.1 .*\[0, 1\)"),
-        ({"pretraining": 1.0}, r"pretraining=1.0 .*\[0, 1\)"),
-        ({"label_weight": 0.0}, r"label_weight=0.0 .*positive"),
-        ({"residual_weight": -1.0}, r"residual_weight=-1.0 .*\[0, label_weight\]"),
-        ({"label_weight": 1.0, "residual_weight": 2.0}, r"residual_weight=2.0 .*here \[0, 1.0\]"),
-        ({"residual": "true-class"}, r"residual='true-class' .*Did you mean 'true_class'"),
-        ({"consolidation_weight": -0.5}, r"consolidation_weight=-0.5 .*at least 0"),
-        ({"consolidation": "none"}, r"consolidation='none' .*paper, released"),
-    ],
-)
-def test_options_out_of_range_are_refused(options, words):
-    with pytest.raises(ConfigError, match=words):
-        make_method("reconboost", options)
-
-
 def test_too_few_epochs_for_a_stage_are_refused(toy_run):
     with pytest.raises(ConfigError, match=r"epochs=1 .*2 phases"):
         toy_run(method="reconboost", epochs=1)
     with pytest.raises(ConfigError, match=r"epochs=2 .*3 phases"):
         toy_run(method="reconboost", method_options={"pretraining": 0.1}, epochs=2)
-
-
-@pytest.mark.parametrize("task", ["Digits", "Digits3"])
-def test_it_learns_the_digits(digits_run, task):
-    # It is slow to start: a learner's loss is divided by the number of classes.
-    run = digits_run(task, method="reconboost", epochs=60)
-    before = run.validate()
-    assert not run.train([run.base_batch] * len(run.modalities), 60 * run.iterations_per_epoch).diverged
-    assert run.validate().fused_losses["method"] < 0.6 * before.fused_losses["method"]
-    assert run.evaluate().fused["method"].accuracy > 0.5

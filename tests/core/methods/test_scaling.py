@@ -4,7 +4,6 @@ import pytest
 import torch
 from method_setup import Setup
 
-from dus_gym.methods.agm import ScaleGradient
 from dus_gym.methods.scaling import SCALE_VIA, resolve
 from dus_gym.optim import OptimizerConfig
 
@@ -40,11 +39,3 @@ def test_auto_goes_by_the_optimiser_and_the_others_by_the_word(optimizer, expect
     ctx = Setup().ctx
     ctx.optimizer.config = OptimizerConfig(lr=0.1, name=optimizer)
     assert [resolve(word, ctx) for word in SCALE_VIA] == [expected, "grad", "lr"]
-
-
-def test_scale_gradient_is_the_identity_with_another_gradient():
-    values = torch.tensor([[1.0, -2.0], [0.5, 3.0]], requires_grad=True)
-    scaled = ScaleGradient.apply(values, torch.tensor([[0.3], [1.7]]))
-    assert torch.equal(scaled, values)
-    (scaled * torch.tensor([[1.0, 2.0], [3.0, 4.0]])).sum().backward()
-    torch.testing.assert_close(values.grad, torch.tensor([[0.3, 0.6], [5.1, 6.8]]))

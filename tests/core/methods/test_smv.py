@@ -12,7 +12,6 @@ from method_setup import NAMES, Setup
 
 from dus_gym.batch import Batch
 from dus_gym.data.dataset import TensorSplit
-from dus_gym.errors import ConfigError
 from dus_gym.methods import make_method
 from dus_gym.methods.smv import copies, subset_logits, value_shares
 
@@ -289,50 +288,3 @@ def test_masking_works_on_inputs_of_any_shape_and_type():
         assert found.dtype == rows.dtype
         assert torch.equal(found[0], rows[0])
         assert not found[1].any()
-
-
-# -- what it keeps and refuses -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("options", [{}, {"level": "modality"}, {"masking": "inputs"}])
-@pytest.mark.parametrize("at", [3, 5, 12])
-def test_snapshot_and_fork_continue_to_the_bit(toy_run, same_bits, at, options):
-    def fresh():
-        return toy_run(3, method="smv", method_options=options)
-
-    run = fresh()
-    run.train([8, 8, 8], at)
-    other, fork = fresh(), run.fork()
-    other.restore(copy.deepcopy(run.snapshot()))
-    for each in (run, other, fork):
-        each.train([8, 8, 8], 20 - at)
-    for each in (other, fork):
-        assert same_bits(run.snapshot(), each.snapshot())
-    assert run.evaluate() == other.evaluate() == fork.evaluate()
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"level": "samples"}, r"level='samples' .*Did you mean 'sample'"),
-        ({"masking": "input"}, r"masking='input' .*Did you mean 'inputs'"),
-        ({"growth": "square"}, r"growth='square' .*linear, tanh, power"),
-        ({"warm_up": -0.1}, r"warm_up=-0.1 .*\[0, 1\)"),
-        ({"warm_up": 1.0}, r"warm_up=1.0 .*\[0, 1\)"),
-        ({"part": 0.0}, r"part=0.0 .*\(0, 1\]"),
-        ({"part": 1.5}, r"part=1.5 .*\(0, 1\]"),
-        ({"alpha": -1.0}, r"alpha=-1.0 .*at least 0"),
-    ],
-)
-def test_options_out_of_range_are_refused(options, words):
-    with pytest.raises(ConfigError, match=words):
-        make_method("smv", options)
-
-
-@pytest.mark.parametrize("task", ["Digits", "Digits3"])
-def test_it_learns_the_digits(digits_run, task):
-    run = digits_run(task, method="smv", epochs=20)
-    before = run.validate()
-    assert not run.train([run.base_batch] * len(run.modalities), 20 * run.iterations_per_epoch).diverged
-    assert run.validate().fused_losses["method"] < 0.7 * before.fused_losses["method"]
-    assert run.evaluate().fused["method"].accuracy > 0.5

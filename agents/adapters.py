@@ -175,7 +175,7 @@ class Reading:
         Raises:
             ConfigError: for an action of another form than the first.
         """
-        action = np.asarray(_plain(raw))
+        action: npt.NDArray[Any] = np.asarray(_plain(raw))
         if action.ndim > 1 and action.shape[0] == 1:
             action = action[0]
         if self.form == "index" or (self.form is None and action.dtype.kind in "biu"):

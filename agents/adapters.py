@@ -175,12 +175,13 @@ class Reading:
         Raises:
             ConfigError: for an action of another form than the first.
         """
-        action: npt.NDArray[Any] = np.asarray(_plain(raw))
+        action = np.asarray(_plain(raw))
         if action.ndim > 1 and action.shape[0] == 1:
             action = action[0]
         if self.form == "index" or (self.form is None and action.dtype.kind in "biu"):
             self.form = "index"
-            return self.splits[self._index(action)]
+            split: Array = self.splits[self._index(action)]
+            return split
         if action.shape != self.shape or action.dtype.kind not in "fbiu" or not np.isfinite(action).all():
             # The check of every action says what is wrong with this one.
             return action

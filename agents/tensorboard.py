@@ -16,7 +16,7 @@ SKIPPED = ("TimeLimit.truncated",)
 
 
 def numeric(info: Mapping[str, Any]) -> dict[str, float]:
-    """The entries of an ``info`` that are finite numbers; True counts as 1."""
+    """Return the entries of an ``info`` that are finite numbers; True counts as 1."""
     return {
         key: float(value)
         for key, value in info.items()

@@ -13,7 +13,7 @@ SHARE_FLOOR = 1e-8
 
 
 class Transition(NamedTuple):
-    """What one step of the environment changed; scores and shares have one entry a modality."""
+    """One step of the environment, before and after; scores and shares have one entry per modality."""
 
     seen: Sequence[float]
     """ŝ_t, the cumulative scores the agent saw when it chose."""
@@ -36,7 +36,7 @@ class Transition(NamedTuple):
 
 
 def paper_reward(scores: Sequence[float], shares: Sequence[float]) -> float:
-    """Eq. 5: the mean log-proportion of the modalities that are not dominant.
+    """Return Eq. 5, the mean log-proportion of the modalities that are not dominant.
 
     ``r = (1/m) * sum_j 1[s_j != max_k s_k] * log(share_j)``, at most 0. Its maximum gives the dominant
     modality nothing at all, which is why the environment has hard floors.
@@ -47,22 +47,22 @@ def paper_reward(scores: Sequence[float], shares: Sequence[float]) -> float:
 
 
 def _gap(step: Transition) -> float:
-    """Minus the gap after the step, in [-1, 0]."""
+    """Return minus the gap after the step, in [-1, 0]."""
     return -step.gap_after
 
 
 def _gap_change(step: Transition) -> float:
-    """How much the gap shrank, in [-1, 1]."""
+    """Return the decrease of the gap, in [-1, 1]."""
     return step.gap_before - step.gap_after
 
 
 def _validation_gain(step: Transition) -> float:
-    """How much validation accuracy of the fused prediction rose, in [-1, 1]."""
+    """Return the rise of the fused validation accuracy, in [-1, 1]."""
     return step.accuracy_after - step.accuracy_before
 
 
 def _learning_progress(step: Transition) -> float:
-    """How much the loss fell, nats; summed over a run it is what the whole run learned.
+    """Return the decrease of the loss, nats; summed over a run it is what the whole run learned.
 
     The mean over modalities of the validation loss, so that learning by heart costs; without a validation split
     the training loss. A step that diverges has no loss and gives 0.

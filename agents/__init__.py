@@ -28,10 +28,24 @@ AGENTS: dict[str, str | type[Agent]] = {
 }
 """Name to ``module:class``, imported when asked for, or to the class of :func:`register_agent`."""
 
+DRIVERS = {
+    "lookahead": "dus_gym.experiments.drivers.lookahead:Lookahead",
+    "best-fixed": "dus_gym.experiments.drivers.best_fixed:BestFixed",
+    "lr-matched": "dus_gym.experiments.drivers.lr_matched:LRMatched",
+    "ppo": "dus_gym.experiments.drivers.sb3_training:PPODriver",
+    "a2c": "dus_gym.experiments.drivers.sb3_training:A2CDriver",
+    "sac": "dus_gym.experiments.drivers.sb3_training:SACDriver",
+    "td3": "dus_gym.experiments.drivers.sb3_training:TD3Driver",
+    "ddpg": "dus_gym.experiments.drivers.sb3_training:DDPGDriver",
+    "dqn": "dus_gym.experiments.drivers.sb3_training:DQNDriver",
+}
+"""The words of drivers, which lie above the agents (:mod:`dus_gym.experiments.drivers`): both tables share their
+words. None of the classes imports PyTorch before it has to."""
+
 Factory = Callable[[int, int], Any]
 """``(num_modalities, seed)`` to an agent or to anything that :func:`dus_gym.as_agent` takes."""
 
-__all__ = ["AGENTS", "Agent", "AgentOptions", "Factory", "agent_class", "make_agent", "register_agent"]
+__all__ = ["AGENTS", "DRIVERS", "Agent", "AgentOptions", "Factory", "agent_class", "make_agent", "register_agent"]
 
 
 def class_at(place: str) -> type[Agent]:
@@ -48,9 +62,6 @@ def agent_class(name: str) -> type[Agent]:
         ConfigError: for an unknown name (the message has the nearest one), or a driver's.
     """
     if name not in AGENTS:
-        # The table of drivers lies above the agents; only a message needs it here.
-        from dus_gym.experiments.drivers import DRIVERS
-
         if name in DRIVERS:
             raise ConfigError(
                 f"agent={name!r} is a driver: it trains or forks whole runs beside the one that counts, which takes an "
@@ -113,8 +124,6 @@ def register_agent(name: str, factory: type[Agent] | Factory, summary: str = "")
     Raises:
         ConfigError: for a name that exists or can't be a word, or for what makes no agent.
     """
-    from dus_gym.experiments.drivers import DRIVERS
-
     if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
         raise ConfigError(f"name={name!r} is not allowed; give letters, digits, - and _.")
     if name in AGENTS or name in DRIVERS:

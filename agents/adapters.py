@@ -28,7 +28,7 @@ FORMS = ("shares", "logits", "index")
 SCALE = "softmax_scale"
 """The attribute in which a model of ``make_sb3`` keeps the scale of its ``SoftmaxAction``."""
 ON_SIMPLEX = 1e-4
-"""How far a float32 softmax may be from summing to 1."""
+"""The most a float32 softmax may differ from 1 in its sum."""
 
 
 class Adapted(Agent):
@@ -153,7 +153,7 @@ def _plain(raw: Any) -> Any:
 
 
 class Reading:
-    """How actions of a network or a model become shares; found at the first action if not said, and kept to.
+    """Reads the actions of a network or a model as shares; the form is found at the first action if not said.
 
     Args:
         num_modalities: m.
@@ -167,7 +167,7 @@ class Reading:
         self.shape = (num_modalities,)
         self.splits = lattice(num_modalities) if splits is None else splits
         self.on_simplex = False
-        """Whether the actions were taken for shares because the first one summed to 1."""
+        """True if the actions were taken for shares because the first one summed to 1."""
 
     def __call__(self, raw: Any) -> npt.NDArray[Any]:
         """Return the shares ``(m,)`` of an action, with or without a leading axis of length one.
@@ -180,7 +180,8 @@ class Reading:
             action = action[0]
         if self.form == "index" or (self.form is None and action.dtype.kind in "biu"):
             self.form = "index"
-            return self.splits[self._index(action)]
+            split: Array = self.splits[self._index(action)]
+            return split
         if action.shape != self.shape or action.dtype.kind not in "fbiu" or not np.isfinite(action).all():
             # The check of every action says what is wrong with this one.
             return action
@@ -244,7 +245,12 @@ def _of_sb3(x: Any, num_modalities: int, label: str, scale: float | None) -> tup
 
     def decide(observation: Array, _info: Info, _rng: np.random.Generator) -> Any:
         seen = observation if statistics is None else statistics.normalize_obs(observation)
-        return x.predict(seen, deterministic=True)[0]
+        action, state = x.predict(seen, deterministic=True)
+        if state is not None:
+            raise ConfigError(
+                f"agent {label!r} is recurrent; hand over a function of (observation, info) that keeps its state."
+            )
+        return action
 
     return decide, read
 

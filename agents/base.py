@@ -41,10 +41,10 @@ class Agent:
     """The ``action_mode`` of the environment whose actions this agent speaks."""
     options_type: ClassVar[type[AgentOptions]] = AgentOptions
     needs_validation: ClassVar[bool] = False
-    """Whether it needs a run with a validation split: it reads ``val_score/NAME`` in the environment's info, or
+    """True if it needs a run with a validation split: it reads ``val_score/NAME`` in the environment's info, or
     validates splits itself."""
     learns: bool = False
-    """Whether it has learned something that :func:`dus_gym.agents.policy_files.save_policy` should keep."""
+    """True if it has learned something that :func:`dus_gym.agents.policy_files.save_policy` should keep."""
     file_suffix: ClassVar[str] = ".safetensors"
     """The suffix of the file that :meth:`save` writes."""
 
@@ -67,7 +67,7 @@ class Agent:
 
     @property
     def equal_batches(self) -> bool:
-        """Whether every modality always gets the same number of samples, which some methods need."""
+        """True if every modality always gets the same number of samples, which some methods need."""
         return False
 
     def uniform_action(self) -> Array:

@@ -16,7 +16,7 @@ Vector = npt.NDArray[np.float64]
 
 
 def figures(info: Mapping[str, Any], kind: str, needed_by: str) -> Vector:
-    """The entries ``kind/NAME`` of an environment's info, one a modality in order.
+    """Return the entries ``kind/NAME`` of an environment's info, one per modality in order.
 
     Raises:
         ConfigError: if there is none: the environment was wrapped so that they are gone, or the task has no
@@ -32,7 +32,7 @@ def figures(info: Mapping[str, Any], kind: str, needed_by: str) -> Vector:
 
 
 def floored_softmax(logits: Vector, floor: float) -> Array:
-    """Softmax mixed with the uniform split so that no share is below ``floor`` of the equal one.
+    """Return the softmax mixed with the uniform split so that no share is below ``floor`` of the equal one.
 
     Args:
         logits: shape ``(m,)``.
@@ -43,7 +43,7 @@ def floored_softmax(logits: Vector, floor: float) -> Array:
 
 
 def check_floor(floor: float) -> None:
-    """Raises ConfigError if ``floor`` is not in [0, 1]."""
+    """Raise ConfigError if ``floor`` is not in [0, 1]."""
     if not 0.0 <= floor <= 1.0:
         raise ConfigError(f"floor={floor!r} is not allowed; it must lie in [0, 1].")
 
@@ -78,22 +78,22 @@ class PI(Agent):
         self.integral: Vector = np.zeros(num_modalities)
 
     def begin(self) -> None:
-        """A new run starts without a past."""
+        """Start a new run without a past."""
         self.integral = np.zeros(self.num_modalities)
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """Larger shares for modalities behind the mean."""
+        """Return larger shares for modalities behind the mean."""
         scores = figures(info, "train_score", self.name)
         error = scores.mean() - scores
         self.integral = self.integral + error
         return floored_softmax(self.options.kp * error + self.options.ki * self.integral, self.options.floor)
 
     def state_dict(self) -> dict[str, Any]:
-        """The integral."""
+        """Return the integral."""
         return super().state_dict() | {"integral": self.integral.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned."""
+        """Put back what :meth:`state_dict` returned."""
         super().load_state_dict(state)
         self.integral = np.array(state["integral"])
 
@@ -103,7 +103,7 @@ class OverfitOptions(AgentOptions):
     """Options of the overfit-aware rule."""
 
     temperature: float = 0.1
-    """How much confidence makes a factor of e."""
+    """The difference in confidence that makes a factor of e."""
     floor: float = 0.25
     """The smallest share, as a fraction of the equal one."""
 
@@ -122,7 +122,7 @@ class Overfit(Agent):
     needs_validation: ClassVar[bool] = True
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """Shares ∝ exp(-(training - validation score) / temperature), with a floor."""
+        """Return shares ∝ exp(-(training - validation score) / temperature), with a floor."""
         excess = figures(info, "train_score", self.name) - figures(info, "val_score", self.name)
         return floored_softmax(-excess / self.options.temperature, self.options.floor)
 
@@ -132,7 +132,7 @@ class HoldoutOptions(OverfitOptions):
     """Options of the recommended agent."""
 
     temperature: float = 0.07
-    """How much of the confidence lost makes a factor of e."""
+    """The part of the confidence lost that makes a factor of e."""
     floor: float = 0.1
     """The smallest share, as a fraction of the equal one."""
 
@@ -153,7 +153,7 @@ class Holdout(Agent):
     needs_validation: ClassVar[bool] = True
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """Shares ∝ exp(-(1 - validation / training score) / temperature), with a floor."""
+        """Return shares ∝ exp(-(1 - validation / training score) / temperature), with a floor."""
         trained = np.maximum(figures(info, "train_score", self.name), 1e-3)
         lost = 1.0 - figures(info, "val_score", self.name) / trained
         return floored_softmax(-lost / self.options.temperature, self.options.floor)

@@ -47,11 +47,11 @@ class Fixed(Agent):
 
     @property
     def equal_batches(self) -> bool:
-        """If the split is."""
+        """True if the split is."""
         return bool((self.shares == self.shares[0]).all())
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """The split."""
+        """Return the split."""
         return self.shares.copy()
 
 
@@ -62,7 +62,7 @@ class Random(Agent):
     summary: ClassVar[str] = "a new Dirichlet(2) split each step"
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """A draw; its mean, the uniform split, if ``deterministic``."""
+        """Return a draw; its mean, the uniform split, if ``deterministic``."""
         if deterministic:
             return self.uniform_action()
         return self.rng.dirichlet(np.full(self.num_modalities, 2.0)).astype(np.float32)
@@ -75,7 +75,7 @@ class Reversed(Agent):
     summary: ClassVar[str] = "shares proportional to the score: the wrong way round"
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """Shares ∝ ŝ."""
+        """Return shares ∝ ŝ."""
         scores = np.maximum(np.asarray(observation, dtype=np.float64), SCORE_FLOOR)
         return np.asarray(scores / scores.sum(), dtype=np.float32)
 

@@ -22,7 +22,7 @@ SHARE_FLOOR = 1e-6
 
 
 def onto_simplex(shares: torch.Tensor) -> torch.Tensor:
-    """Lifts shares ``(n, m)`` off the walls, where a density has no finite logarithm, and renormalises them."""
+    """Lift shares ``(n, m)`` off the walls, where a density has no finite logarithm, and renormalise them."""
     lifted = shares.clamp(min=SHARE_FLOOR)
     return lifted / lifted.sum(-1, keepdim=True)
 
@@ -45,40 +45,40 @@ class DirichletDistribution(Distribution):
         self.concentration = concentration
 
     def proba_distribution_net(self, latent_dim: int) -> nn.Module:
-        """The layer from the policy's last layer to û ``(m,)``."""
+        """Return the layer from the policy's last layer to û ``(m,)``."""
         return nn.Linear(latent_dim, self.num_modalities)
 
     def proba_distribution(self, logits: torch.Tensor) -> DirichletDistribution:
-        """Takes û, shape ``(n, m)``; returns itself."""
+        """Take û, shape ``(n, m)``, and return itself."""
         alpha = 1.0 + self.concentration / math.log(2.0) * nn.functional.softplus(logits)
         self.distribution = torch.distributions.Dirichlet(alpha)
         return self
 
     def log_prob(self, actions: torch.Tensor) -> torch.Tensor:
-        """Log-density ``(n,)`` of splits ``(n, m)``, floored and renormalised as :meth:`sample` does."""
+        """Return the log-density ``(n,)`` of splits ``(n, m)``, floored and renormalised as :meth:`sample` does."""
         log_prob: torch.Tensor = self.distribution.log_prob(onto_simplex(actions))
         return log_prob
 
     def entropy(self) -> torch.Tensor:
-        """Differential entropy ``(n,)``: 0 for the flat distribution of two modalities, else negative."""
+        """Return the differential entropy ``(n,)``: 0 for the flat distribution of two modalities, else negative."""
         entropy: torch.Tensor = self.distribution.entropy()
         return entropy
 
     def sample(self) -> torch.Tensor:
-        """Splits ``(n, m)``, no share below the floor."""
+        """Return splits ``(n, m)``, no share below the floor."""
         return onto_simplex(self.distribution.sample())
 
     def mode(self) -> torch.Tensor:
-        """The mean, shape ``(n, m)``: the mode jumps to a wall where a concentration comes near 1."""
+        """Return the mean, shape ``(n, m)``: the mode jumps to a wall where a concentration comes near 1."""
         mean: torch.Tensor = self.distribution.mean
         return mean
 
     def actions_from_params(self, logits: torch.Tensor, deterministic: bool = False) -> torch.Tensor:
-        """Splits ``(n, m)`` under û ``(n, m)``."""
+        """Return splits ``(n, m)`` under û ``(n, m)``."""
         return self.proba_distribution(logits).get_actions(deterministic=deterministic)
 
     def log_prob_from_params(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Splits ``(n, m)`` drawn under û ``(n, m)``, and their log-densities ``(n,)``."""
+        """Return splits ``(n, m)`` drawn under û ``(n, m)``, and their log-densities ``(n,)``."""
         actions = self.actions_from_params(logits)
         return actions, self.log_prob(actions)
 

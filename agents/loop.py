@@ -30,7 +30,7 @@ class Episode:
 
     @property
     def reward(self) -> float:
-        """The undiscounted return."""
+        """Return the undiscounted return."""
         return sum(self.rewards)
 
 

@@ -72,29 +72,44 @@ def is_sb3_file(path: Path) -> bool:
 
 
 def read_policy(policy: str | Path) -> dict[str, Any]:
-    """Read what :meth:`Agent.save` wrote: ``agent``, ``num_modalities``, ``options``, ``state``.
+    """Read what :meth:`Agent.save` wrote, its options checked.
 
     Args:
         policy: a path, or the name of a shipped policy.
 
+    Returns:
+        ``agent``, a name; ``num_modalities``; ``options``, of that agent's ``options_type``; and ``state``.
+
     Raises:
         ConfigError: if it is neither.
-        CheckpointError: if the file is damaged, of a newer format, no policy, or a pickle.
+        CheckpointError: if the file is damaged, of a newer format, of an agent that is not registered, no policy, a
+            pickle, or a model of stable-baselines3.
     """
     from dus_gym.state import load_state
 
     path = policy_path(policy)
+    if is_sb3_file(path):
+        raise CheckpointError(
+            f"{path} is a model of stable-baselines3 and holds pickles; it is read where its origin is trusted: "
+            "--trust on the command line, dus_gym.agents.policy_files.agent_from_policy(..., trust=True) in Python."
+        )
     content = load_state(path, "policy")
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is damaged or from another version; it can't be loaded.")
     if missing := _PARTS.keys() - content.keys():
         raise CheckpointError(f"{path} is damaged or from another version ({', '.join(sorted(missing))} missing).")
     for part, kind in _PARTS.items():
-        if not isinstance(content[part], kind):
+        # True is an int by inheritance and no number of modalities.
+        if type(content[part]) is not kind:
             raise CheckpointError(
                 f"{path} is damaged or from another version ({part} is {content[part]!r:.60}, not {kind.__name__})."
             )
-    return content
+    name = content["agent"]
+    try:
+        options = build_options(agent_class(name).options_type, content["options"], f"option of agent {name!r}:")
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{path} is damaged, from another version, or of an agent of your own, whose module --import names: {error}"
+        ) from error
+    return content | {"options": options}
 
 
 def load_agent(path: str | Path) -> Agent:
@@ -102,19 +117,15 @@ def load_agent(path: str | Path) -> Agent:
 
     Raises:
         ConfigError: if there is no such file.
-        CheckpointError: if the file is damaged, of a newer format, no policy, or a pickle.
+        CheckpointError: see :func:`read_policy`.
     """
     return _restored(read_policy(path), policy_path(path))
 
 
 def _restored(content: Mapping[str, Any], path: Path) -> Agent:
     """Make the agent of a policy file's content."""
-    name = content["agent"]
     try:
-        found = agent_class(name)
-        agent = found(
-            content["num_modalities"], options=build_options(found.options_type, content["options"], "option")
-        )
+        agent = agent_class(content["agent"])(content["num_modalities"], options=content["options"])
         agent.load_state_dict(content["state"])
     except CheckpointError:
         raise

@@ -50,7 +50,7 @@ class ReinforceOptions(AgentOptions):
     hidden: int = 32
     """Units of the policy network's tanh layer."""
     concentration: float = 10.0
-    """How tight the Dirichlet is around its mean at the start: each concentration begins at 1 + this."""
+    """Tightness of the Dirichlet around its mean at the start: each concentration begins at 1 + this."""
     sigma: float = 0.3
     """Standard deviation of the logistic-normal policy's logits."""
 
@@ -69,7 +69,7 @@ class ReinforceOptions(AgentOptions):
 
 
 def softmax(logits: Vector) -> Vector:
-    """Logits ``(m,)`` to a point of the simplex."""
+    """Return the point of the simplex of logits ``(m,)``."""
     exponentials = np.exp(logits - logits.max())
     shares: Vector = exponentials / exponentials.sum()
     return shares
@@ -82,12 +82,12 @@ class Concentration:
         self.scale = kappa / np.log(2.0)
 
     def __call__(self, logits: Vector) -> Vector:
-        """Logits ``(m,)`` to α ``(m,)``."""
+        """Return α ``(m,)`` of logits ``(m,)``."""
         alpha: Vector = 1.0 + self.scale * np.logaddexp(0.0, logits)
         return alpha
 
     def slope(self, logits: Vector) -> Vector:
-        """dα/dû, entry by entry."""
+        """Return dα/dû, entry by entry."""
         slope: Vector = self.scale * expit(logits)
         return slope
 
@@ -153,7 +153,7 @@ class Reinforce(Agent):
         return self._every
 
     def _views(self, vector: Vector) -> dict[str, Vector]:
-        """The four arrays that a vector of all weights holds, by name, without a copy."""
+        """Return the four arrays that a vector of all weights holds, by name, without a copy."""
         views: dict[str, Vector] = {}
         start = 0
         for name, shape in self._shapes.items():
@@ -165,13 +165,13 @@ class Reinforce(Agent):
     # -- acting ------------------------------------------------------------------------------------
 
     def logits(self, state: Vector) -> tuple[Vector, Vector]:
-        """Scores ``(m,)`` to the hidden layer ``(h,)`` and the logits ``(m,)``."""
+        """Return the hidden layer ``(h,)`` and the logits ``(m,)`` of scores ``(m,)``."""
         w = self.weights
         hidden = np.tanh(w["w1"] @ state + w["b1"])
         return hidden, w["w2"] @ hidden + w["b2"]
 
     def mean(self, logits: Vector) -> Vector:
-        """The policy's mean split ``(m,)``; for logistic_normal the split of its mean logits."""
+        """Return the policy's mean split ``(m,)``; for logistic_normal the split of its mean logits."""
         if self.options.policy == "dirichlet":
             alpha = self.concentration(logits)
             mean: Vector = alpha / alpha.sum()
@@ -179,7 +179,7 @@ class Reinforce(Agent):
         return softmax(logits)
 
     def sample(self, logits: Vector) -> tuple[Vector, Vector]:
-        """A split, and the standard normal draw behind it (zeros where there is none), both ``(m,)``."""
+        """Return a split, and the standard normal draw behind it (zeros where there is none), both ``(m,)``."""
         policy = self.options.policy
         noise = np.zeros(len(logits))
         if policy == "dirichlet":
@@ -193,7 +193,7 @@ class Reinforce(Agent):
         return softmax(logits), noise
 
     def score(self, pending: Pending) -> Vector:
-        """∇_û log π(shares), shape ``(m,)``; for literal what Eq. 6 has in its place."""
+        """Return ∇_û log π(shares), shape ``(m,)``; for literal what Eq. 6 has in its place."""
         policy = self.options.policy
         if policy == "dirichlet":
             return self.dirichlet_score(pending.logits, pending.shares)
@@ -203,13 +203,13 @@ class Reinforce(Agent):
         return 1.0 - len(pending.shares) * pending.shares
 
     def dirichlet_score(self, logits: Vector, shares: Vector) -> Vector:
-        """∇_û log Dirichlet(shares; α(û)), shape ``(m,)``."""
+        """Return ∇_û log Dirichlet(shares; α(û)), shape ``(m,)``."""
         alpha = self.concentration(logits)
         score: Vector = (digamma(alpha.sum()) - digamma(alpha) + np.log(shares)) * self.concentration.slope(logits)
         return score
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """A split drawn from the policy; the uniform one if the policy is no longer finite."""
+        """Return a split drawn from the policy; the uniform one if the policy is no longer finite."""
         state = np.asarray(observation, dtype=np.float64)
         hidden, logits = self.logits(state)
         self._pending = None
@@ -225,7 +225,7 @@ class Reinforce(Agent):
     # -- learning ----------------------------------------------------------------------------------
 
     def entropy_gradient(self, logits: Vector) -> Vector:
-        """∇_û H(mean split), shape ``(m,)``: towards uniform."""
+        """Return ∇_û H(mean split), shape ``(m,)``: towards uniform."""
         mean = self.mean(logits)
         log_mean = np.log(np.maximum(mean, SHARE_FLOOR))
         entropy = -(mean * log_mean).sum()
@@ -236,7 +236,7 @@ class Reinforce(Agent):
         return np.asarray(-mean * (log_mean + entropy))
 
     def ascent(self, pending: Pending, reward: float) -> Vector:
-        """The direction in logits, ``(m,)``, that this reward asks for."""
+        """Return the direction in logits, ``(m,)``, that this reward asks for."""
         policy = self.options.policy
         if policy == "pathwise":
             weak = pending.state != pending.state.max()
@@ -251,7 +251,7 @@ class Reinforce(Agent):
         return np.asarray(direction)
 
     def gradient(self, pending: Pending, direction: Vector) -> Vector:
-        """Backpropagates a direction in logits to the vector of all weights, which the next call overwrites."""
+        """Backpropagate a direction in logits to the vector of all weights, which the next call overwrites."""
         into, hidden = self._gradients, pending.hidden
         np.matmul(direction, self.weights["w2"], out=into["b1"])
         into["b1"] *= 1.0 - hidden * hidden
@@ -261,7 +261,7 @@ class Reinforce(Agent):
         return self._gradient
 
     def learn(self, reward: float) -> None:
-        """One step of Adam on the decision that is pending; none if nothing is, or if it is not finite."""
+        """Make one step of Adam on the decision that is pending; none if nothing is, or if it is not finite."""
         pending, self._pending = self._pending, None
         if pending is None:
             return
@@ -293,7 +293,7 @@ class Reinforce(Agent):
     # -- state -------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, Adam's moments, the reward baseline and the generator."""
+        """Return weights, Adam's moments, the reward baseline and the generator."""
         return super().state_dict() | {
             "weights": {name: w.copy() for name, w in self.weights.items()},
             "first": self._first.copy(),
@@ -305,7 +305,7 @@ class Reinforce(Agent):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned, at a step boundary."""
+        """Put back what :meth:`state_dict` returned, at a step boundary."""
         super().load_state_dict(state)
         for name, w in self.weights.items():
             kept = np.asarray(state["weights"][name])

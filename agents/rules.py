@@ -23,11 +23,11 @@ class Uniform(Agent):
 
     @property
     def equal_batches(self) -> bool:
-        """Always."""
+        """True always."""
         return True
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """Shares 1/m."""
+        """Return shares 1/m."""
         return self.uniform_action()
 
 
@@ -60,7 +60,7 @@ class Heuristic(Agent):
     options: HeuristicOptions
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """Fractions of each modality's batch at epoch ``info["epoch"]`` of ``info["epochs"]``."""
+        """Return fractions of each modality's batch at epoch ``info["epoch"]`` of ``info["epochs"]``."""
         beta, alpha = self.options.beta, self.options.alpha
         if alpha is None:
             alpha = math.log(1.0 / beta) / info["epochs"]
@@ -77,7 +77,7 @@ class Half(Agent):
     action_mode: ClassVar[str] = "fractions"
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """Fractions of each modality's batch."""
+        """Return fractions of each modality's batch."""
         fractions = self.uniform_action()
         fractions[int(np.argmax(observation))] = 0.5
         return fractions
@@ -106,7 +106,7 @@ class ScoreProportional(Agent):
     options: ScoreProportionalOptions
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """Larger shares for lower scores."""
+        """Return larger shares for lower scores."""
         scores = np.asarray(observation, dtype=np.float64)
         if self.options.rule == "inverse":
             weights = 1.0 / np.maximum(scores, SCORE_FLOOR)

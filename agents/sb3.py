@@ -84,7 +84,7 @@ def make_sb3(
 
 
 def _policy(algorithm: str, env: gym.Env[Any, Any] | VecEnv) -> str | type[BasePolicy]:
-    """The policy class, after a check that algorithm and actions fit."""
+    """Return the policy class, after a check that algorithm and actions fit."""
     space = env.action_space
     shares = isinstance(space, gym.spaces.Box) and not space.low.any()
     if algorithm == "dqn":
@@ -108,7 +108,7 @@ def _policy(algorithm: str, env: gym.Env[Any, Any] | VecEnv) -> str | type[BaseP
 
 
 def _modes(env: gym.Env[Any, Any] | VecEnv) -> list[str]:
-    """The kinds of action of all environments, where they have one."""
+    """Return the kinds of action of all environments, where they have one."""
     if isinstance(env, VecEnv):
         return [rule.mode for rule in env.get_attr("allocation")] if env.has_attr("allocation") else []
     return [env.get_wrapper_attr("allocation").mode] if env.has_wrapper_attr("allocation") else []
@@ -122,7 +122,7 @@ def _scale(env: gym.Env[Any, Any] | VecEnv) -> float:
 
 
 def _budget(algorithm: str, env: gym.Env[Any, Any] | VecEnv, horizon: int) -> dict[str, Any]:
-    """SB3's arguments that count steps."""
+    """Return SB3's arguments that count steps."""
     count = env.num_envs if isinstance(env, VecEnv) else 1
     if algorithm in ("ppo", "a2c"):
         # A rollout of one step has no spread to normalise by.
@@ -146,7 +146,7 @@ def _budget(algorithm: str, env: gym.Env[Any, Any] | VecEnv, horizon: int) -> di
 
 
 def minibatch(rollout: int) -> int:
-    """The largest divisor of a rollout's length up to 64; all of it if that would be less than 8."""
+    """Return the largest divisor of a rollout's length up to 64; all of it if that would be less than 8."""
     best = max(size for size in range(1, min(rollout, MINIBATCH) + 1) if rollout % size == 0)
     return best if best >= 8 else rollout
 
@@ -217,7 +217,7 @@ def _check_trust(path: Path, trust: bool) -> None:
 
 @contextmanager
 def isolated_generators() -> Iterator[None]:
-    """Puts the global generators of Python, NumPy and PyTorch back afterwards; SB3 seeds and uses them."""
+    """Put the global generators of Python, NumPy and PyTorch back afterwards; SB3 seeds and uses them."""
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     # Reading the generators of an accelerator that nobody uses would start it up.
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None

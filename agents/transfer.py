@@ -35,7 +35,7 @@ OWN = ("score", "lead", "train_score", "train_accuracy", "val_score", "val_accur
 """The figures of one modality, see :func:`features`; the network also reads their means, and the progress."""
 INPUTS = 2 * len(OWN) + 1
 BASELINE_RATE = 0.2
-"""How far one batch of runs moves the expected return."""
+"""The part by which one batch of runs moves the expected return."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TransferOptions(AgentOptions):
     passes: int = 10
     """Gradient steps on a batch of runs (ppo)."""
     clip: float = 0.2
-    """How far the probability of a decision may move in one update (ppo)."""
+    """The part by which the probability of a decision may move in one update (ppo)."""
     discount: float = 1.0
     """Weight of the reward one decision later."""
     entropy: float = 0.0
@@ -81,13 +81,13 @@ class TransferOptions(AgentOptions):
 
 
 def progress_of(info: Info) -> float | None:
-    """How much of the run has passed, in [0, 1]; None if info does not say."""
+    """Return the part of the run that has passed, in [0, 1]; None if info does not say."""
     epochs = info.get("epochs")
     return None if not epochs else min(1.0, float(info.get("epoch", 0)) / float(epochs))
 
 
 def features(observation: npt.ArrayLike, info: Info) -> Vector:
-    """What the network reads of each modality, shape ``(m, INPUTS)``; what info does not say is 0.
+    """Return the inputs of the network for each modality, shape ``(m, INPUTS)``; what info does not say is 0.
 
     Own figures: ŝ; ŝ minus its mean over modalities; training score and accuracy of the last step; validation
     score and accuracy; training minus validation score; the last share times m, minus 1. Then the means of these
@@ -133,7 +133,7 @@ class Decisions:
 
     @classmethod
     def of(cls, found: Sequence[Mapping[str, Any]]) -> Decisions:
-        """From decisions as :class:`Transfer` keeps them."""
+        """Make one of decisions as :class:`Transfer` keeps them."""
         counts = [len(one["logits"]) for one in found]
         return cls(
             np.concatenate([one["inputs"] for one in found]),
@@ -143,11 +143,11 @@ class Decisions:
         )
 
     def sums(self, rows: Vector) -> Vector:
-        """Sums over the modalities of each decision, ``(rows,)`` to ``(decisions,)``."""
+        """Return sums over the modalities of each decision, ``(rows,)`` to ``(decisions,)``."""
         return np.asarray(np.bincount(self.owner, weights=rows), dtype=np.float64)
 
     def centred(self, rows: Vector) -> Vector:
-        """Rows minus their decision's mean."""
+        """Return rows minus their decision's mean."""
         return np.asarray(rows - (self.sums(rows) / np.bincount(self.owner))[self.owner])
 
 
@@ -179,9 +179,7 @@ class Transfer(Agent):
                     f"policy={policy!r} holds agent {content['agent']!r}, which knows one number of "
                     "modalities only; give it to `dus train --policy`, or train one with `dus meta-train`."
                 )
-            theirs = {name: content["options"].get(name) for name in ("hidden", "decisions")}
-            if not all(isinstance(value, int) for value in theirs.values()):
-                raise CheckpointError(f"policy={policy!r} is damaged or from another version ({theirs}).")
+            theirs: dict[str, Any] = {name: getattr(content["options"], name) for name in ("hidden", "decisions")}
             # The weights are in the state from now on; a copy of this agent must not look for the file.
             self.options = dataclasses.replace(self.options, policy=None, **theirs)
         h = self.options.hidden
@@ -196,7 +194,7 @@ class Transfer(Agent):
         self.learns = self.options.learn
         self.updates = 0
         self.made: dict[str, Any] = {}
-        """How the policy came about: command, environments, seeds, scores; JSON values."""
+        """The policy's origin: command, environments, seeds, scores; JSON values."""
         self._expected: dict[str, list[float]] = {}
         self._env = ""
         self._runs: list[dict[str, Any]] = []
@@ -224,21 +222,21 @@ class Transfer(Agent):
         self._env, self.num_modalities = name, num_modalities
 
     def begin(self) -> None:
-        """A new run: what was learned stays, what was held does not."""
+        """Start a new run: what was learned stays, what was held does not."""
         self.end_run()
         self._shares, self._decided = [], -1
 
     def hidden(self, inputs: Vector) -> Vector:
-        """Inputs ``(rows, INPUTS)`` to the tanh layer ``(rows, hidden)``."""
+        """Return the tanh layer ``(rows, hidden)`` of inputs ``(rows, INPUTS)``."""
         return np.tanh(inputs @ self.weights["w1"].T + self.weights["b1"])
 
     def logits(self, inputs: Vector) -> Vector:
-        """Inputs of one decision ``(m, INPUTS)`` to its centred logits ``(m,)``."""
+        """Return the centred logits ``(m,)`` of one decision's inputs ``(m, INPUTS)``."""
         found = self.hidden(inputs) @ self.weights["w2"]
         return np.asarray(found - found.mean())
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """The split in force, or a new one when the run has come to the next decision."""
+        """Return the split in force, or a new one when the run has come to the next decision."""
         progress = progress_of(info)
         point = self._decided + 1 if progress is None else int(progress * self.options.decisions + 1e-9)
         if self._shares and point == self._decided:
@@ -263,12 +261,12 @@ class Transfer(Agent):
     # -- learning ----------------------------------------------------------------------------------
 
     def learn(self, reward: float) -> None:
-        """Adds a step's reward to the decision in force; nothing is learned before the run ends."""
+        """Add a step's reward to the decision in force; nothing is learned before the run ends."""
         if self._decisions and math.isfinite(reward):
             self._decisions[-1]["reward"] += float(reward)
 
     def end_run(self) -> None:
-        """The run is over: its decisions join the batch, and a full batch is learned from."""
+        """End the run: its decisions join the batch, and a full batch is learned from."""
         if self._decisions:
             self._runs.append({"env": self._env, "decisions": self._decisions})
             self._decisions = []
@@ -276,7 +274,7 @@ class Transfer(Agent):
             self.update()
 
     def advantages(self) -> list[float]:
-        """The advantage of each decision of the batch, in order: its return to go minus the expected one.
+        """Return the advantage of each decision of the batch, in order: its return to go minus the expected one.
 
         Expected is a running mean per environment and decision. Returns of different tasks differ in scale, so
         each task's advantages are divided by their root mean square.
@@ -313,7 +311,7 @@ class Transfer(Agent):
                 self._adam(gradient)
 
     def gradient(self, batch: Decisions, advantages: Vector) -> dict[str, Vector]:
-        """Gradient of the clipped objective plus the entropy bonus, to be ascended.
+        """Return the gradient of the clipped objective plus the entropy bonus, to be ascended.
 
         With the weights that made the decisions every ratio is 1 and nothing is clipped: that is REINFORCE.
 
@@ -350,7 +348,7 @@ class Transfer(Agent):
     # -- state -------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, Adam's moments, expected returns, the split in force, and decisions not yet learned from."""
+        """Return weights, Adam's moments, expected returns, the split in force, and decisions not yet learned from."""
         return super().state_dict() | {
             "weights": {name: w.copy() for name, w in self.weights.items()},
             "moments": {name: {"first": a.copy(), "second": b.copy()} for name, (a, b) in self._moments.items()},
@@ -365,7 +363,7 @@ class Transfer(Agent):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned.
+        """Put back what :meth:`state_dict` returned.
 
         Raises:
             CheckpointError: if the weights are of another network.
@@ -389,7 +387,7 @@ class Transfer(Agent):
 
 
 def returns(rewards: Sequence[float], discount: float) -> list[float]:
-    """The discounted sum from each reward on."""
+    """Return the discounted sum from each reward on."""
     found, total = [], 0.0
     for reward in reversed(rewards):
         total = reward + discount * total

@@ -20,7 +20,7 @@ from dus_gym.errors import ConfigError, check_at_least, check_choice
 
 ACTION_MODES = ("shares", "fractions")
 SOFTMAX_SCALE = 3.0
-"""What a logit of 1 stands for where nobody says otherwise; confines two modalities to [.0025, .9975]."""
+"""The factor of a logit before the softmax, where nobody says otherwise; confines two modalities to [.0025, .9975]."""
 
 
 def read_action(action: npt.ArrayLike, num_modalities: int) -> list[float]:

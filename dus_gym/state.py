@@ -145,7 +145,9 @@ def load_state(path: Path, kind: str) -> dict[str, Any]:
             f"{path} has format {header['format']}; this version reads up to {FORMAT}. Install a newer dus-gym."
         )
     try:
-        state: dict[str, Any] = _unpack(json.loads(header["state"]), tensors)
+        found = _unpack(json.loads(header["state"]), tensors)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); it can't be loaded.") from error
-    return state
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} is damaged (its state is no object); it can't be loaded.")
+    return found

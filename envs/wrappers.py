@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float32]
 
 
 def modalities_of(env: gym.Env[Any, Any], wrapper: str) -> int:
-    """Number of modalities of an environment whose actions are shares.
+    """Return the number of modalities of an environment whose actions are shares.
 
     Raises:
         ConfigError: if its actions are something else.
@@ -57,7 +57,7 @@ class SoftmaxAction(gym.ActionWrapper[Any, Array, Array], RecordConstructorArgs)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (modalities_of(env, "SoftmaxAction"),), np.float32)
 
     def action(self, action: Array) -> Array:
-        """Logits ``(m,)`` to shares ``(m,)``."""
+        """Return the shares ``(m,)`` of logits ``(m,)``."""
         return softmax_shares(action, self.scale)
 
 
@@ -83,7 +83,7 @@ class DiscreteShares(gym.ActionWrapper[Any, np.int64, Array], RecordConstructorA
         self.action_space = gym.spaces.Discrete(len(self.splits))
 
     def action(self, action: np.int64) -> Array:
-        """The number of a split to its shares ``(m,)``.
+        """Return the shares ``(m,)`` of a split's number.
 
         Raises:
             ConfigError: for a number that is not in the space.

@@ -101,6 +101,17 @@ def test_a_model_of_another_world_is_refused(make, message):
         as_agent(make(), 2)
 
 
+def test_a_recurrent_model_is_refused():
+    class Recurrent:
+        observation_space = action_space = BestSplit().action_space
+
+        def predict(self, observation, deterministic):
+            return observation, (np.zeros(1), np.zeros(1))
+
+    with pytest.raises(ConfigError, match=r"'Recurrent' is recurrent; hand over a function"):
+        as_agent(Recurrent(), 2).act(SCORES, {})
+
+
 # -- networks ------------------------------------------------------------------------------------------
 
 

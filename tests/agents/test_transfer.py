@@ -322,3 +322,23 @@ def test_learning_can_go_on_from_a_policy():
     agent.end_run()
     assert agent.updates > before
     assert replace(agent.options, policy=None) == agent.options
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "said"),
+    [
+        ("options", True, "options is True, not dict"),
+        ("options", {"hidden": True, "decisions": 10}, "hidden=True is not allowed"),
+        ("options", {"hidden": 0}, "hidden=0 is not allowed"),
+        ("num_modalities", True, "num_modalities is True, not int"),
+        ("agent", "nobody", "unknown agent 'nobody'"),
+        ("state", [], "state is .*, not dict"),
+    ],
+)
+def test_a_policy_with_a_value_of_another_kind_is_refused_in_one_line(part, value, said, tmp_path):
+    path = tmp_path / "policy"
+    trained(2).save(path)
+    save_state(path, "policy", load_state(path, "policy") | {part: value})
+    for read in (lambda: agent_from_policy(path, 2), lambda: load_agent(path)):
+        with pytest.raises(CheckpointError, match=rf"^{path} is damaged.*{said}"):
+            read()

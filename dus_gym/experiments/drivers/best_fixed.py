@@ -47,7 +47,7 @@ class BestFixed(Driver):
 
     @property
     def training_runs(self) -> float:
-        """The runs of the grid."""
+        """Return the number of runs of the grid."""
         return float(self._spent)
 
     def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:

@@ -34,5 +34,5 @@ class Driver(Agent):
 
     @property
     def training_runs(self) -> float:
-        """What was spent on deciding so far, in whole training runs, the one that counts not included."""
+        """Return the cost of deciding so far, in whole training runs, the one that counts not included."""
         return 0.0

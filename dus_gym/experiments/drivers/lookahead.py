@@ -79,7 +79,7 @@ class Lookahead(Driver):
 
     @property
     def training_runs(self) -> float:
-        """K for every step that was looked ahead of, over the steps of a run."""
+        """Return K for every step that was looked ahead of, over the steps of a run."""
         return self._forked_steps / self._horizon
 
     def attach(self, env: gym.Env[Any, Any]) -> None:

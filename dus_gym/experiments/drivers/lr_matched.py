@@ -23,7 +23,7 @@ class LRMatchedOptions(AgentOptions):
     """The agent whose mean split becomes a ratio of learning rates: a word, with its options behind slashes
     (score/rule=softmax), or a policy file. Where both could be meant, a word goes first and ./WORD is a file."""
     trust: bool = False
-    """Whether the policy file may be one of stable-baselines3, which holds pickles."""
+    """Allow a policy file of stable-baselines3, which holds pickles."""
 
 
 class LRMatched(Driver):
@@ -44,7 +44,7 @@ class LRMatched(Driver):
 
     @property
     def training_runs(self) -> float:
-        """The run of the agent that is matched, and what that one spent."""
+        """Return the cost of the matched agent: its run, and what it spent."""
         return self._spent
 
     def _matched(self, seed: int) -> Agent:
@@ -57,7 +57,7 @@ class LRMatched(Driver):
 
     @property
     def equal_batches(self) -> bool:
-        """If the agent that is matched splits evenly: its own run must be possible."""
+        """True if the agent that is matched splits evenly: its own run must be possible."""
         return self._matched(0).equal_batches
 
     def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:

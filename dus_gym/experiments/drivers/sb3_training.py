@@ -65,7 +65,7 @@ class DirichletOptions(SB3Options):
     entropy: float = 0.0
     """Weight of the policy's entropy."""
     concentration: float = 10.0
-    """How tight the Dirichlet is around its mean at the start: each concentration begins at 1 + this."""
+    """Tightness of the Dirichlet around its mean at the start: each concentration begins at 1 + this."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,7 +78,7 @@ class SoftmaxOptions(SB3Options):
     """Options of SAC, TD3 and DDPG."""
 
     scale: float = SOFTMAX_SCALE
-    """What a logit of 1 stands for; bounds the shares, to [.0025, .9975] for two modalities."""
+    """The factor of a logit before the softmax; bounds the shares, to [.0025, .9975] for two modalities."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -176,7 +176,7 @@ class SB3Driver(Driver):
 
     @property
     def training_runs(self) -> float:
-        """Steps learned from over the steps of one run."""
+        """Return the steps learned from over the steps of one run."""
         return self._spent
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:

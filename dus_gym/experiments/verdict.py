@@ -204,14 +204,13 @@ def state(part: TaskComparison, parts: Sequence[TaskComparison], direct: Sequenc
         )
     elif len(part.seeds) < ENOUGH_SEEDS:
         said += _few_seeds(part)
-    # Controls last: what they say of the gains before them follows.
-    ordered = sorted(others, key=lambda name: (is_control(name), base_name(name) == "lr-matched"))
+    ordered = sorted(others, key=lambda name: _rank(part, name))
     rows: list[tuple[str, Against]] = [(name, part.agents[name]) for name in ordered]
     equal: list[tuple[str, Against]] = [
         (name, row) for name in ordered if (row := part.agents[name].equal_samples) is not None
     ]
     for which in (rows, equal):
-        said += _unclear(which) + _differences(which) + _harm(part, which)
+        said += _differences(which) + _harm(part, which) + _unclear(which)
     said += _collapsed(part)
     said += [_compared(part, test) for test in direct]
     if part.missing_controls:
@@ -223,6 +222,12 @@ def state(part: TaskComparison, parts: Sequence[TaskComparison], direct: Sequenc
             )
         )
     return tuple(said)
+
+
+def _rank(part: TaskComparison, name: str) -> tuple[bool, bool, float]:
+    """Sort agents before controls, learning rates last of these, and the largest difference first."""
+    test = part.agents[name].test
+    return is_control(name), base_name(name) == "lr-matched", 0.0 if test is None else -test.points
 
 
 def _single(part: TaskComparison, parts: Sequence[TaskComparison]) -> list[Statement]:

@@ -61,7 +61,7 @@ def difference(test: PairedTest) -> str:
 
 
 def clear(test: PairedTest) -> bool:
-    """Whether a difference is one."""
+    """Return whether a difference counts as one."""
     return test.p is not None and test.p < CLEAR
 
 

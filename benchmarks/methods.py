@@ -61,7 +61,7 @@ def difference(test: PairedTest) -> str:
 
 
 def clear(test: PairedTest) -> bool:
-    """Return whether a difference counts as one."""
+    """Whether a difference is one."""
     return test.p is not None and test.p < CLEAR
 
 

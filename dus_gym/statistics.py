@@ -9,7 +9,7 @@ from dataclasses import dataclass
 LEVEL = 0.05
 """The chance of a false find that tests allow, all tests of a family together."""
 POWER = 0.8
-"""How often a test should find a difference that is there."""
+"""The chance with which a test should find a difference that is there."""
 MOST_SEEDS = 1000
 """Beyond this many, :func:`seeds_needed` does not count."""
 

@@ -1,4 +1,4 @@
-"""What one request for comparisons came to: one or several tasks and methods, tested as one family."""
+"""The outcome of one request for comparisons: one or several tasks and methods, tested as one family."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Comparison:
 
     parts: tuple[TaskComparison, ...]
     folder: Path | None = field(default=None, compare=False)
-    """Where the comparison and its runs are kept; None if they are not."""
+    """The folder of the comparison and its runs; None if they are not kept."""
     scratch: Any = field(default=None, compare=False, repr=False)
     """The temporary folder, if that is where; it is deleted with this object."""
 
@@ -47,7 +47,7 @@ class Comparison:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader should know before believing the table; of several comparisons, each after its title."""
+        """Cautions to read before believing the table; of several comparisons, each after its title."""
         if len(self.parts) == 1:
             return self.parts[0].warnings
         return tuple(f"{part.title}: {warning}" for part in self.parts for warning in part.warnings)

@@ -19,7 +19,7 @@ SELECTIONS = {
     "validation": "best validation epoch",
     "best_test": "BEST TEST EPOCH, optimistic",
 }
-"""How the evaluated model was chosen, in words."""
+"""The choice of the evaluated model, in words."""
 
 
 def said_settings(settings: Mapping[str, Any]) -> str:

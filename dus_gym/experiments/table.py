@@ -25,7 +25,7 @@ class Table:
     caption: str
     """Says what it is."""
     words: bool = False
-    """Whether cells are text and set to the left; else they are numbers and, but for the first, set to the right."""
+    """Set cells to the left, as text; else, but for the first, to the right, as numbers."""
 
     def _columns(self) -> list[list[str]]:
         return [[row[k] for row in self.rows] for k in range(len(self.head))]

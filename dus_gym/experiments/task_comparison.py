@@ -20,8 +20,8 @@ REFERENCE = "uniform"
 HEADLINE = "method"
 """The predictor that is tested; the others are shown."""
 CONTROLS = ("reversed", "random", "best-fixed", "lr-matched")
-"""What a gain must beat before it is one of choosing batch sizes while training: the wrong direction, chance, a
-constant, learning rates."""
+"""The agents that a gain must beat before it is one of choosing batch sizes while training: the wrong direction,
+chance, a constant, learning rates."""
 AGENTS_OWN = ("action_mode", "interval")
 """Settings that follow from the agent, so that they differ within one comparison."""
 SAME_SAMPLES = 0.01
@@ -99,7 +99,7 @@ class ModalityFigures:
 
 @dataclass(frozen=True)
 class Costs:
-    """What one run costs beside samples and iterations.
+    """Costs of one run beside samples and iterations.
 
     Seconds are medians: the first run of a process also loads libraries and data. Memory is the largest. The agent's
     share is that of deciding and learning, and of the whole runs that it makes to do so.
@@ -151,7 +151,7 @@ class Statement:
     """One sentence of a verdict, with what it rests on."""
 
     kind: str
-    """Which rule of docs/compare.md it follows."""
+    """The rule of docs/compare.md that it follows."""
     text: str
     agents: tuple[str, ...] = ()
     points: float | None = None
@@ -186,7 +186,7 @@ class TaskComparison:
     agents: Mapping[str, AgentFigures]
     correction: Correction | None = None
     statements: tuple[Statement, ...] = ()
-    """What the verdict is made of."""
+    """The sentences of the verdict."""
     warnings: tuple[str, ...] = ()
 
     @property

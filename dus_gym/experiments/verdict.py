@@ -118,7 +118,7 @@ def outcome_of(test: PairedTest, p_corrected: float | None, alone: Interval | No
 
 
 def _accuracies(part: TaskComparison, name: str, row: Against) -> tuple[Sequence[float], Sequence[float]]:
-    """What a row's headline test compares: the agent's accuracies and the reference's."""
+    """Return the agent's accuracies and the reference's, which a row's headline test compares."""
     reference = row.by_seed if isinstance(row, EqualSamples) else part.uniform.by_seed
     mine, theirs = part.agents[name].by_seed[HEADLINE], reference[HEADLINE]
     assert mine is not None, "rows without the headline's predictor are not tested"
@@ -181,7 +181,7 @@ MEANINGS = {
     "random": ": random splits do it too",
     "reversed": ": the direction is not what helps",
 }
-"""What it means for a gain that a control gains as much."""
+"""The meaning for a gain of a control that gains as much."""
 
 
 def state(part: TaskComparison, parts: Sequence[TaskComparison], direct: Sequence[DirectTest]) -> tuple[Statement, ...]:
@@ -204,14 +204,13 @@ def state(part: TaskComparison, parts: Sequence[TaskComparison], direct: Sequenc
         )
     elif len(part.seeds) < ENOUGH_SEEDS:
         said += _few_seeds(part)
-    # Controls last: what they say of the gains before them follows.
-    ordered = sorted(others, key=lambda name: (is_control(name), base_name(name) == "lr-matched"))
+    ordered = sorted(others, key=lambda name: _rank(part, name))
     rows: list[tuple[str, Against]] = [(name, part.agents[name]) for name in ordered]
     equal: list[tuple[str, Against]] = [
         (name, row) for name in ordered if (row := part.agents[name].equal_samples) is not None
     ]
     for which in (rows, equal):
-        said += _unclear(which) + _differences(which) + _harm(part, which)
+        said += _differences(which) + _harm(part, which) + _unclear(which)
     said += _collapsed(part)
     said += [_compared(part, test) for test in direct]
     if part.missing_controls:
@@ -225,8 +224,14 @@ def state(part: TaskComparison, parts: Sequence[TaskComparison], direct: Sequenc
     return tuple(said)
 
 
+def _rank(part: TaskComparison, name: str) -> tuple[bool, bool, float]:
+    """Sort agents before controls, learning rates last of these, and the largest difference first."""
+    test = part.agents[name].test
+    return is_control(name), base_name(name) == "lr-matched", 0.0 if test is None else -test.points
+
+
 def _single(part: TaskComparison, parts: Sequence[TaskComparison]) -> list[Statement]:
-    """Whether the best single modality beats the fused prediction under uniform; paired, corrected for all of them."""
+    """Say if the best single modality beats the fused prediction under uniform; paired, corrected for all of them."""
     source: TaskComparison | None = part
     if part.method == JOINT:
         same = [one for one in parts if one.method == UNIMODAL and (one.env, one.seeds) == (part.env, part.seeds)]
@@ -253,7 +258,7 @@ def _single(part: TaskComparison, parts: Sequence[TaskComparison]) -> list[State
 
 
 def _undertrained(part: TaskComparison) -> list[Statement]:
-    """Whether uniform's runs ended early."""
+    """Say if uniform's runs ended early."""
     row, reasons = part.uniform, []
     if row.iterations < FEW_ITERATIONS:
         reasons.append(f"{REFERENCE} ran for {row.iterations:.0f} iterations, fewer than {FEW_ITERATIONS}")
@@ -265,7 +270,7 @@ def _undertrained(part: TaskComparison) -> list[Statement]:
 
 
 def _few_seeds(part: TaskComparison) -> list[Statement]:
-    """That there is no verdict, and how many seeds would show the largest differences."""
+    """Say that there is no verdict, and how many seeds would show the largest differences."""
     n = len(part.seeds)
     if n == 1:
         text = f"One seed gives no p-value and no verdict on any difference; use {ENOUGH_SEEDS} or more."
@@ -289,7 +294,7 @@ def _few_seeds(part: TaskComparison) -> list[Statement]:
 
 
 def _unclear(rows: Sequence[tuple[str, Against]]) -> list[Statement]:
-    """Agents that no test tells from uniform, in one sentence."""
+    """Name agents that no test tells from uniform, in one sentence."""
     names = tuple(name for name, row in rows if row.outcome == UNCLEAR)
     if not names:
         return []
@@ -298,7 +303,7 @@ def _unclear(rows: Sequence[tuple[str, Against]]) -> list[Statement]:
 
 
 def _differences(rows: Sequence[tuple[str, Against]]) -> list[Statement]:
-    """Agents that gain or lose."""
+    """Name agents that gain or lose."""
     return [
         Statement(
             row.outcome,
@@ -314,7 +319,7 @@ def _differences(rows: Sequence[tuple[str, Against]]) -> list[Statement]:
 
 
 def _harm(part: TaskComparison, rows: Sequence[tuple[str, Against]]) -> list[Statement]:
-    """Agents whose loss no test shows and nothing excludes."""
+    """Name agents whose loss no test shows and nothing excludes."""
     said = []
     for name, row in rows:
         if row.outcome != HARM or row.test is None:
@@ -327,11 +332,12 @@ def _harm(part: TaskComparison, rows: Sequence[tuple[str, Against]]) -> list[Sta
 
 
 def _where(row: Against) -> str:
+    """Return the words that tell a comparison at equal samples."""
     return " at equal samples" if isinstance(row, EqualSamples) else ""
 
 
 def _collapsed(part: TaskComparison) -> list[Statement]:
-    """Agents of which single runs collapsed."""
+    """Name agents of which single runs collapsed."""
     return [
         Statement(
             "collapsed",
@@ -346,7 +352,7 @@ def _collapsed(part: TaskComparison) -> list[Statement]:
 
 
 def _compared(part: TaskComparison, test: DirectTest) -> Statement:
-    """What a direct test says of the best agent that is no control, and a control."""
+    """Say what a direct test shows of the best agent that is no control, and a control."""
     best, control = test.best, test.control
     meaning = MEANINGS[base_name(control)]
     between = f"{signed(test.points)} {interval_text(test.interval)} between them"
@@ -432,7 +438,7 @@ def warn(part: TaskComparison) -> tuple[str, ...]:
 
 
 def _likely_to_hurt(part: TaskComparison) -> list[str]:
-    """Under uniform, the modality that is ahead does not overfit and validates best: it is ahead because it is better.
+    """Warn if, under uniform, the modality ahead does not overfit and validates best: it is ahead because it is better.
 
     Prototype study, section 7: taking samples from such a modality cost 1 to 3 points wherever it was tried.
     """
@@ -457,7 +463,7 @@ def _likely_to_hurt(part: TaskComparison) -> list[str]:
 
 
 def _has_hurt(part: TaskComparison) -> list[str]:
-    """Agents that closed the gap and lost accuracy."""
+    """Warn of agents that closed the gap and lost accuracy."""
     before = part.uniform.gap.mean
     return [
         f"Closing the gap cost accuracy: {name} lowers it from {before:.2f} to {row.gap.mean:.2f} and loses "

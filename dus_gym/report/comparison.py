@@ -103,7 +103,7 @@ def _each(words: Iterable[str]) -> str:
 
 
 def _remarks(comparison: Comparison, above: Sequence[str]) -> list[str]:
-    """How to read the differences, and what a reader should know before believing them."""
+    """Return how to read the differences, and warnings."""
     said = []
     correction = comparison.parts[0].correction
     if correction is not None and correction.tests:

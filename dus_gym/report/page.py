@@ -11,7 +11,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 """Browsers refuse the page everything but what is written in it."""
 
 LONG = 130
-"""Characters of a verdict that is set smaller."""
+"""Characters of the heading that it does not exceed, unless its one sentence does; then it is set smaller."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ class Page:
         home = files("dus_gym.report")
         style, script = ((home / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
         warning = f'<p class="warning"><strong>{escape(self.warning)}</strong></p>' if self.warning else ""
-        size = ' class="long"' if len(self.verdict) > LONG else ""
+        heading, rest = _heading(self.verdict)
+        size = ' class="long"' if len(heading) > LONG else ""
+        more = f' <p class="verdict">{escape(rest)}</p>' if rest else ""
         return (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -69,9 +71,17 @@ class Page:
             '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
             f"<title>{escape(self.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
             '<a class="skip" href="#main">Skip to the content</a>\n<header>\n'
-            f'<p class="kicker">{escape(self.kicker)}</p>\n{warning}<h1{size}>{escape(self.verdict)}</h1>\n'
+            f'<p class="kicker">{escape(self.kicker)}</p>\n{warning}<h1{size}>{escape(heading)}</h1>{more}\n'
             + "".join(f"<p>{escape(remark)}</p>\n" for remark in self.remarks)
             + f'<dl class="facts">{facts}</dl>\n</header>\n<nav aria-label="Sections"><ul>{links}</ul></nav>\n'
             f'<main id="main" tabindex="-1">\n{"".join(one.html() for one in sections)}\n</main>\n'
             f"<footer><p>{escape(self.foot)}</p></footer>\n<script>\n{script}</script>\n</body>\n</html>\n"
         )
+
+
+def _heading(verdict: str) -> tuple[str, str]:
+    """Split a verdict into the sentences that fit the heading, at least one, and the others."""
+    sentences = verdict.split(". ")
+    count = next((k for k in range(len(sentences), 1, -1) if len(". ".join(sentences[:k])) < LONG), 1)
+    end = "." if count < len(sentences) else ""
+    return ". ".join(sentences[:count]) + end, ". ".join(sentences[count:])

@@ -56,7 +56,7 @@ def run_page(config: Mapping[str, Any], result: Result | None, steps: Sequence[M
 
 
 def _warning(result: Result | None) -> str:
-    """What must stand above everything else."""
+    """Return the caveats that stand above everything else."""
     if result is None:
         return ""
     said = caveats(result.trainer, result.data_kind, result.select)

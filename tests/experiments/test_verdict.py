@@ -26,8 +26,8 @@ def said(comparison, kind, part=0):
 def test_a_whole_verdict():
     found = comparison_of({"reinforce": 0.0, "holdout": 2.1, "lr-matched": 3.6, "reversed": -1.0})
     assert found.verdict == (
-        "reinforce cannot be told from uniform. holdout gains 2.1 points. reversed loses 1.0 points. lr-matched gains "
-        "3.6 points. lr-matched gains 1.5 points more than holdout: the gain is not specific to sampling. holdout "
+        "holdout gains 2.1 points. reversed loses 1.0 points. lr-matched gains 3.6 points. reinforce cannot be told "
+        "from uniform. lr-matched gains 1.5 points more than holdout: the gain is not specific to sampling. holdout "
         "gains 3.1 points more than reversed. Controls that did not run: random, best-fixed."
     )
 
@@ -66,7 +66,7 @@ def test_no_control_is_the_best_agent():
 def test_agents_that_can_not_be_told_share_a_sentence():
     found = comparison_of({"pi": 0.0, "score": 0.1, "reinforce": -0.1} | ALL_CONTROLS)
     assert found.verdict == (
-        "pi, score, reinforce, random, reversed, best-fixed and lr-matched cannot be told from uniform."
+        "score, pi, reinforce, random, reversed, best-fixed and lr-matched cannot be told from uniform."
     )
 
 

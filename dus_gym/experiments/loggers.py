@@ -11,6 +11,7 @@ from typing import Any
 
 from dus_gym.agents.tensorboard import numeric
 from dus_gym.errors import ConfigError, check_choice
+from dus_gym.experiments.results import Result
 from dus_gym.experiments.storage.run_folder import TENSORBOARD, WANDB, RunFolder
 
 
@@ -34,7 +35,7 @@ class Logger:
     def step(self, record: Mapping[str, Any]) -> None:
         """One line of ``steps.jsonl``; its ``iterations`` are the abscissa."""
 
-    def end(self, summary: Mapping[str, Any]) -> None:
+    def end(self, result: Result) -> None:
         """The figures of the finished run."""
 
 
@@ -55,10 +56,10 @@ class TensorBoardLogger(Logger):
         for key, value in numeric(record).items():
             self._writer.add_scalar(key, value, record["iterations"])
 
-    def end(self, summary: Mapping[str, Any]) -> None:
+    def end(self, result: Result) -> None:
         """:func:`test_figures` at the last iteration."""
-        for key, value in test_figures(summary).items():
-            self._writer.add_scalar(key, value, summary["iterations"])
+        for key, value in test_figures(result).items():
+            self._writer.add_scalar(key, value, result.iterations)
 
 
 class WandbLogger(Logger):
@@ -87,22 +88,22 @@ class WandbLogger(Logger):
         """Every number of the record under its own name."""
         self._run.log(numeric(record), step=record["iterations"])
 
-    def end(self, summary: Mapping[str, Any]) -> None:
+    def end(self, result: Result) -> None:
         """:func:`test_figures` among the run's summary figures."""
-        self._run.summary.update(test_figures(summary))
+        self._run.summary.update(test_figures(result))
 
 
 LOGGERS: dict[str, type[Logger]] = {"tensorboard": TensorBoardLogger, "wandb": WandbLogger}
 """Each by the name of the package that it needs, which is also the extra that installs it."""
 
 
-def test_figures(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a summary's test split, by ``test/PREDICTOR/METRIC``.
+def test_figures(result: Result) -> dict[str, float]:
+    """The figures of a result's test split, by ``test/PREDICTOR/METRIC``.
 
     They are called ``best_test/...`` where the test split has chosen the epoch.
     """
-    split = "best_test" if summary["select"] == "best_test" else "test"
-    rows = {f"fused_{name}": row for name, row in summary["fused"].items() if row is not None} | summary["modalities"]
+    split, found = "best_test" if result.select == "best_test" else "test", result.to_json()
+    rows = {f"fused_{name}": row for name, row in found["fused"].items() if row is not None} | found["modalities"]
     return {f"{split}/{name}/{key}": value for name, row in rows.items() for key, value in numeric(row).items()}
 
 

@@ -28,24 +28,13 @@ AGENTS: dict[str, str | type[Agent]] = {
 }
 """Name to ``module:class``, imported when asked for, or to the class of :func:`register_agent`."""
 
-DRIVERS = {
-    "lookahead": "dus_gym.experiments.drivers.lookahead:Lookahead",
-    "best-fixed": "dus_gym.experiments.drivers.best_fixed:BestFixed",
-    "lr-matched": "dus_gym.experiments.drivers.lr_matched:LRMatched",
-    "ppo": "dus_gym.experiments.drivers.sb3_training:PPODriver",
-    "a2c": "dus_gym.experiments.drivers.sb3_training:A2CDriver",
-    "sac": "dus_gym.experiments.drivers.sb3_training:SACDriver",
-    "td3": "dus_gym.experiments.drivers.sb3_training:TD3Driver",
-    "ddpg": "dus_gym.experiments.drivers.sb3_training:DDPGDriver",
-    "dqn": "dus_gym.experiments.drivers.sb3_training:DQNDriver",
-}
-"""The words of drivers, which lie above the agents (:mod:`dus_gym.experiments.drivers`): both tables share their
-words. None of the classes imports PyTorch before it has to."""
+DRIVER_NAMES = ("lookahead", "best-fixed", "lr-matched", "ppo", "a2c", "sac", "td3", "ddpg", "dqn")
+"""The words of the drivers, whose table lies above this package: no agent may take one."""
 
 Factory = Callable[[int, int], Any]
 """``(num_modalities, seed)`` to an agent or to anything that :func:`dus_gym.as_agent` takes."""
 
-__all__ = ["AGENTS", "DRIVERS", "Agent", "AgentOptions", "Factory", "agent_class", "make_agent", "register_agent"]
+__all__ = ["AGENTS", "DRIVER_NAMES", "Agent", "AgentOptions", "Factory", "agent_class", "make_agent", "register_agent"]
 
 
 def class_at(place: str) -> type[Agent]:
@@ -62,13 +51,13 @@ def agent_class(name: str) -> type[Agent]:
         ConfigError: for an unknown name (the message has the nearest one), or a driver's.
     """
     if name not in AGENTS:
-        if name in DRIVERS:
+        if name in DRIVER_NAMES:
             raise ConfigError(
                 f"agent={name!r} is a driver: it trains or forks whole runs beside the one that counts, which takes an "
                 "environment to make them in. Use `dus train --agent` or dus_gym.train, or train a model of "
                 "stable-baselines3 with dus_gym.agents.sb3.make_sb3 and hand it to dus_gym.as_agent."
             )
-        raise unknown_name("agent", name, [*AGENTS, *DRIVERS])
+        raise unknown_name("agent", name, [*AGENTS, *DRIVER_NAMES])
     found = AGENTS[name]
     return class_at(found) if isinstance(found, str) else found
 
@@ -126,7 +115,7 @@ def register_agent(name: str, factory: type[Agent] | Factory, summary: str = "")
     """
     if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
         raise ConfigError(f"name={name!r} is not allowed; give letters, digits, - and _.")
-    if name in AGENTS or name in DRIVERS:
+    if name in AGENTS or name in DRIVER_NAMES:
         raise ConfigError(f"name={name!r} is not allowed; there is an agent of this name already, choose another.")
     if not isinstance(factory, type) and callable(factory):
         AGENTS[name] = _class_of(factory, name, summary)

@@ -22,7 +22,8 @@ def result(accuracy, *, modalities=OVERFITS, fused=None, **fields):
     values = {
         "format": 1, "env": "DUS-Hand-v0", "agent": "pi", "agent_options": {}, "method": "baseline",
         "method_options": {}, "task_options": {}, "seed": 0, "trainer": "real", "data_kind": "real", "dropped": {},
-        "gap": 0.3, "score_rise": 0.001, "diverged": False, "settings": {"action_mode": "shares"}, "select": "last",
+        "gap": 0.3, "score_rise": 0.001, "rate_falls": (), "diverged": False, "settings": {"action_mode": "shares"},
+        "select": "last",
         "epochs": 20, "total_batch": 128, "base_batch": 64, "iterations": 100, "samples": 12800, "version": "0",
         "training_runs": 0.0, "seconds": 2.0, "agent_seconds": 0.5, "peak_memory_mib": 100.0,
         "peak_device_memory_mib": None,

@@ -34,24 +34,6 @@ def test_importing_the_package_imports_no_framework():
     assert done.stdout.strip() == "[]"
 
 
-def test_the_core_imports_neither_environments_nor_agents():
-    # DESIGN: imports run one way. __init__ (registers ids) and cli (the top) are the two exceptions.
-    core = [p for p in (ROOT / "dus_gym").rglob("*.py") if "cli" not in p.parts and p != ROOT / "dus_gym/__init__.py"]
-    assert len(core) > 20
-    upward = [
-        f"{path.relative_to(ROOT)}: {line.strip()}"
-        for path in core
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line.lstrip().startswith(("from dus_gym.envs", "from dus_gym.agents", "import dus_gym.envs"))
-    ]
-    assert upward == []
-
-
-def test_the_environment_imports_no_agent():
-    upward = [p.name for p in (ROOT / "envs").rglob("*.py") if "dus_gym.agents" in p.read_text(encoding="utf-8")]
-    assert upward == []
-
-
 def test_every_public_name_can_be_had():
     import dus_gym
 

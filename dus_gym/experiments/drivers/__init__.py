@@ -8,13 +8,26 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dus_gym.agents import AGENTS, DRIVERS, agent_class, class_at, made
+from dus_gym.agents import AGENTS, agent_class, class_at, made
 from dus_gym.agents.adapters import as_agent
 from dus_gym.agents.base import Agent
 from dus_gym.agents.policy_files import agent_from_policy, is_sb3_file, policy_path, read_policy, shipped_policies
 from dus_gym.errors import ConfigError, unknown_name
 from dus_gym.experiments.drivers.driver import Driver, MakeEnv
 from dus_gym.options import parse_pairs, with_said
+
+DRIVERS = {
+    "lookahead": "dus_gym.experiments.drivers.lookahead:Lookahead",
+    "best-fixed": "dus_gym.experiments.drivers.best_fixed:BestFixed",
+    "lr-matched": "dus_gym.experiments.drivers.lr_matched:LRMatched",
+    "ppo": "dus_gym.experiments.drivers.sb3_training:PPODriver",
+    "a2c": "dus_gym.experiments.drivers.sb3_training:A2CDriver",
+    "sac": "dus_gym.experiments.drivers.sb3_training:SACDriver",
+    "td3": "dus_gym.experiments.drivers.sb3_training:TD3Driver",
+    "ddpg": "dus_gym.experiments.drivers.sb3_training:DDPGDriver",
+    "dqn": "dus_gym.experiments.drivers.sb3_training:DQNDriver",
+}
+"""Name to ``module:class``; imported when asked for. None of them imports PyTorch before it has to."""
 
 __all__ = [
     "DRIVERS",

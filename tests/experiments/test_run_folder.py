@@ -5,6 +5,7 @@ import resource
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from made_results import result
 
 from dus_gym.errors import RunFolderError, RunWriteError
 from dus_gym.experiments.storage.run_folder import CHECKPOINT, CONFIG, STEPS, SUMMARY, RunFolder, read_object, unused
@@ -53,7 +54,7 @@ def test_of_many_that_name_no_folder_each_gets_its_own(tmp_path):
 
 @pytest.mark.parametrize("name", [CONFIG, SUMMARY])
 def test_a_newer_format_is_refused_by_name(run, name):
-    run.save_summary({"format": 1})
+    run.save_result(result(0.7))
     run.close()
     file = run.path / name
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2}))
@@ -61,14 +62,6 @@ def test_a_newer_format_is_refused_by_name(run, name):
         read_object(file)
     with pytest.raises(RunFolderError, match="holds another run"):
         RunFolder.create(run.path, CONFIG_ASKED)
-
-
-def test_a_folder_from_before_there_were_formats_can_be_resumed(run):
-    run.close()
-    config = json.loads((run.path / CONFIG).read_text())
-    del config["format"]
-    (run.path / CONFIG).write_text(json.dumps(config))
-    RunFolder.resume(run.path, CONFIG_ASKED).close()
 
 
 def test_a_full_disk_is_named_and_loses_nothing_that_was_there(run):
@@ -84,7 +77,7 @@ def test_a_full_disk_is_named_and_loses_nothing_that_was_there(run):
         with pytest.raises(RunWriteError, match="checkpoint"):
             run.save_checkpoint({"steps": 2, "text": "x" * 1000})
         with pytest.raises(RunWriteError, match="summary"):
-            run.save_summary({"text": "x" * 100})
+            run.save_result(result(0.7))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     run.close()

@@ -7,6 +7,7 @@ import pytest
 from command import dus
 
 from dus_gym.experiments.loggers import test_figures as logged_figures
+from dus_gym.experiments.storage.run_folder import read_result
 
 LABEL = "BEST TEST EPOCH, optimistic"
 SETTINGS = ("DUS-Digits-v0", "--epochs", 2)
@@ -53,8 +54,6 @@ def test_a_list_of_runs_says_so_in_the_row(runs):
 
 
 def test_a_logger_gives_the_figures_another_name(runs):
-    chosen, last = (
-        set(logged_figures(json.loads((runs / name / "summary.json").read_text()))) for name in ("best_test", "last")
-    )
+    chosen, last = (set(logged_figures(read_result(runs / name))) for name in ("best_test", "last"))
     assert "test/fused_method/accuracy" in last
     assert chosen == {"best_" + name for name in last}

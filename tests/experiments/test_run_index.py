@@ -5,12 +5,12 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from made_results import result
 
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.storage.run_folder import STEPS, RunFolder
 from dus_gym.experiments.storage.run_index import COLUMNS, INDEX, last_step, list_runs
-
-SCORES = {"accuracy": 0.75, "map": 0.5, "macro_f1": 0.25}
+from dus_gym.records import Scores
 
 
 def make_run(path, *, seed=0, accuracy=0.75, finished=True):
@@ -18,15 +18,10 @@ def make_run(path, *, seed=0, accuracy=0.75, finished=True):
         "command": "train", "env": "DUS-Fake-v0", "agent": "score", "agent_options": {"rule": "softmax"},
         "method": "baseline", "method_options": {}, "seed": seed, "trainer": None, "run": {},
     }  # fmt: skip
-    summary = {
-        "trainer": "fake", "data_kind": "mock", "select": "last", "gap": 0.1, "diverged": False, "epochs": 2,
-        "iterations": 4, "samples": 8, "training_runs": 0.0, "seconds": 1.0,
-        "fused": {"method": SCORES | {"accuracy": accuracy}, "concat": None},
-    }  # fmt: skip
     with RunFolder.create(path, config, force=True) as folder:
         folder.add_step({"epoch": 1, "epochs": 2, "iterations": 2, "gap": 0.2})
         if finished:
-            folder.save_summary(summary)
+            folder.save_result(result(accuracy, fused={"method": Scores(accuracy, 0.5, 0.25), "concat": None}))
 
 
 @pytest.fixture

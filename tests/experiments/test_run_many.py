@@ -1,26 +1,24 @@
-"""A matrix of runs: finished ones are never made again, a failure costs nothing but itself."""
+"""Many runs: finished ones are never made again, a failure costs nothing but itself."""
 
-import json
 import re
 
 import pytest
 
-from dus_gym.cli import matrix
-from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError, RunFolderError
+from dus_gym.experiments import run_many
 from dus_gym.experiments.executors.executor import Here
-from dus_gym.experiments.run import RunRequest
-from dus_gym.experiments.run_many import Run, RunsFailedError, perform, run_all
+from dus_gym.experiments.run_many import PlannedRun, RunsFailedError, perform, run_all
+from dus_gym.experiments.spec import make_spec
 
 
 def a_run(folder, seed=0, agent="uniform", **settings):
-    return Run(RunRequest("DUS-Fake-v0", agent=agent, seed=seed, run=RunConfig(epochs=3, **settings)), folder)
+    return PlannedRun(make_spec("DUS-Fake-v0", agent, seed=seed, epochs=3, **settings), folder)
 
 
-def test_summaries_come_in_the_order_of_the_runs_and_calls_in_the_order_of_ends(tmp_path):
+def test_results_come_in_the_order_of_the_runs_and_calls_in_the_order_of_ends(tmp_path):
     runs = [a_run(tmp_path / str(seed), seed) for seed in (2, 0, 1)]
     ended = []
-    assert [summary["seed"] for summary in run_all(runs, Here(), ended.append)] == [2, 0, 1]
+    assert [result.seed for result in run_all(runs, Here(), ended.append)] == [2, 0, 1]
     assert ended == runs
 
 
@@ -31,9 +29,11 @@ def test_a_finished_run_is_never_made_again(tmp_path, monkeypatch):
     def refuse(*arguments, **settings):
         raise AssertionError("made again")
 
-    monkeypatch.setattr(matrix, "execute", refuse)
+    monkeypatch.setattr(run_many, "execute", refuse)
     ended = []
-    assert run_all(runs, Here(), ended.append) == json.loads(json.dumps(first))
+    again = run_all(runs, Here(), ended.append)
+    assert [result.to_json() for result in again] == [result.to_json() for result in first]
+    assert [result.folder for result in again] == [run.folder for run in runs]
     assert ended == runs
 
 
@@ -64,24 +64,24 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr("dus_gym.experiments.run.CHECKPOINT_SECONDS", 0.0)
     whole, stopped = a_run(tmp_path / "whole"), a_run(tmp_path / "stopped")
     (expected,) = run_all([whole], Here())
-    real, seen = matrix.execute, []
+    real, seen = run_many.execute, []
 
-    def stop_at_the_second_step(request, folder, **settings):
+    def stop_at_the_second_step(spec, folder, **settings):
         def stop(core, record):
             seen.append(record["epoch"])
             if record["epoch"] == 2 and len(seen) == 2:
                 raise KeyboardInterrupt
 
-        return real(request, folder, on_step=stop)
+        return real(spec, folder, on_step=stop)
 
-    monkeypatch.setattr(matrix, "execute", stop_at_the_second_step)
+    monkeypatch.setattr(run_many, "execute", stop_at_the_second_step)
     (tmp_path / "stopped").mkdir()
     with pytest.raises(KeyboardInterrupt):
         perform(stopped, again=False)
     resumed = perform(stopped, again=True)
     assert seen == [1, 2, 2, 3], "the step that was not saved is made again, the others are not"
     assert (tmp_path / "stopped/steps.jsonl").read_text() == (tmp_path / "whole/steps.jsonl").read_text()
-    assert resumed["fused"] == expected["fused"]
+    assert resumed.fused == expected.fused
 
 
 def test_a_worker_that_does_not_share_the_folder_says_so(tmp_path):
@@ -97,6 +97,6 @@ def test_a_run_that_is_taken_up_again_waits_for_its_dead_workers_lock(tmp_path, 
         asked.append(path)
         return "process 1 on elsewhere" if len(asked) < 3 else None
 
-    monkeypatch.setattr(matrix, "writer", writer)
-    assert perform(a_run(tmp_path / "run"), again=True)["epochs"] == 3
+    monkeypatch.setattr(run_many, "writer", writer)
+    assert perform(a_run(tmp_path / "run"), again=True).epochs == 3
     assert len(asked) == 3

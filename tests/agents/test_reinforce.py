@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dus_gym.agents import load_agent, make_agent
+from dus_gym.agents import make_agent
+from dus_gym.agents.policy_files import load_agent
 from dus_gym.agents.reinforce import POLICIES
 from dus_gym.errors import CheckpointError
 from dus_gym.rewards import paper_reward

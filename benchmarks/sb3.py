@@ -53,7 +53,7 @@ def main() -> None:
     for agent in agents:
         cells = []
         for task in TASKS:
-            data = {"data": "avdigits", "task_options": AUDIO[task]} if task in AUDIO else {}
+            data: dict[str, Any] = {"data": "avdigits", "task_options": AUDIO[task]} if task in AUDIO else {}
             cells.append(cell(kept(f"{task}-{agent}", f"DUS-{task}-v0", [agent], **CALL, **data), agent))
         rows.append([f"`{agent}`", *cells])
     figures = len(agents) * len(TASKS) * len(PREDICTORS)

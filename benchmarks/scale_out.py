@@ -18,22 +18,21 @@ import tempfile
 import time
 from pathlib import Path
 
-from dus_gym.config import RunConfig
 from dus_gym.experiments.executors.executor import Executor, ScaleOptions, open_executor
-from dus_gym.experiments.run import RunRequest
-from dus_gym.experiments.run_many import Run, perform
+from dus_gym.experiments.run_many import PlannedRun, perform
+from dus_gym.experiments.spec import RunSpec
 
 
-def cpu_seconds(run: Run, again: bool) -> float:
+def cpu_seconds(run: PlannedRun, again: bool) -> float:
     """Makes a run and returns the CPU time of all threads of its process."""
     started = time.process_time()
     perform(run, again)
     return time.process_time() - started
 
 
-def cost(executor: Executor, folder: Path, request: RunRequest, seeds: list[int]) -> tuple[float, float]:
+def cost(executor: Executor, folder: Path, spec: RunSpec, seeds: list[int]) -> tuple[float, float]:
     """Wall seconds until runs of these seeds, begun at once, are all done; CPU seconds of the first."""
-    runs = [Run(dataclasses.replace(request, seed=seed), folder / f"seed{seed}") for seed in seeds]
+    runs = [PlannedRun(dataclasses.replace(spec, seed=seed), folder / f"seed{seed}") for seed in seeds]
     for run in runs:
         run.folder.mkdir(parents=True)
     started = time.perf_counter()
@@ -48,15 +47,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--executor", choices=("processes", "ray"), default="processes")
     arguments = parser.parse_args()
-    request = RunRequest(arguments.env, agent="uniform", run=RunConfig(epochs=arguments.epochs))
+    spec = RunSpec(arguments.env, agent="uniform", settings={"epochs": arguments.epochs})
     scale = ScaleOptions(workers=2) if arguments.executor == "processes" else ScaleOptions(ray="local")
     walls, cpus = [], []
     with tempfile.TemporaryDirectory(prefix="dus-scale-") as name, open_executor(scale, threads=1) as executor:
-        short = dataclasses.replace(request, run=RunConfig(epochs=1))
+        short = dataclasses.replace(spec, settings={"epochs": 1})
         cost(executor, Path(name) / "warm", short, [0, 1, 2, 3])
         for round_ in range(arguments.rounds):
-            one, one_cpu = cost(executor, Path(name) / f"{round_}-one", request, [0])
-            two, two_cpu = cost(executor, Path(name) / f"{round_}-two", request, [0, 1])
+            one, one_cpu = cost(executor, Path(name) / f"{round_}-one", spec, [0])
+            two, two_cpu = cost(executor, Path(name) / f"{round_}-two", spec, [0, 1])
             walls.append(two / one)
             cpus.append(two_cpu / one_cpu)
             print(

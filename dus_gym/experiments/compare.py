@@ -68,8 +68,11 @@ def compare(
     """
     with surveys_kept():
         plans = plan_comparison(env, agents, method=method, seeds=seeds, **settings)
-        scratch = None if out is not None else tempfile.TemporaryDirectory(prefix="dus-compare-")
-        path = Path(out) if scratch is None else Path(scratch.name)
+        scratch = None
+        if out is None:
+            scratch = tempfile.TemporaryDirectory(prefix="dus-compare-")
+            out = scratch.name
+        path = Path(out)
         comparison = run_comparison(plans, lambda: path, resume=resume, force=force, scale=scale, progress=progress)
     return dataclasses.replace(comparison, scratch=scratch)
 

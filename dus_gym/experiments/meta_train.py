@@ -17,6 +17,7 @@ from dus_gym.agents.loop import Episode, run_episode
 from dus_gym.agents.transfer import ALGORITHMS, Transfer
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 from dus_gym.experiments.compare import Progress
+from dus_gym.experiments.serialize import to_json
 from dus_gym.experiments.spec import RunSpec, make_spec, parse_seeds
 from dus_gym.statistics import paired
 
@@ -207,17 +208,16 @@ def _score(ours: Sequence[Episode], theirs: Sequence[Episode]) -> dict[str, Any]
 
     mine, reference = [e.reward for e in ours], [e.reward for e in theirs]
     against = paired(mine, reference)
-    points = against["points"]
-    found: dict[str, Any] = {
+        found: dict[str, Any] = {
         "return": mean(mine),
         "uniform": mean(reference),
-        "difference": None if points is None else points / 100.0,
-        "p": against["p"],
+        "difference": against.points / 100.0,
+        "p": against.p,
     }
     key = "val_fused/method"
     if all(key in e.info for e in [*ours, *theirs]):
         mine, reference = [e.info[key] for e in ours], [e.info[key] for e in theirs]
-        found["val_accuracy"] = {"policy": mean(mine), "uniform": mean(reference), **paired(mine, reference)}
+        found["val_accuracy"] = {"policy": mean(mine), "uniform": mean(reference), **to_json(paired(mine, reference))}
     return found
 
 

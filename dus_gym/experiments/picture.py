@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from typing import Any
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
 
-def draw_run(path: Path, title: str, modalities: Sequence[str], steps: Sequence[dict[str, Any]]) -> None:
+def draw_run(path: Path, title: str, modalities: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> None:
     """Writes the picture.
 
     Args:

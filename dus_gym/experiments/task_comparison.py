@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dus_gym.errors import ConfigError
-from dus_gym.experiments.results import SELECTIONS, Result, said_settings
+from dus_gym.experiments.results import FORMAT, SELECTIONS, Result, said_settings
 from dus_gym.experiments.serialize import to_json
-from dus_gym.experiments.storage.run_folder import FORMAT
 from dus_gym.experiments.table import Table
 from dus_gym.options import with_said
 from dus_gym.records import FUSED_PREDICTORS

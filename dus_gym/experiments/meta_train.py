@@ -208,7 +208,7 @@ def _score(ours: Sequence[Episode], theirs: Sequence[Episode]) -> dict[str, Any]
 
     mine, reference = [e.reward for e in ours], [e.reward for e in theirs]
     against = paired(mine, reference)
-        found: dict[str, Any] = {
+    found: dict[str, Any] = {
         "return": mean(mine),
         "uniform": mean(reference),
         "difference": against.points / 100.0,

@@ -12,19 +12,6 @@ FUSED_PREDICTORS = ("method", "concat", "sum", "entropy")
 """``method`` is the method's own; the others are defined the same way for every method."""
 
 
-SKIPPED = ("TimeLimit.truncated",)
-"""Entries of an ``info`` that are Gymnasium's and stable-baselines3's own, not of the environment."""
-
-
-def numeric(info: Mapping[str, Any]) -> dict[str, float]:
-    """Return the entries of an ``info`` that are finite numbers; True counts as 1."""
-    return {
-        key: float(value)
-        for key, value in info.items()
-        if key not in SKIPPED and isinstance(value, numbers.Real) and math.isfinite(value)
-    }
-
-
 @dataclass(slots=True)
 class Interval:
     """Record of one call of ``train``; every list has one entry per modality."""

@@ -90,7 +90,7 @@ def main(words: list[str]) -> None:
                     logger.step(record)
 
                 result = execute(spec, folder, on_step=on_step, keep_model=True)
-                logger.end(result.to_json())
+                logger.end(result)
     if not output.quiet:
         print_result(console, result)
         console.print(f"written to {folder.path}", soft_wrap=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dus_gym.benchmarks.paper import PAPER_SEEDS
 from dus_gym.benchmarks.paper.cells import cells_of, markdown
 from dus_gym.benchmarks.paper.datasets import DATASETS, SMOKE_RUN, PaperDataset
 from dus_gym.benchmarks.paper.tables import ROWS, Item, PaperRow, RowRuns
@@ -34,7 +35,6 @@ from dus_gym.lock import FileLock
 from dus_gym.methods import method_class
 from dus_gym.state import write_atomically
 
-PAPER_SEEDS = 3
 DATA_KINDS = {"real": "real", "standin": "stand-in", "smoke": "mock"}
 """Mode of a reproduction to the kind of its data."""
 

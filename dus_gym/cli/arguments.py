@@ -1,6 +1,6 @@
 """Read the words of a command line into options dataclasses: one reader, which records what was given.
 
-    parsed = parse(words, "train", "Train one run.", TrainOptions, RunConfig, groups={"agent": agent_group()})
+    parsed = parse(words, "train", "Train one run.", TrainOptions, RunConfig, groups={"agent": AGENT})
     parsed.given(RunConfig)      # {"epochs": 3}: what was said, also where it equals the default
     parsed.build(TrainOptions)   # the whole dataclass
     parsed.group("agent")        # {"beta": 0.3}, from --agent.beta
@@ -405,6 +405,8 @@ def _kept(below: Given, said: Given, groups: Mapping[str, Group], options: Seque
     """Leave out nulls of options that are unset by default, and the options of an agent, say, in whose place the line
     names another.
     """
+    if not below:
+        return {}
     unset = {option.key for option in options if option.default is None}
     below = {key: value for key, value in below.items() if value is not None or key not in unset}
     for key in [key for group in groups.values() for key in group.named_by]:

@@ -6,15 +6,18 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
 from dus_gym.cli.run_options import METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
 from dus_gym.cli.tables import print_comparison, progress_over, show_log
 from dus_gym.config import RunConfig
-from dus_gym.experiments.compare import TaskPlan, plan_comparison, run_comparison
 from dus_gym.experiments.executors.executor import ScaleOptions
 from dus_gym.experiments.storage.run_folder import latest, unused
+
+if TYPE_CHECKING:
+    from dus_gym.experiments.compare import TaskPlan
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ def main(words: list[str]) -> None:
         beneath=beneath,
     )
     options, output = parsed.build(CompareOptions), parsed.build(OutputOptions)
+
+    from dus_gym.experiments.compare import plan_comparison, run_comparison
+
     plans = plan_comparison(
         agents=options.agents,
         seeds=options.seeds,

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dus_gym.benchmarks.paper import PAPER_SEEDS
 from dus_gym.benchmarks.paper.datasets import DATASETS, datasets_named
-from dus_gym.benchmarks.paper.reproduction import PAPER_SEEDS, ItemPart, Reproduction, reproduce
 from dus_gym.benchmarks.paper.tables import ITEMS, Item
 from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
@@ -16,6 +17,9 @@ from dus_gym.cli.tables import print_line, progress_over, show_log
 from dus_gym.errors import ConfigError, unknown_name
 from dus_gym.experiments.executors.executor import ScaleOptions
 from dus_gym.experiments.spec import parse_seeds
+
+if TYPE_CHECKING:
+    from dus_gym.benchmarks.paper.reproduction import ItemPart, Reproduction
 
 ALL = "all"
 
@@ -62,6 +66,10 @@ def main(words: list[str]) -> None:
     """Run what is missing, and write and print the tables and figures."""
     parsed = parse(words, "reproduce", "Re-run the paper's tables and figures.", ReproduceOptions, ScaleOptions)
     options = parsed.build(ReproduceOptions)
+
+    # Imported here: it trains, and help does not.
+    from dus_gym.benchmarks.paper.reproduction import reproduce
+
     reproduction = _reproduction(options)
     parts = _parts(options)
     console = open_console(quiet=options.quiet)
@@ -84,6 +92,8 @@ def _items(word: str) -> list[Item]:
 
 
 def _reproduction(options: ReproduceOptions) -> Reproduction:
+    from dus_gym.benchmarks.paper.reproduction import Reproduction
+
     if options.smoke and options.standin:
         raise ConfigError("--smoke and --standin can't go together; leave one out.")
     mode = "smoke" if options.smoke else "standin" if options.standin else "real"
@@ -115,6 +125,8 @@ def _parts(options: ReproduceOptions) -> list[ItemPart]:
     Raises:
         ConfigError: for a data set or row that no item has, and if no item has both.
     """
+    from dus_gym.benchmarks.paper.reproduction import ItemPart
+
     items = _items(options.item)
     datasets = datasets_named(options.datasets, tuple(dict.fromkeys(name for item in items for name in _offered(item))))
     labels = _labels(items, options.methods, options.item)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
 from dus_gym.cli.run_options import AGENT, METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
 from dus_gym.cli.tables import live_run, print_result, show_log
 from dus_gym.config import RunConfig
-from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import ConfigError
 from dus_gym.experiments.drivers import agent_names, learns_in_runs, name_agent
 from dus_gym.experiments.loggers import LOGGERS, check_logger, open_logger
-from dus_gym.experiments.run import execute
 from dus_gym.experiments.spec import DEFAULT_AGENT, RunSpec, make_spec
 from dus_gym.experiments.storage.run_folder import RunFolder, latest, unused
+
+if TYPE_CHECKING:
+    from dus_gym.envs.dus_env import DUSEnv
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ def main(words: list[str]) -> None:
         beneath=beneath,
     )
     options, output = parsed.build(TrainOptions), parsed.build(OutputOptions)
+
+    from dus_gym.experiments.run import execute
+
     call = call_arguments(parsed)
     agent_options = parsed.group("agent")
     runs = parsed.build(TaskOptions).agent_runs

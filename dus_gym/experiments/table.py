@@ -41,15 +41,16 @@ class Table:
         """Return aligned plain text: one line per row, which is never cut or wrapped.
 
         Args:
-            width: the caption is wrapped to this many characters, and the head in as many lines as its longest word
-                and the widest cell of a column make room for; None wraps nothing.
+            width: the caption is wrapped to this many characters, and the head in as few lines as make the table fit,
+                if it can without breaking a word or a cell; None wraps nothing.
         """
-        columns = self._columns()
-        widest = [max(map(len, column), default=0) for column in columns]
-        heads = [
-            [name] if width is None else textwrap.wrap(name, max(size, *map(len, name.split()))) if name else [""]
-            for name, size in zip(self.head, widest, strict=True)
-        ]
+        widest = [max(map(len, column), default=0) for column in self._columns()]
+        heads = [[name] for name in self.head]
+        for lines in range(2, 2 + max(name.count(" ") for name in self.head)):
+            sizes = [max(size, *map(len, head)) for size, head in zip(widest, heads, strict=True)]
+            if width is None or sum(sizes) + len(GAP) * (len(sizes) - 1) <= width:
+                break
+            heads = [_in_lines(name, size, lines) for name, size in zip(self.head, widest, strict=True)]
         deep = max(map(len, heads))
         sizes = [max(size, *map(len, head)) for size, head in zip(widest, heads, strict=True)]
         heads = [[""] * (deep - len(head)) + head for head in heads]
@@ -104,6 +105,16 @@ class Table:
             f"<caption><span>{escape(self.caption)}</span></caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
+
+
+def _in_lines(name: str, least: int, lines: int) -> list[str]:
+    """Return a head in at most so many lines, as narrow as that goes but no narrower than its column's cells."""
+    if not name:
+        return [""]
+    width = max(least, *map(len, name.split()))
+    while len(wrapped := textwrap.wrap(name, width)) > lines:
+        width += 1
+    return wrapped
 
 
 def _html_cell(text: str) -> str:

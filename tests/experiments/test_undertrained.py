@@ -1,9 +1,11 @@
 """How much the training score still rises at the end of a run, and where that is too much."""
 
-import pytest
+import json
 
-from dus_gym.config import RunConfig
-from dus_gym.experiments.run import RunRequest, execute, score_rise
+import pytest
+from command import dus
+
+from dus_gym.experiments.run import score_rise
 from dus_gym.experiments.verdict import RISING
 
 
@@ -28,6 +30,7 @@ def test_the_last_tenth_is_compared_with_the_tenth_before(scores, rise):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("epochs", "undertrained"), [(5, True), (100, False)])
-def test_five_epochs_of_digits_are_too_few_and_a_hundred_are_not(epochs, undertrained):
-    found = execute(RunRequest("DUS-Digits-v0", agent="uniform", run=RunConfig(epochs=epochs)))
-    assert (found["score_rise"] > RISING) == undertrained
+def test_five_epochs_of_digits_are_too_few_and_a_hundred_are_not(epochs, undertrained, tmp_path):
+    words = ("DUS-Digits-v0", "--agent", "uniform", "--epochs", epochs, "--json", "--quiet")
+    summary = json.loads(dus("train", *words, cwd=tmp_path, check=0).stdout)
+    assert (summary["score_rise"] > RISING) == undertrained

@@ -11,7 +11,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
 
 def draw_run(path: Path, title: str, modalities: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the picture.
+    """Write the picture.
 
     Args:
         path: a PNG file.
@@ -22,7 +22,9 @@ def draw_run(path: Path, title: str, modalities: Sequence[str], steps: Sequence[
     from matplotlib.figure import Figure
 
     iterations = [0, *(step["iterations"] for step in steps)]
-    figure = Figure(figsize=(7.0, 5.6), layout="constrained", dpi=120)
+    figure = Figure(figsize=(7.0, 5.6), dpi=120)
+    # A fixed layout: fitting one draws the picture several times.
+    figure.subplots_adjust(left=0.11, right=0.98, bottom=0.09, top=0.93, hspace=0.07)
     figure.suptitle(title, fontsize=10)
     scores, sizes = figure.subplots(2, 1, sharex=True)
     bottom = [0.0] * len(steps)
@@ -42,7 +44,7 @@ def draw_run(path: Path, title: str, modalities: Sequence[str], steps: Sequence[
     scores.legend(loc="lower right", fontsize=8)
     sizes.set_ylim(0.0, max(bottom) * 1.02)
     sizes.set_xlim(0, iterations[-1])
-    sizes.set_ylabel("samples an iteration")
+    sizes.set_ylabel("samples per iteration")
     sizes.set_xlabel("iteration")
     for axes in (scores, sizes):
         axes.grid(alpha=0.25)

@@ -31,6 +31,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dus_gym.agents.base import Agent, AgentOptions, Array, Info, MakeEnv
 from dus_gym.agents.dirichlet_policy import DirichletPolicy
+from dus_gym.ambient import isolated_torch_modes
 from dus_gym.envs.trivial import BestSplit
 from dus_gym.envs.wrappers import DiscreteShares, SoftmaxAction, lattice, softmax_shares
 from dus_gym.errors import CheckpointError, ConfigError, check_at_least, check_choice
@@ -191,12 +192,16 @@ def training_seed(seed: int) -> int:
 
 @contextmanager
 def isolated_generators() -> Iterator[None]:
-    """Puts the global generators of Python, NumPy and PyTorch back afterwards; SB3 seeds and uses them."""
+    """Puts the global generators of Python, NumPy and PyTorch back afterwards; SB3 seeds and uses them.
+
+    It learns and acts under PyTorch's own modes, whatever the caller's are.
+    """
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     # Reading the generators of an accelerator that nobody uses would start it up.
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     try:
-        yield
+        with isolated_torch_modes():
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
@@ -347,7 +352,8 @@ class SB3Agent(Agent):
         """The deterministic policy's split; the uniform one before learning."""
         if self.policy is None:
             return self.uniform_action()
-        action, _ = self.policy.predict(np.asarray(observation, dtype=np.float32), deterministic=True)
+        with isolated_torch_modes():
+            action, _ = self.policy.predict(np.asarray(observation, dtype=np.float32), deterministic=True)
         return self.shares(action)
 
     # -- state -------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dus_gym.ambient import isolated_torch_modes
 from dus_gym.errors import CheckpointError
 
 FORMAT = 1
@@ -108,6 +109,7 @@ def save_state(path: Path, kind: str, state: Mapping[str, Any]) -> None:
     write_atomically(path, _in_order(save(tensors, metadata=header)))
 
 
+@isolated_torch_modes()
 def load_state(path: Path, kind: str) -> dict[str, Any]:
     """Reads what :func:`save_state` wrote.
 

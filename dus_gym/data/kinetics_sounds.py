@@ -10,15 +10,12 @@ from typing import Any, ClassVar
 from dus_gym.data.annotations import kinetics_sounds as lists
 from dus_gym.data.annotations.record import Record
 from dus_gym.data.audio_video import FBANK, AudioVideoOptions, AudioVideoSource, Loop
+from dus_gym.data.media.container import VIDEO_ENDINGS
 from dus_gym.data.media.layout import FOLDER, Place
 from dus_gym.errors import check_choice
 
 LOOPS = {"bss10s": Loop(35_400, 10)}
-_VIDEOS = tuple(
-    Place(folder, ending)
-    for folder in ("{split}_video", "video", "videos", "{split}")
-    for ending in (".mp4", ".avi", ".mkv")
-)
+_VIDEOS = tuple(Place(folder, VIDEO_ENDINGS) for folder in ("{split}_video", "video", "videos", "{split}"))
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def test_a_precision_that_cannot_be_read_back_is_refused(monkeypatch):
         raise RuntimeError("mix of the legacy and new APIs")
 
     monkeypatch.setattr(torch, "get_float32_matmul_precision", mixed)
-    with pytest.raises(ConfigError, match="fp32_precision is set.*'none'"):
+    with pytest.raises(ConfigError, match=r"fp32_precision is set.*'none'"):
         gym.make(ENV, epochs=3).reset(seed=0)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -126,7 +126,8 @@ def _array(frame: av.VideoFrame, colour: Colour, change: Callable[[Pixels], Pixe
 
 def _quarter_turns(frame: av.VideoFrame) -> int:
     """Counter-clockwise quarter turns between how a frame is stored and how it is to be shown."""
-    for data in frame.side_data:
+    described: Any = frame.side_data  # PyAV declares a dict, and gives a container that is iterated over
+    for data in described:
         if data.type is SideDataType.DISPLAYMATRIX:
             a, b = np.frombuffer(data, np.int32)[:2].astype(np.float64)
             return round(-math.atan2(b, a) / (math.pi / 2)) % 4

@@ -36,7 +36,7 @@ _RATES = (1_000, 1_000_000)
 _LENGTH_NOT_KNOWN = 1 << 62
 """libsndfile's number of samples where a header has none."""
 _BLOCK = 1 << 20
-"""Samples read at once: what a header says of the length is not allocated on trust."""
+"""Samples of all channels read at once: what a header says of length and channels is not allocated on trust."""
 
 
 def read_wave(path: Path, rate: int, least: int = 1) -> Wave:
@@ -100,7 +100,8 @@ def _of_sound(path: Path) -> tuple[Wave, int]:
     _check_riff(path)
     with soundfile.SoundFile(str(path)) as file:
         parts: list[Wave] = []
-        while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+        count = max(1, _BLOCK // file.channels)
+        while len(block := file.read(count, dtype="float32", always_2d=True)):
             parts.append(block.mean(axis=1))
         samples = _joined(parts)
         if len(samples) < file.frames < _LENGTH_NOT_KNOWN:

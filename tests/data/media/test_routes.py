@@ -10,12 +10,12 @@ import soundfile
 from media_files import write_video
 from PIL import Image
 
-from dus_gym.data.media.audio import read_wave
+from dus_gym.data.media.audio import WaveformDecoder, read_wave
 from dus_gym.data.media.frames import FramesDecoder
 from dus_gym.data.media.image import read_image
 from dus_gym.data.media.video import read_every, read_window
 from dus_gym.data.media.window import read_frames
-from dus_gym.data.store import Row
+from dus_gym.data.store import Row, open_store
 from dus_gym.errors import MediaError
 
 # -- sound -------------------------------------------------------------------------------------------
@@ -371,3 +371,24 @@ def test_a_pointer_of_git_lfs_is_named(tmp_path, name):
     with pytest.raises(MediaError, match=r"Git LFS pointer.*git lfs pull") as raised:
         read_image(path) if name == "a.png" else read_wave(path, 16_000)
     assert raised.value.kind == "undecodable"
+
+
+def test_no_corrupt_file_ends_a_build(tmp_path):
+    good = wav_of(tmp_path, None, None).rename(tmp_path / "good.wav")
+    content = good.read_bytes()
+    files = {
+        "rate.wav": content[:24] + struct.pack("<I", 2**31 - 1) + content[28:],
+        "channels.wav": content[:22] + struct.pack("<H", 65_535) + content[24:],
+        "cut.wav": content[:100],
+        "page.wav": b"<html>404</html>",
+        "page.mp4": b"<html>404</html>",
+        "pointer.wav": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 72862\n",
+        "none.wav": b"",
+    }
+    for name, wrong in files.items():
+        (tmp_path / name).write_bytes(wrong)
+    rows = [Row(name, (tmp_path / name,)) for name in ("good.wav", *files)]
+    store = open_store(tmp_path / "c", "toy", WaveformDecoder(rate=16_000, least=1), rows, on_error="skip", max_bad=1.0)
+    kinds = {bad.sample: bad.kind for bad in store.bad}
+    assert kinds == dict.fromkeys(files, "undecodable") | {"cut.wav": "truncated", "none.wav": "empty"}
+    assert len(store.gather(["good.wav"])[0]) == 100

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from dus_gym.agents.base import Agent, Array, Info
 from dus_gym.allocation import SOFTMAX_SCALE, lattice, read_action, softmax_shares
+from dus_gym.ambient import isolated_torch_modes
 from dus_gym.errors import AgentError, ConfigError, check_choice, check_positive
 
 Decide = Callable[[Array, Info, np.random.Generator], Any]
@@ -245,7 +246,8 @@ def _of_sb3(x: Any, num_modalities: int, label: str, scale: float | None) -> tup
 
     def decide(observation: Array, _info: Info, _rng: np.random.Generator) -> Any:
         seen = observation if statistics is None else statistics.normalize_obs(observation)
-        action, state = x.predict(seen, deterministic=True)
+        with isolated_torch_modes():
+            action, state = x.predict(seen, deterministic=True)
         if state is not None:
             raise ConfigError(
                 f"agent {label!r} is recurrent; hand over a function of (observation, info) that keeps its state."
@@ -297,7 +299,7 @@ def _of_module(x: Any) -> tuple[Decide, float]:
     ask = x if method is None else getattr(x, method)
 
     def decide(observation: Array, _info: Info, rng: np.random.Generator) -> Any:
-        with _drawing(rng), torch.no_grad():
+        with isolated_torch_modes(), _drawing(rng), torch.no_grad():
             found = ask(torch.as_tensor(observation, device=_device(x)).unsqueeze(0))
         return found[0] if isinstance(found, tuple) else found
 
@@ -313,7 +315,8 @@ def _of_tensordict(x: Any) -> tuple[Decide, float]:
     def decide(observation: Array, _info: Info, rng: np.random.Generator) -> Any:
         device = _device(x)
         state = TensorDict({"observation": torch.as_tensor(observation, device=device)}, batch_size=[], device=device)
-        with _drawing(rng), torch.no_grad(), set_interaction_type(InteractionType.DETERMINISTIC):
+        quiet = set_interaction_type(InteractionType.DETERMINISTIC)
+        with isolated_torch_modes(), _drawing(rng), torch.no_grad(), quiet:
             return x(state)["action"]
 
     return decide, SOFTMAX_SCALE

@@ -27,6 +27,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dus_gym.agents.adapters import SCALE
 from dus_gym.agents.dirichlet_policy import DirichletPolicy
+from dus_gym.ambient import isolated_torch_modes
 from dus_gym.errors import CheckpointError, ConfigError, check_at_least, check_choice, first_line
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
@@ -217,12 +218,16 @@ def _check_trust(path: Path, trust: bool) -> None:
 
 @contextmanager
 def isolated_generators() -> Iterator[None]:
-    """Put the global generators of Python, NumPy and PyTorch back afterwards; SB3 seeds and uses them."""
+    """Put the global generators of Python, NumPy and PyTorch back afterwards; SB3 seeds and uses them.
+
+    It learns and acts under PyTorch's own modes, whatever the caller's are.
+    """
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     # Reading the generators of an accelerator that nobody uses would start it up.
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     try:
-        yield
+        with isolated_torch_modes():
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002

@@ -13,6 +13,8 @@ _here = _Path(__file__).resolve().parent
 if not (_here / "envs" / "__init__.py").is_file() and (_here.parent / "envs" / "__init__.py").is_file():
     __path__.append(str(_here.parent))
 
+# First, so that processes forked from here on know that they are.
+_import_module("dus_gym.ambient")
 _import_module("dus_gym.envs.registration").register_ids()
 
 __version__ = "0.1.0"

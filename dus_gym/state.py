@@ -1,25 +1,31 @@
 """Nested state to one safetensors file and back. Loading never runs code.
 
 Tensors and arrays go into the file's tensor table, everything else into JSON in its header, so one atomic
-rename replaces a checkpoint whole.
+rename replaces a checkpoint whole. A checksum over all of it stands in the header and is checked at load.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dus_gym.ambient import isolated_torch_modes
 from dus_gym.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
 
 FORMAT = 1
+CHECKSUM = "crc32"
+"""The entry of the header that holds the checksum: memory and disks flip bits, and a run that goes on from one comes to
+another result."""
 _TENSOR, _ARRAY, _TEXT = "tensor:", "array:", "text:"
 """What a string in the JSON part begins with if it refers to the tensor table; text that begins so is marked."""
 
@@ -70,13 +76,34 @@ def _is_pickle(start: bytes) -> bool:
     return start[8:9] != b"{" and (start[:1] == b"\x80" or start[:4] == b"PK\x03\x04")
 
 
-def _in_order(data: bytes) -> bytes:
-    """A safetensors file with its header's entries sorted: the library writes the metadata in random order."""
+def _text(header: Mapping[str, Any]) -> bytes:
+    """A header in one form only."""
+    return json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _checksum(header: Mapping[str, Any], tensors: memoryview | bytes) -> str:
+    """Of everything in a file but the checksum itself: names, shapes, state and the bytes of the tensors."""
+    metadata = {key: value for key, value in header["__metadata__"].items() if key != CHECKSUM}
+    return f"{zlib.crc32(tensors, zlib.crc32(_text({**header, '__metadata__': metadata}))):08x}"
+
+
+def _sealed(data: bytes) -> bytes:
+    """A safetensors file with its checksum and its header's entries sorted: the library writes them in any order."""
     length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    header, tensors = json.loads(data[8 : 8 + length]), memoryview(data)[8 + length :]
+    header["__metadata__"][CHECKSUM] = _checksum(header, tensors)
+    text = _text(header)
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+    return b"".join((len(text).to_bytes(8, "little"), text, tensors))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a safetensors file still has the checksum that it was written with."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        with memoryview(content) as view, view[8 + length :] as tensors:
+            return bool(header["__metadata__"].get(CHECKSUM) == _checksum(header, tensors))
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -110,15 +137,16 @@ def save_state(path: Path, kind: str, state: Mapping[str, Any]) -> None:
     # Tensors may share memory (views of one another); safetensors wants each on its own.
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     header = {"format": str(FORMAT), "kind": kind, "state": json.dumps(skeleton, allow_nan=False)}
-    write_atomically(path, _in_order(save(tensors, metadata=header)))
+    write_atomically(path, _sealed(save(tensors, metadata=header)))
 
 
+@isolated_torch_modes()
 def load_state(path: Path, kind: str) -> dict[str, Any]:
     """Reads what :func:`save_state` wrote.
 
     Raises:
-        CheckpointError: if the file is missing, truncated, of another kind, of a newer format, or a
-            pickle (which is refused, not read: a pickle can run code).
+        CheckpointError: if the file is missing, truncated, changed in any bit since it was written, of another kind,
+            of a newer format, or a pickle (which is refused, not read: a pickle can run code).
     """
     from safetensors import SafetensorError, safe_open
 
@@ -143,6 +171,11 @@ def load_state(path: Path, kind: str) -> dict[str, Any]:
     if header.get("format", "").isdecimal() and int(header["format"]) > FORMAT:
         raise CheckpointError(
             f"{path} has format {header['format']}; this version reads up to {FORMAT}. Install a newer dus-gym."
+        )
+    if not _is_whole(path):
+        raise CheckpointError(
+            f"{path} is damaged: by its checksum, its content is not what was written; it can't be loaded. Take "
+            "another copy, or make it again."
         )
     try:
         found = _unpack(json.loads(header["state"]), tensors)

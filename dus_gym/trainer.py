@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dus_gym.ambient import isolated_torch_modes
 from dus_gym.batch import Batch, BatchSampler, to_device
 from dus_gym.config import RunConfig
 from dus_gym.context import Context, Phase
@@ -125,6 +126,7 @@ class Trainer:
 
     kind = "real"
 
+    @isolated_torch_modes()
     def __init__(self, recipe: Recipe, data: TaskData, method: Method, config: RunConfig, seeds: RunSeeds) -> None:
         m = len(recipe.modalities)
         method.check(m, data.validation is not None)
@@ -192,6 +194,7 @@ class Trainer:
 
     # -- what the environment calls ----------------------------------------------------------------
 
+    @isolated_torch_modes()
     def probe(self) -> Probe:
         """Compute forward-only figures on B training samples and, if there are any, B validation samples."""
 
@@ -203,6 +206,7 @@ class Trainer:
         validation = self._validation_split
         return Probe(some(self._train_split, "train"), None if validation is None else some(validation, "validation"))
 
+    @isolated_torch_modes()
     def train(self, sizes: Sequence[int], iterations: int) -> Interval:
         """Run ``iterations`` iterations, modality j with ``sizes[j]`` samples in each.
 
@@ -254,10 +258,12 @@ class Trainer:
             diverged=diverged,
         )
 
+    @isolated_torch_modes()
     def validate(self) -> Figures | None:
         """Evaluate the validation split with the model as it is; None without one."""
         return self._figures("validation")
 
+    @isolated_torch_modes()
     def evaluate(self) -> Evaluation:
         """Evaluate the test split with the selected model."""
         if self._best is None or self.config.select == "last":
@@ -452,6 +458,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.method.load_state_dict(state["method"])
 
+    @isolated_torch_modes()
     def fork(self) -> Trainer:
         """Copy the whole run in memory; the data, which nobody changes, is shared.
 
@@ -474,6 +481,7 @@ class Trainer:
                 "forked; keep detached tensors, arrays and numbers."
             ) from error
 
+    @isolated_torch_modes()
     def snapshot(self) -> dict[str, Any]:
         """Return model, method, optimiser, schedule, data order, generators, counters and selection."""
         return {
@@ -491,6 +499,7 @@ class Trainer:
             "logged": dict(self.logged),
         }
 
+    @isolated_torch_modes()
     def restore(self, state: dict[str, Any]) -> None:
         """Put a snapshot of the same task, method and settings back."""
         self._load_weights(state["weights"])

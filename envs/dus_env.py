@@ -13,6 +13,7 @@ import numpy.typing as npt
 from gymnasium.error import ResetNeeded
 
 from dus_gym.allocation import Allocation
+from dus_gym.ambient import isolated_torch_modes
 from dus_gym.config import RunConfig
 from dus_gym.data.registry import get_task
 from dus_gym.discrepancy import CumulativeScore
@@ -384,6 +385,7 @@ class DUSEnv(gym.Env[Array, Array]):
             raise ResetNeeded("there is no run yet: call reset() first.")
         return self._run
 
+    @isolated_torch_modes()
     def _build_run(self) -> TrainingRun:
         seeds = RunSeeds(self._run_seed)
         if self.trainer == "fake":

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dus_gym.data.own.datasets import Datasets, Reader
-from dus_gym.data.own.source import OF_IDS, REGIMES, encoder_for_shape
+from dus_gym.data.own.source import CHANNELS, LAYOUTS, OF_IDS, REGIMES, encoder_for_shape
 from dus_gym.data.own.table import check_names
 from dus_gym.data.registry import MODULES, REGISTERED
 from dus_gym.data.task import Task
@@ -138,7 +138,7 @@ def _check_alike(train: Sequence[Tensor], other: Sequence[Tensor], names: Sequen
 def _encoder_word(task: str, modality: str, given: object, sample: Tensor) -> str:
     """The word of an encoder; a function that makes one gets a word of its own."""
     if given is None or isinstance(given, str):
-        word = encoder_for_shape(tuple(sample.shape)) if given is None else given
+        word = _word_for(modality, tuple(sample.shape)) if given is None else given
         name, _ = encoder_options(word)
         if (name in OF_IDS) == sample.is_floating_point():
             wanted = "token ids (torch.int64)" if name in OF_IDS else "floats: convert it in the dataset"
@@ -152,6 +152,23 @@ def _encoder_word(task: str, modality: str, given: object, sample: Tensor) -> st
     word = f"{task}.{modality}"
     ENCODERS[word] = Entry(NoOptions, lambda *_: _with_width(given(), sample, word))
     return word
+
+
+def _word_for(modality: str, shape: tuple[int, ...]) -> str:
+    """An encoder for samples of a shape, channels first.
+
+    Raises:
+        ConfigError: for a shape that looks as if the channels were elsewhere.
+    """
+    elsewhere = [word for word in LAYOUTS.get(len(shape), ())[1:] if shape[word.index("C")] in CHANNELS]
+    if elsewhere and shape[0] not in CHANNELS:
+        first = LAYOUTS[len(shape)][0]
+        raise ConfigError(
+            f"modality {modality!r} has samples of shape {shape}, which look like {elsewhere[0]}; give them as {first} "
+            f"(permute them in the dataset), or name the encoder that takes them, such as "
+            f"encoders={{{modality!r}: {encoder_for_shape(shape)!r}}}."
+        )
+    return encoder_for_shape(shape)
 
 
 def _with_width(module: nn.Module, sample: Tensor, word: str) -> nn.Module:

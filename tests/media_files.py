@@ -19,7 +19,7 @@ def write_video(path, frames=60, size=(32, 48), rate=30, codec="mpeg4", value=la
         stream.height, stream.width = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.bit_rate = 4_000_000
-        audio = None if sound is None else container.add_stream("mp3", rate=16_000)
+        audio = None if sound is None else container.add_stream("mp3", rate=16_000, layout="mono")
         for i in range(frames):
             pixels = np.full((*size, 3), value(i), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))

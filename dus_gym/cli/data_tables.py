@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,11 +43,16 @@ def scan_table(console: Console, found: Scan) -> None:
     if found.problem is not None:
         console.print(found.problem, style="bold red", soft_wrap=True)
     for part in found.parts:
-        size = f"; decoded {_size(part.cache_bytes)}, about {_time(part.seconds)} in one process"
+        size = (
+            f"; decoded {_size(part.cache_bytes)}, about {_time(part.seconds)} in one process "
+            f"(told from {part.probes} samples)"
+        )
         console.print(f"  {part.name}: {part.files} listed" + (size if part.cache_bytes else ""), soft_wrap=True)
         if part.bad:
             bad = ", ".join(f"{count} {kind}" for kind, count in part.bad.items())
-            console.print(Text.assemble("  ", (bad, "bold red"), ":"), soft_wrap=True)
+            tried = f" (of all files; {part.probes} samples were decoded, dus data build decodes all)"
+            said = Text.assemble("  ", (bad, "bold red"), tried if part.probes else "", ":")
+            console.print(said, soft_wrap=True)
             for line in part.first:
                 console.print(f"    {line}", soft_wrap=True)
             more = sum(part.bad.values()) - len(part.first)
@@ -56,7 +62,20 @@ def scan_table(console: Console, found: Scan) -> None:
         console.print(_count_table(found))
     for note in found.notes:
         console.print(f"  {note}", style="dim", soft_wrap=True)
-    console.print("everything is there" if found.ok else "not everything is there")
+    console.print(_verdict(found), soft_wrap=True)
+
+
+def _verdict(found: Scan) -> str:
+    if found.ok:
+        return "everything is there"
+    bad: Counter[str] = sum((Counter(part.bad) for part in found.parts), Counter())
+    counts = ", ".join(f"{count} {kind}" for kind, count in bad.items())
+    pointers = any("Git LFS" in line for part in found.parts for line in part.first)
+    return (
+        "not everything is there"
+        + (f": {counts}" if counts else "")
+        + ("; some are Git LFS pointers: run `git lfs pull`" if pointers else "")
+    )
 
 
 def _count_table(found: Scan) -> Table:

@@ -1,4 +1,7 @@
-"""What of a data set is there: files, samples of each split and class, size and time of decoding. Writes nothing."""
+"""What of a data set is there and can be decoded: files, samples of each split and class, size and time of decoding.
+
+Every file is looked at, and a few of each modality are decoded. Writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.data.manifest import Manifest
-from dus_gym.data.media_source import CACHE, FolderSettings, MediaOptions, MediaSource
+from dus_gym.data.media.reading import refuse_pointer
+from dus_gym.data.media_source import CACHE, FolderSettings, MediaOptions, MediaSource, Stream
 from dus_gym.data.record import SPLITS
 from dus_gym.data.registry import DataSet
 from dus_gym.data.store import estimate
-from dus_gym.data.store.key import survey
+from dus_gym.data.store.key import SurveyedRow, survey
 from dus_gym.data.task import Task
-from dus_gym.errors import AnnotationError, ConfigError, DatasetNotFoundError, PretrainedNotFoundError
+from dus_gym.errors import AnnotationError, ConfigError, DatasetNotFoundError, MediaError, PretrainedNotFoundError
 from dus_gym.seeding import RunSeeds
 
 SHOWN = 20
 """Bad files that are named; the others are counted."""
+MOST_OF_POINTER = 1024
+"""Bytes that a pointer of Git LFS stays below."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class Part:
     """What its decoded form takes on disk."""
     seconds: float = 0.0
     """Of decoding it in one process, from a few samples."""
+    probes: int = 0
+    """Samples that were decoded to see whether they can be."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Scan:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is missing or broken."""
+        """Whether nothing is missing and nothing that was looked at is broken."""
         return self.problem is None and not any(part.bad for part in self.parts)
 
 
@@ -91,23 +99,39 @@ def scan(known: DataSet, root: Path, options: Mapping[str, Any] | None = None) -
     except (DatasetNotFoundError, AnnotationError) as error:
         how = "" if isinstance(error, PretrainedNotFoundError) else f" {known.how()}"
         return Scan(known.name, known.env, str(root), kind, known.published, counts, problem=f"{error}{how}")
-    parts = []
-    for stream in streams:
-        surveyed = survey(stream.rows, root / CACHE)
-        problems = [(entry, entry.problem) for entry in surveyed if entry.problem is not None]
-        good = [entry.row for entry in surveyed if entry.problem is None]
-        taken = estimate(stream.decoder, good)
-        parts.append(
-            Part(
-                stream.decoder.name,
-                len(surveyed),
-                dict(Counter(kind for _, (kind, _) in problems)),
-                tuple(message for _, (_, message) in problems[:SHOWN]),
-                taken.bytes,
-                taken.seconds,
-            )
-        )
+    parts = [_scan_stream(stream, root) for stream in streams]
     return Scan(known.name, known.env, str(root), kind, known.published, counts, tuple(parts))
+
+
+def _scan_stream(stream: Stream, root: Path) -> Part:
+    """One modality: every file as the file system shows it, pointers of Git LFS, and a few samples decoded."""
+    surveyed = survey(stream.rows, root / CACHE)
+    problems = [entry.problem or _pointer(entry) for entry in surveyed]
+    taken = estimate(stream.decoder, [e.row for e, problem in zip(surveyed, problems, strict=True) if problem is None])
+    wrong = [problem for problem in problems if problem is not None]
+    wrong += [problem for _, problem in taken.problems]
+    return Part(
+        stream.decoder.name,
+        len(surveyed),
+        dict(Counter(kind for kind, _ in wrong)),
+        tuple(message for _, message in wrong[:SHOWN]),
+        taken.bytes,
+        taken.seconds,
+        taken.probes,
+    )
+
+
+def _pointer(entry: SurveyedRow) -> tuple[str, str] | None:
+    """Kind and message where a file of a row is a pointer of Git LFS."""
+    try:
+        for _, file in entry.files:
+            if file.stat().st_size < MOST_OF_POINTER:
+                refuse_pointer(file)
+    except MediaError as error:
+        return error.kind, error.message
+    except OSError as error:
+        return "undecodable", f"{error.filename} can't be read ({error.strerror})"
+    return None
 
 
 def media_task(known: DataSet, root: Path, options: Mapping[str, Any] | None = None) -> tuple[Task, MediaSource]:

@@ -102,6 +102,30 @@ def test_scan_says_what_is_missing_and_exits_1(tmp_path, mock):
     assert "not everything is there" in text
 
 
+def test_scan_decodes_some_and_reports_what_it_cannot(tmp_path, mock):
+    for path in mock.glob("AudioWAV/*.wav"):
+        path.write_bytes(b"<html>404 Not Found</html>")
+    found = data("scan", "cremad", "--root", mock, cwd=tmp_path, check=1)
+    audio, video = found["parts"]
+    assert audio["bad"] == {"undecodable": audio["probes"]}
+    assert audio["probes"] == video["probes"] == 8
+    assert video["bad"] == {}
+    text = dus("data", "scan", "cremad", "--root", mock, cwd=tmp_path, check=1).stdout
+    assert "8 undecodable (of all files; 8 samples were decoded, dus data build decodes all)" in text
+    assert text.splitlines()[-1] == "not everything is there: 8 undecodable"
+
+
+def test_scan_finds_every_pointer_of_git_lfs(tmp_path, mock):
+    wavs = sorted(mock.glob("AudioWAV/*.wav"))
+    for path in wavs[3:]:
+        path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 72862\n")
+    audio = data("scan", "cremad", "--root", mock, cwd=tmp_path, check=1)["parts"][0]
+    assert audio["bad"] == {"undecodable": len(wavs) - 3}
+    assert "Git LFS pointer" in audio["first"][0]
+    text = dus("data", "scan", "cremad", "--root", mock, cwd=tmp_path, check=1).stdout
+    assert text.splitlines()[-1].endswith("undecodable; some are Git LFS pointers: run `git lfs pull`")
+
+
 def test_scan_names_the_first_twenty_and_counts_the_rest(tmp_path):
     root = make_mock("cremad", tmp_path / "m", 30)
     for path in sorted(root.glob("AudioWAV/*.wav"))[:25]:

@@ -365,3 +365,33 @@ def test_the_header_is_json_with_the_format_and_the_kind(tmp_path):
         header = file.metadata()
     assert (header["format"], header["kind"]) == (str(FORMAT), "policy")
     assert json.loads(header["state"])["a"][0] == 1
+
+
+def test_a_flipped_bit_anywhere_is_refused(tmp_path):
+    path = tmp_path / "state"
+    save_state(path, "checkpoint", {"w": torch.arange(6.0), "rate": 0.125, "name": "ogm", "flags": np.array([True])})
+    whole = path.read_bytes()
+    assert load_state(path, "checkpoint")["rate"] == 0.125
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :])
+        if path.read_bytes()[8:].rstrip() == whole[8:].rstrip():
+            continue
+        with pytest.raises(CheckpointError):
+            load_state(path, "checkpoint")
+
+
+def test_other_values_of_the_same_shape_are_told_to_be_damage(tmp_path):
+    path = tmp_path / "state"
+    save_state(path, "checkpoint", {"w": torch.arange(6.0)})
+    whole = bytearray(path.read_bytes())
+    whole[-1] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(CheckpointError, match=r"state is damaged.*checksum.*another copy"):
+        load_state(path, "checkpoint")
+
+
+def test_a_file_without_a_checksum_is_refused(tmp_path):
+    header = {"format": "1", "kind": "checkpoint", "state": json.dumps({"rate": 1})}
+    (tmp_path / "state").write_bytes(save({}, metadata=header))
+    with pytest.raises(CheckpointError, match="checksum"):
+        load_state(tmp_path / "state", "checkpoint")

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import zipfile
 
 import gymnasium as gym
 import numpy as np
@@ -12,6 +14,8 @@ from command import dus
 from PIL import Image
 
 import dus_gym
+from dus_gym.data.own.decoders import Picture
+from dus_gym.data.own.folder import read_folder
 from dus_gym.data.registry import get_task
 from dus_gym.errors import BadMediaError
 from dus_gym.seeding import RunSeeds
@@ -154,14 +158,52 @@ def test_labels_may_be_words_or_any_numbers(tmp_path):
         ((3, 8, 9), (3, 8, 9), "cnn"),
         ((8, 9, 3), (3, 8, 9), "cnn"),
         ((40, 40), (1, 40, 40), "cnn:channels=16,32,64"),
-        ((3, 4, 8, 9), (3, 4, 8, 9), "cnn"),
-        ((4, 8, 9, 3), (4, 8, 9, 3), "cnn"),
+        ((1, 8, 9), (1, 8, 9), "cnn"),
+        ((3, 5, 8, 9), (3, 5, 8, 9), "cnn"),
+        ((5, 8, 9, 3), (3, 5, 8, 9), "cnn"),
+        ((5, 3, 8, 9), (3, 5, 8, 9), "cnn"),
     ],
 )
 def test_encoders_are_chosen_by_shape(tmp_path, shape, expected, encoder):
     face = np.random.default_rng(0).integers(0, 255, (N, *shape)).astype(np.uint8)
     task, data = build(save(tmp_path / "own.npz", face=face))
     assert (task.encoders[1], data.input_shapes[1]) == (encoder, expected)
+
+
+LAYOUTS = {"CHW": (2, 8, 9), "HWC": (8, 9, 2), "CTHW": (2, 5, 8, 9), "THWC": (5, 8, 9, 2), "TCHW": (5, 2, 8, 9)}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_that_cannot_be_seen_is_asked_for_and_then_believed(tmp_path, layout):
+    shape = LAYOUTS[layout]
+    # What a pixel holds is where it should be: channel · 1000 + frame · 100 + row · 10 + column.
+    order = [layout.index(axis) for axis in ("CHW" if len(shape) == 3 else "CTHW")]
+    right = np.fromfunction(lambda *at: sum(1000 / 10**k * x for k, x in enumerate(at)), [shape[k] for k in order])
+    face = np.broadcast_to(right.transpose(np.argsort(order)), (N, *shape))
+    path = save(tmp_path / "own.npz", face=face)
+    with pytest.raises(dus_gym.ConfigError, match=rf"'face'.*{re.escape(str(shape))}.*{layout}.*task\.layout face="):
+        build(path)
+    _, data = build(path, layout=f"face={layout.lower()}", standardise=False)
+    np.testing.assert_array_equal(data.train.inputs[1][0], right.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "message"),
+    [
+        ((3, 8, 3), "auto", "CHW or HWC"),
+        ((4, 8, 9, 3), "auto", "CTHW or THWC"),
+        ((3, 4, 8, 9), "auto", "CTHW or TCHW"),
+        ((3, 8, 9), "fase=HWC", "'fase'.*'face'"),
+        ((3, 8, 9), "HWC", "'HWC'"),
+        ((3, 8, 9), "face=WHC", "'WHC'.*CHW"),
+        ((3, 8, 9), "face=TCHW", r"TCHW of 'face'.*\(3, 8, 9\), which may be CHW or HWC"),
+        ((8, 9), "face=HWC", "whose axes are no channels"),
+        ((2, 2, 2, 2, 2), "auto", r"give vectors \(d,\)"),
+    ],
+)
+def test_a_layout_that_cannot_be_is_refused(tmp_path, shape, layout, message):
+    with pytest.raises(dus_gym.ConfigError, match=message):
+        build(save(tmp_path / "own.npz", face=np.zeros((N, *shape))), layout=layout)
 
 
 def test_an_encoder_may_be_named_for_one_modality_or_all(file):
@@ -194,7 +236,20 @@ def test_token_ids_reach_a_text_encoder_as_they_are(tmp_path):
         ({"voice": None}, "one modality 'face'"),
         ({"labels": None}, "no labels.*face, voice"),
         ({"y": arrays()["labels"]}, "both labels and y"),
-        ({"labels": np.eye(3)[arrays()["labels"]]}, r"'labels'.*argmax"),
+        ({"labels": np.eye(3)[arrays()["labels"]]}, r"'labels'.*one-hot.*labels\.argmax\(1\)"),
+        ({"labels": arrays()["labels"][:, None]}, r"labels\.ravel\(\)"),
+        ({"labels": arrays()["labels"][None]}, r"labels\.ravel\(\)"),
+        ({"labels": np.ones((N, 3), int)}, "several classes"),
+        ({"labels": np.zeros((N, 3), int)}, "several classes"),
+        ({"labels": np.full((N, 3), 7)}, "one number or word per sample"),
+        ({"labels": np.array(1)}, "one number or word per sample"),
+        ({"labels": arrays()["labels"] + 2.0**53}, "beyond"),
+        ({"labels": np.full(N, 1e300)}, "beyond"),
+        ({"labels": arrays()["labels"].astype(np.uint64) + np.uint64(2**63)}, "beyond"),
+        ({"labels": np.array(["a", " "] * (N // 2))}, "empty at sample 1"),
+        ({"labels": np.array([b"a", b"\xff"] * (N // 2))}, "no UTF-8"),
+        ({"labels": np.full(N, 0x110000, np.uint32).view("U1")}, "damaged"),
+        ({"labels": np.ones(N, complex)}, "complex128"),
         ({"labels": np.zeros(N, int)}, "1 class"),
         ({"labels": np.full(N, np.nan)}, "no classes"),
         ({"split": np.array(["train"] * 59 + ["tset"])}, "'split'.*'tset' at sample 59"),
@@ -207,6 +262,55 @@ def test_token_ids_reach_a_text_encoder_as_they_are(tmp_path):
 def test_every_mistake_names_the_array_and_what_to_do(tmp_path, changes, message):
     with pytest.raises(dus_gym.ConfigError, match=message):
         build(save(tmp_path / "own.npz", **changes))
+
+
+def test_the_advice_for_labels_works_when_it_is_followed(tmp_path):
+    labels = arrays()["labels"]
+    for followed in (labels[:, None].ravel(), np.eye(3)[labels].argmax(1)):
+        _, data = build(save(tmp_path / "own.npz", labels=followed))
+        assert torch.bincount(data.test.labels).tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize("kind", [np.str_, np.bytes_])
+def test_spaces_around_a_label_are_no_part_of_it(tmp_path, kind):
+    labels = np.array(["sad ", "happy", " sad", "happy\t"] * 15, dtype=kind)
+    task, data = build(save(tmp_path / "own.npz", labels=labels))
+    assert task.num_classes == 2
+    assert torch.bincount(data.test.labels).tolist() == [6, 6]
+
+
+def test_labels_of_several_splits_are_of_one_kind(tmp_path):
+    parts = {f"{split}_{name}": x for split, n in (("train", 40), ("test", 20)) for name, x in arrays(n).items()}
+    unsigned = parts["train_labels"].astype(np.uint64)
+    np.savez(tmp_path / "a.npz", **parts | {"train_labels": unsigned, "test_labels": parts["test_labels"] * 1.0})
+    assert build(tmp_path / "a.npz")[0].num_classes == 3
+    np.savez(tmp_path / "b.npz", **parts | {"train_labels": parts["train_labels"].astype("U")})
+    with pytest.raises(dus_gym.ConfigError, match="text in train, numbers in test"):
+        build(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }",
+        b"{'descr':",
+        b"{'descr': '<f4', 'fortran_order': False, b'shape': (5, 6), }",
+    ],
+)
+@pytest.mark.parametrize("form", ["npy", "npz"])
+def test_a_damaged_array_is_named_and_nothing_is_allocated_for_what_it_claims(tmp_path, header, form):
+    content = b"\x93NUMPY\x01\x00" + (128 - 10).to_bytes(2, "little") + header.ljust(117) + b"\n" + bytes(64)
+    for name, array in arrays().items():
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "voice.npy").write_bytes(content)
+    path = tmp_path
+    if form == "npz":
+        path = tmp_path / "own.npz"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in arrays():
+                archive.write(tmp_path / f"{name}.npy", f"{name}.npy")
+    with pytest.raises(dus_gym.ConfigError, match=r"'voice'.*damaged"):
+        build(path)
 
 
 def test_what_is_no_npz_is_refused_and_never_run(tmp_path):
@@ -302,6 +406,46 @@ def test_a_bad_file_fails_or_its_sample_is_left_out_of_all(tmp_path):
     assert [len(s.labels) for s in (data.train, data.validation, data.test)] == [12, 2, 6]
 
 
+def test_spaces_around_the_words_of_a_list_are_no_part_of_them(tmp_path):
+    root = media(tmp_path)
+    path = root / "labels.csv"
+    text = path.read_text(encoding="utf-8-sig")
+    path.write_text(text.replace(",", " , ").replace("yes", "yes "), encoding="utf-8")
+    task, data = build(root, **OPTIONS)
+    assert task.num_classes == 2
+    assert len(data.test.labels) == 8
+
+
+def test_pictures_are_seen_as_they_are_shown_and_deep_ones_refused(tmp_path):
+    root = media(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    upper = Image.new("RGB", (8, 8), "white")
+    upper.paste("black", (0, 0, 8, 4))
+    upper.save(root / "image/s0.png", exif=exif)
+    logo = np.zeros((8, 8, 4), np.uint8)
+    logo[:4, :, 3] = 255
+    Image.fromarray(logo).save(root / "image/s2.png")
+    rows = read_folder(root).rows["image"]
+    turned, on_white = (Picture("image", 8)(row) for row in (rows[0], rows[2]))
+    np.testing.assert_array_equal(turned, np.broadcast_to([255] * 4 + [0] * 4, (3, 8, 8)))
+    np.testing.assert_array_equal(on_white[0], np.repeat([0] * 4 + [255] * 4, 8).reshape(8, 8))
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)).save(root / "image/s4.png")
+    with pytest.raises(BadMediaError, match=r"s4.*bits per sample.*\.npy"):
+        build(root, **OPTIONS)
+
+
+def test_arrays_in_files_have_a_layout_too_and_other_files_say_theirs(tmp_path):
+    root = media(tmp_path)
+    for i in range(24):
+        np.save(root / f"pulse/s{i}.npy", np.zeros((5, 6, 2)))
+    with pytest.raises(dus_gym.ConfigError, match=r"'pulse'.*\(5, 6, 2\), which may be CHW or HWC"):
+        build(root, **OPTIONS)
+    assert build(root, layout="pulse=HWC", **OPTIONS)[1].input_shapes[2] == (2, 5, 6)
+    with pytest.raises(dus_gym.ConfigError, match="'sound' is made of files"):
+        build(root, layout="sound=HWC", **OPTIONS)
+
+
 def break_list(text):
     return lambda root: (root / "labels.csv").write_text(text, encoding="utf-8")
 
@@ -316,6 +460,7 @@ def break_list(text):
         (break_list("sample,label\ns0,a\ns1,a\n"), "1 class"),
         (break_list("sample,label,split\ns0,a,train\ns1,b,tset\n"), "'tset' at sample 1"),
         (break_list("sample,label\ns0,a,b\n"), "line 2"),
+        (break_list("sample,label\ns0, \n"), "line 2.*nothing in column 'label'"),
         (lambda root: (root / "image/s1.wav").write_bytes(b"x"), r"s1\.wav and s1\.png|s1\.png and s1\.wav"),
         (lambda root: (root / "image/t.wav").write_bytes(b"x"), "files of 2 kinds"),
         (lambda root: (root / "empty").mkdir(), "empty holds no file"),

@@ -3,6 +3,7 @@
 import json
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from command import dus
@@ -194,6 +195,14 @@ def test_the_command_line_imports_a_module_of_the_user_s(tmp_path, monkeypatch):
         ({"train": [{"left": torch.zeros(3), "label": 1}]}, "item 0 of train has no 'right'"),
         ({"train": [{"left": torch.zeros(3), "right": torch.zeros(3)}]}, "called 'label'"),
         ({"train": [(torch.zeros(3), torch.zeros(1, 6, 6), "cat")]}, "item 0 of train is 'cat'"),
+        ({"train": [(torch.zeros(3), torch.zeros(1, 6, 6), 1.7)]}, "item 0 of train is 1.7"),
+        ({"train": [(torch.zeros(3), torch.zeros(1, 6, 6), torch.nan)]}, "item 0 of train is nan"),
+        ({"train": tensors() | {"left": tensors()["left"].to_sparse()}}, r"'left' of train is sparse.*to_dense"),
+        (dict.fromkeys(("train", "test"), tensors() | {"left": torch.zeros(40, 9, 8, 3)}), r"\(9, 8, 3\).*HWC.*as CHW"),
+        (
+            dict.fromkeys(("train", "test"), tensors() | {"left": torch.zeros(40, 5, 3, 9, 8)}),
+            "look like TCHW.*as CTHW",
+        ),
         ({"test": tensors(20) | {"left": torch.zeros(20, 4)}}, r"'left'.*\(3,\).*\(4,\).* in test"),
         ({"train": tensors() | {"left": torch.zeros(39, 3)}}, "'left' of train.*40 labels"),
         ({"train": tensors() | {"labels": torch.zeros(40)}}, "labels of train.*whole numbers"),
@@ -218,6 +227,49 @@ def test_what_only_reading_shows_is_named_at_reset(train, message):
     env = gym.make(f"dus_gym:{register(train)}")
     with pytest.raises(dus_gym.ConfigError, match=message):
         env.reset(seed=0)
+
+
+class Fractions(TensorDataset):
+    targets = (0, 1, 0.5, 1)
+
+
+def test_targets_that_are_no_classes_are_named_at_reset():
+    data = Fractions(torch.zeros(4, 3), torch.zeros(4, 1, 6, 6), torch.zeros(4, dtype=torch.long))
+    env = gym.make(f"dus_gym:{register(data, in_memory=False)}")
+    with pytest.raises(dus_gym.ConfigError, match=r"item 2 of train is 0\.5"):
+        env.reset(seed=0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        torch.Tensor.double,
+        torch.Tensor.half,
+        torch.Tensor.bfloat16,
+        lambda x: x.requires_grad_(),
+        lambda x: x * torch.ones(1, requires_grad=True),
+        lambda x: x.expand(40, 3)[::1],
+    ],
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_floats_of_any_width_and_history_train(change, whole):
+    data = tensors()
+    data["left"] = change(data["left"])
+    info, _ = run(register(data if whole else TensorDataset(data["left"], data["right"], data["labels"])))
+    assert np.isfinite(info["loss"])
+    assert data_of().train.inputs[0].dtype == torch.float32
+
+
+def test_tensors_made_in_inference_mode_train():
+    with torch.inference_mode():
+        data = tensors()
+    assert run(register(data)) == run(register())
+
+
+def test_a_network_that_is_named_takes_any_shape():
+    data = tensors() | {"left": torch.zeros(40, 9, 8, 3)}
+    register(data, data, encoders={"left": "mlp"})
+    assert data_of().input_shapes[0] == (9, 8, 3)
 
 
 def test_a_network_of_another_form_is_named_at_reset():

@@ -1,4 +1,4 @@
-"""Sound files as one channel of samples: libsndfile's formats by soundfile, the sound of videos by PyAV."""
+"""Sound files as one channel of samples: libsndfile's formats by soundfile, all others, videos too, by PyAV."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import numpy.typing as npt
 import soundfile
 from scipy.signal import firwin, resample_poly
 
+from dus_gym.data.media.container import opened
+from dus_gym.data.media.reading import reading
 from dus_gym.data.store import Row
 from dus_gym.errors import MediaError
 
@@ -23,35 +25,46 @@ Wave = npt.NDArray[np.float32]
 RESAMPLER = "scipy.signal.resample_poly, kaiser 5.0"
 """Named in every decoder's parameters: librosa's resamplers give slightly other values, by version."""
 LIBRARIES = ("soundfile", "av", "scipy", "numpy")
-VIDEO = {".mp4", ".m4a", ".mkv", ".webm", ".avi", ".flv", ".mov"}
-_UNKNOWN_LENGTH = (0, 0xFFFFFFFF)
+CHANNELS = "mean of the decoded channels"
+"""How many channels become one, in every decoder's parameters."""
+_LIBSNDFILE = {".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".au", ".w64"}
+_UNKNOWN_LENGTH = 0x7FFFF000
+"""From this length on a recorder that wrote to a pipe meant that it could not know: sox 0x7FFFF000, arecord 2^31,
+ffmpeg 0xFFFFFFFF."""
+_RATES = (1_000, 1_000_000)
+"""Least and most samples a second that a recording may have; a filter for others would take gigabytes."""
+_LENGTH_NOT_KNOWN = 1 << 62
+"""libsndfile's number of samples where a header has none."""
+_BLOCK = 1 << 20
+"""Samples of all channels read at once: what a header says of length and channels is not allocated on trust."""
 
 
 def read_wave(path: Path, rate: int, least: int = 1) -> Wave:
     """A sound file: channels averaged, resampled, clipped to ±1.
 
+    One definition of mono for every container: the mean of the channels, as they were decoded.
+
     Args:
-        path: wav (8 to 32 bit or float), flac, ogg, mp3, or a video with a sound track.
-        rate: samples a second wanted.
+        path: wav (8 to 32 bit or float), flac, ogg, mp3, or any container with a sound track that PyAV reads. Of
+            several tracks the first is taken, from its first sample on.
+        rate: samples per second wanted.
         least: fewer samples than this at that rate are an error, such as one window of a spectrogram.
 
     Returns:
         Shape ``(n,)``, n >= ``least``.
 
     Raises:
-        MediaError: ``missing``; ``empty`` for a file without a byte or a sample; ``truncated`` for a wav that ends
+        MediaError: ``missing``; ``empty`` for a file without a byte or a sample; ``truncated`` for a file that ends
             before its header says; ``too-short``; ``not-finite``; ``undecodable``.
     """
-    try:
+    with reading(path):
         if path.stat().st_size == 0:
             raise MediaError("empty", f"{path} has no bytes")
-        samples, found = _of_video(path) if path.suffix.lower() in VIDEO else _of_sound(path)
-    except FileNotFoundError as error:
-        raise MediaError("missing", f"{path} is not there") from error
-    except (soundfile.LibsndfileError, av.FFmpegError) as error:
-        raise MediaError("undecodable", f"{path} can't be decoded ({error})") from error
+        samples, found = (_of_sound if path.suffix.lower() in _LIBSNDFILE else _of_container)(path)
     if len(samples) == 0:
         raise MediaError("empty", f"{path} has no samples")
+    if not _RATES[0] <= found <= _RATES[1]:
+        raise MediaError("undecodable", f"{path} says {found} samples per second; {_RATES[0]} to {_RATES[1]} can be")
     if not np.isfinite(samples).all():
         raise MediaError("not-finite", f"{path} has samples that are NaN or infinite")
     wave = resampled(samples, found, rate)
@@ -85,32 +98,69 @@ def looped(wave: Wave, samples: int) -> Wave:
 
 def _of_sound(path: Path) -> tuple[Wave, int]:
     _check_riff(path)
-    samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    mean: Wave = samples.mean(axis=1)
-    return mean, int(rate)
+    with soundfile.SoundFile(str(path)) as file:
+        parts: list[Wave] = []
+        count = max(1, _BLOCK // file.channels)
+        while len(block := file.read(count, dtype="float32", always_2d=True)):
+            parts.append(block.mean(axis=1))
+        samples = _joined(parts)
+        if len(samples) < file.frames < _LENGTH_NOT_KNOWN:
+            raise MediaError("truncated", f"{path} has {len(samples)} samples; its header says {file.frames}")
+        return samples, int(file.samplerate)
 
 
 def _check_riff(path: Path) -> None:
-    """Refuses a wav that was cut off: libsndfile reads what is there of it, and says nothing."""
+    """Refuse a wav whose samples end before they should: libsndfile reads what is there of them, and says nothing.
+
+    The length of the chunk of samples counts. That of the whole file is often wrong in files that are whole.
+    """
+    size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        (length,) = struct.unpack("<I", head[4:8])
-        if length not in _UNKNOWN_LENGTH and length + 8 > path.stat().st_size:
-            raise MediaError("truncated", f"{path} has {path.stat().st_size} bytes; its header says {length + 8}")
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return
+        while len(chunk := file.read(8)) == 8:
+            name, length = struct.unpack("<4sI", chunk)
+            end = file.tell() + length
+            if name == b"data":
+                if length < _UNKNOWN_LENGTH and end > size:
+                    raise MediaError("truncated", f"{path} has {size} bytes; its samples should end at byte {end}")
+                return
+            file.seek(end + length % 2)
+    (length,) = struct.unpack("<I", head[4:8])
+    if length + 8 > size:
+        raise MediaError("truncated", f"{path} has {size} bytes and no samples; its header says {length + 8} bytes")
 
 
-def _of_video(path: Path) -> tuple[Wave, int]:
-    with av.open(str(path)) as container:
+def _of_container(path: Path) -> tuple[Wave, int]:
+    with opened(path) as container:
         if not container.streams.audio:
             raise MediaError("empty", f"{path} has no sound track")
-        stream = container.streams.audio[0]
-        rate = int(stream.codec_context.sample_rate)
-        mono = av.AudioResampler(format="flt", layout="mono", rate=rate)
-        parts = [part for frame in container.decode(stream) for part in mono.resample(frame)]
-        parts += mono.resample(None)
-        arrays = [part.to_ndarray()[0] for part in parts]
-    return (np.concatenate(arrays) if arrays else np.zeros(0, np.float32)), rate
+        parts: list[Wave] = []
+        rate = 0
+        for frame in container.decode(container.streams.audio[0]):
+            # Of the frames, not of the stream: some codecs double what the container says.
+            if parts and frame.sample_rate != rate:
+                raise MediaError("undecodable", f"{path} changes from {rate} to {frame.sample_rate} samples per second")
+            rate = int(frame.sample_rate)
+            parts.append(_mean_of_channels(frame))
+    return _joined(parts), rate
+
+
+def _mean_of_channels(frame: av.AudioFrame) -> Wave:
+    """The mean, and no weights by loudspeaker: FFmpeg's own mono of two equal channels is √2 times as loud."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:  # (1, samples times channels)
+        samples = samples.reshape(-1, len(frame.layout.channels)).T
+    if samples.dtype.kind != "f":
+        middle = 128 if samples.dtype == np.uint8 else 0
+        samples = (samples.astype(np.float32) - middle) / 2 ** (8 * samples.dtype.itemsize - 1)
+    mean: Wave = samples.astype(np.float32, copy=False).mean(axis=0)
+    return mean
+
+
+def _joined(parts: list[Wave]) -> Wave:
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -128,7 +178,7 @@ class WaveformDecoder:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What changes the result."""
-        return {"rate": self.rate, "least": self.least, "channels": "mean", "resampler": RESAMPLER, "clip": 1.0}
+        return {"rate": self.rate, "least": self.least, "channels": CHANNELS, "resampler": RESAMPLER, "clip": 1.0}
 
     def __call__(self, row: Row) -> Wave:
         """The row's samples."""

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dus_gym.data.media.audio import LIBRARIES, RESAMPLER, Wave, read_wave
+from dus_gym.data.media.audio import CHANNELS, LIBRARIES, RESAMPLER, Wave, read_wave
+from dus_gym.data.media.reading import read_array
 from dus_gym.data.store import Row
-from dus_gym.errors import MediaError
 
 Bank = npt.NDArray[np.float16]
 FRAME_SECONDS, SHIFT_SECONDS = 0.025, 0.010
@@ -87,18 +87,14 @@ class FbankDecoder:
     def parameters(self) -> Mapping[str, Any]:
         """What changes the result."""
         kaldi = {"window": "hanning", "frame": FRAME_SECONDS, "shift": SHIFT_SECONDS, "low": LOWEST}
-        sound = {"rate": self.rate, "channels": "mean", "resampler": RESAMPLER, "clip": 1.0, "mean": "removed"}
+        sound = {"rate": self.rate, "channels": CHANNELS, "resampler": RESAMPLER, "clip": 1.0, "mean": "removed"}
         return {**sound, **kaldi, "pre_emphasis": PRE_EMPHASIS}
 
     def __call__(self, row: Row) -> Bank:
         """The row's filter bank."""
         path = row.paths[0]
         if path.suffix == ".npy":
-            try:
-                stored: Bank = np.load(path, allow_pickle=False).astype(np.float16)
-            except (ValueError, EOFError, OSError) as error:
-                kind = "undecodable" if path.exists() else "missing"
-                raise MediaError(kind, f"{path} holds no plain array ({error})") from error
+            stored: Bank = read_array(path).astype(np.float16)
             return stored
         wave = read_wave(path, self.rate, int(self.rate * FRAME_SECONDS))
         found = fbank(wave - wave.mean(), self.rate, self.mels)[: self.frames]

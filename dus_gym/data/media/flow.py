@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from dus_gym.data.media import video
+from dus_gym.data.media.reading import read_array
 from dus_gym.data.media.window import read_frames
 from dus_gym.data.store import Row
 from dus_gym.errors import ConfigError, MediaError, check_choice
@@ -98,14 +99,9 @@ class FlowFileDecoder:
             MediaError: for a file that is missing, damaged, of another shape or not finite. Loading runs no code.
         """
         path = row.paths[0]
-        try:
-            found = np.load(path, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError as error:
-            raise MediaError("missing", f"{path} is not there") from error
-        except (ValueError, EOFError, OSError) as error:
-            raise MediaError("undecodable", f"{path} is no array that can be loaded ({error})") from error
-        if not isinstance(found, np.ndarray) or found.ndim != 4 or found.shape[2] != 2 or found.dtype.kind != "f":
-            shape = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "no array"
+        found = read_array(path)
+        if found.ndim != 4 or found.shape[2] != 2 or found.dtype.kind != "f":
+            shape = f"{found.dtype} {found.shape}"
             raise MediaError("wrong-shape", f"{path} holds {shape}; floats (height, width, 2, frames) are wanted")
         flow = np.asarray(found, np.float32).transpose(3, 0, 1, 2)
         if not np.isfinite(flow).all():

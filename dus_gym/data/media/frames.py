@@ -101,7 +101,7 @@ class FramesDecoder:
         """What changes the result."""
         kept = {"keep": self.keep} if self.keep == ALL else {"keep": self.keep, "frames": self.frames}
         size = {"short_side": self.short_side, "resize": SHRINK}
-        return {**PARAMETERS, **kept, **size, "per_second": self.per_second, "exif": "ignored"}
+        return {**PARAMETERS, **kept, **size, "per_second": self.per_second, "exif": "ignored", "bits": 8}
 
     def __call__(self, row: Row) -> Pixels:
         """The row's frames."""

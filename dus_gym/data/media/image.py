@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps
 
+from dus_gym.data.media.reading import reading
 from dus_gym.data.store import Row
 from dus_gym.errors import ConfigError, MediaError
 
@@ -21,20 +22,22 @@ SHORT_SIDE = 256
 LIBRARIES = ("Pillow", "torch")
 SHRINK = "torch-bilinear-antialiased"
 """How :func:`fitted` resizes, for the parameters of a decoder."""
-_DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
+DEEP_HELP = "save it with 8 bits, scaled as you mean it, or as an .npy array"
 
 
-def read_image(path: Path, short_side: int | None = SHORT_SIDE) -> Pixels:
+def read_image(path: Path, short_side: int | None = SHORT_SIDE, *, as_shown: bool = False) -> Pixels:
     """One picture.
 
     Everything becomes RGB as Pillow's ``convert`` makes it: grey three times, CMYK by its inversion, a palette by its
-    colours, transparency dropped; 16-bit grey keeps its upper byte. EXIF orientation is ignored, as by every published
-    loader of these data sets. Of an animation the first picture is taken.
+    colours. More than 8 bits per sample are refused: which 8 of them matter, nothing tells. Of an animation the first
+    picture is taken.
 
     Args:
         path: the file.
         short_side: a picture whose shorter side is longer than that is made smaller to it, keeping its aspect
             (bilinear, antialiased); no picture is made larger. None: as it is.
+        as_shown: turned and mirrored as EXIF says, on white where it is transparent. If not, EXIF and transparency are
+            ignored, as by every published loader of the paper's data sets.
 
     Returns:
         Shape ``(height, width, 3)``.
@@ -48,20 +51,11 @@ def read_image(path: Path, short_side: int | None = SHORT_SIDE) -> Pixels:
             "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so that broken pictures would be read as grey ones; "
             "remove the line that sets it."
         )
-    try:
-        with Image.open(path) as image:
-            image.load()  # a file that ends too early shows only now
-            return fitted(np.array(_as_rgb(image, path)), short_side)
-    except FileNotFoundError as error:
-        raise MediaError("missing", f"{path} is not there") from error
-    except UnidentifiedImageError as error:
-        if path.stat().st_size == 0:
-            raise MediaError("empty", f"{path} has no bytes") from error
-        raise MediaError("undecodable", f"{path} is no picture that Pillow knows") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        # Pillow has no error of its own for a file that ends too early.
-        kind = "truncated" if "truncated" in str(error) or isinstance(error, EOFError) else "undecodable"
-        raise MediaError(kind, f"{path} can't be decoded ({error})") from error
+    with reading(path), Image.open(path) as image:
+        if image.mode in ("I", "F") or any(";16B" in str(tile) for tile in image.tile):
+            raise MediaError("undecodable", f"{path} has more than 8 bits per sample; {DEEP_HELP}")
+        image.load()  # a file that ends too early shows only now
+        return fitted(np.array(_on_white(ImageOps.exif_transpose(image)) if as_shown else _as_rgb(image)), short_side)
 
 
 def fitted(pixels: Pixels, short_side: int | None) -> Pixels:
@@ -82,16 +76,19 @@ def fitted(pixels: Pixels, short_side: int | None) -> Pixels:
     return found
 
 
-def _as_rgb(image: Image.Image, path: Path) -> Image.Image:
-    if image.mode in _DEEP:
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise MediaError("undecodable", f"{path} has 32-bit samples, whose range nothing tells; save it with 8 bits")
+def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns on the direct way; the colours are the same
     return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return _as_rgb(image)
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ class ImageDecoder:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What changes the result."""
-        return {"short_side": self.short_side, "resize": SHRINK, "colour": "rgb", "exif": "ignored"}
+        return {"short_side": self.short_side, "resize": SHRINK, "colour": "rgb", "exif": "ignored", "bits": 8}
 
     def __call__(self, row: Row) -> Pixels:
         """The row's picture."""

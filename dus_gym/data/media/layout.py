@@ -10,6 +10,11 @@ from pathlib import Path
 from dus_gym.data.record import Record
 from dus_gym.errors import DatasetNotFoundError
 
+VIDEO_ENDINGS = (
+    *(".mp4", ".avi", ".mkv", ".webm", ".flv", ".mov", ".m4v"),
+    *(".mpg", ".mpeg", ".ts", ".wmv", ".3gp", ".ogv"),
+)
+"""Of video files, those to be preferred first."""
 FOLDER = "/"
 """The ending of clips that are folders of frames."""
 SPLIT_NAMES = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
@@ -23,8 +28,13 @@ class Place:
 
     folder: str
     """Below the data root; ``{split}`` stands for train, val and test."""
-    ending: str
-    """Of the files, or :data:`FOLDER`."""
+    ending: str | tuple[str, ...]
+    """Of the files, several where they mean the same (the first is preferred), or :data:`FOLDER`."""
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """All of them."""
+        return (self.ending,) if isinstance(self.ending, str) else self.ending
 
     def folders(self, split: str | None = None) -> Iterator[str]:
         """Names of the folders, of one split or of all."""
@@ -36,7 +46,7 @@ class Place:
                 yield self.folder.format(split=name)
 
     def __str__(self) -> str:
-        return f"{self.folder}/*{self.ending}"
+        return f"{self.folder}/*{'|'.join(self.endings)}"
 
 
 def locate(
@@ -75,25 +85,28 @@ def locate(
 
 
 def _listed(root: Path, place: Place) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    found: dict[str, tuple[int, Path]] = {}
     for folder in place.folders():
         try:
             with os.scandir(root / folder) as entries:
                 for entry in entries:
-                    if place.ending == FOLDER:
-                        if entry.is_dir():
-                            found.setdefault(entry.name, Path(entry.path))
-                    elif entry.name.lower().endswith(place.ending):
-                        found.setdefault(entry.name[: -len(place.ending)], Path(entry.path))
+                    for rank, ending in enumerate(place.endings):
+                        if ending == FOLDER:
+                            stem = entry.name if entry.is_dir() else None
+                        else:
+                            stem = entry.name[: -len(ending)] if entry.name.lower().endswith(ending) else None
+                        if stem is not None and (stem not in found or rank < found[stem][0]):
+                            found[stem] = rank, Path(entry.path)
         except (FileNotFoundError, NotADirectoryError):
             continue
-    return found
+    return {stem: path for stem, (_, path) in found.items()}
 
 
 def _expected(root: Path, place: Place, record: Record) -> Path:
     names = [*place.folders(record.split), *place.folders()]
     folder = next((name for name in names if (root / name).is_dir()), names[0])
-    return root / folder / (record.media if place.ending == FOLDER else record.media + place.ending)
+    ending = place.endings[0]
+    return root / folder / (record.media if ending == FOLDER else record.media + ending)
 
 
 def _closed(root: Path, places: Sequence[Place], closed: Sequence[str]) -> str:

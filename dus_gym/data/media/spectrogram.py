@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dus_gym.data.media.audio import LIBRARIES, RESAMPLER, looped, read_wave
+from dus_gym.data.media.audio import CHANNELS, LIBRARIES, RESAMPLER, looped, read_wave
 from dus_gym.data.store import Row
 
 Spectrogram = npt.NDArray[np.float16]
@@ -64,7 +64,7 @@ class SpectrogramDecoder:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What changes the result."""
-        sound = {"rate": self.rate, "samples": self.samples, "channels": "mean", "resampler": RESAMPLER, "clip": 1.0}
+        sound = {"rate": self.rate, "samples": self.samples, "channels": CHANNELS, "resampler": RESAMPLER, "clip": 1.0}
         return {**sound, "stft": {**asdict(self.stft), "window": "hann", "pad": "constant"}}
 
     def __call__(self, row: Row) -> Spectrogram:

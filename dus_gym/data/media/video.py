@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
 import numpy.typing as npt
+from av.sidedata.sidedata import Type as SideDataType
 from PIL import Image
 
-from dus_gym.data.media.image import fitted
+from dus_gym.data.media.container import opened
+from dus_gym.data.media.image import DEEP_HELP, fitted
 from dus_gym.errors import MediaError
 
 Pixels = npt.NDArray[np.uint8]
 Colour = Literal["rgb", "grey"]
-PARAMETERS = {"video": "pyav, counted from the first frame", "resize": "pillow-bilinear"}
+PARAMETERS = {
+    "video": "pyav, counted from the first frame, turned as its display matrix says",
+    "resize": "pillow-bilinear",
+}
 """What of this file changes pixels, for the parameters of a decoder; beside the versions of av and Pillow."""
+MOST_BITS = 12
+"""Of a sample of colour: cameras record up to so many, scaled to their full range. Grey ones may be measurements."""
 _FORMATS: dict[Colour, str] = {"rgb": "rgb24", "grey": "gray"}
 
 
@@ -28,6 +36,7 @@ def read_window(
     """Frames ``start`` to ``end - 1`` of a video, counted from 0 in the order they are shown.
 
     Frames are counted by decoding from the first on: seeking lands on another frame in files whose index is wrong.
+    They are turned by quarters as the file says, as OpenCV and every player show them.
 
     Args:
         path: the video file.
@@ -90,33 +99,39 @@ def read_every(path: Path, per_second: int, short_side: int | None = None) -> Pi
 
 @contextmanager
 def _frames(path: Path) -> Iterator[tuple[Iterator[av.VideoFrame], float]]:
-    """The frames of the first video stream, and their number a second."""
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise MediaError("undecodable", f"{path} has no video stream")
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # files are decoded side by side, by the store's workers
-            yield _whole(container.decode(stream), path), float(stream.average_rate or stream.guessed_rate or 1)
-    except FileNotFoundError as error:
-        raise MediaError("missing", f"{path} is not there") from error
-    except (av.FFmpegError, OSError) as error:
-        if path.exists() and path.stat().st_size == 0:
-            raise MediaError("empty", f"{path} has no bytes") from error
-        raise MediaError("undecodable", f"{path} can't be decoded ({error})") from error
+    """The frames of the first video stream, and their number per second."""
+    with opened(path) as container:
+        if not container.streams.video:
+            raise MediaError("undecodable", f"{path} has no video stream")
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1  # files are decoded side by side, by the store's workers
+        yield _whole(container.decode(stream), path), float(stream.average_rate or stream.guessed_rate or 1)
 
 
 def _whole(frames: Iterator[av.VideoFrame], path: Path) -> Iterator[av.VideoFrame]:
     for number, frame in enumerate(frames):
         if frame.is_corrupt:
             raise MediaError("undecodable", f"{path}: frame {number} is damaged")
+        bits = max(component.bits for component in frame.format.components)
+        if bits > (8 if frame.format.name.startswith("gray") else MOST_BITS):
+            raise MediaError("undecodable", f"{path} has {bits} bits per sample, of which 8 would be left; {DEEP_HELP}")
         yield frame
 
 
 def _array(frame: av.VideoFrame, colour: Colour, change: Callable[[Pixels], Pixels]) -> Pixels:
     pixels: Pixels = frame.to_ndarray(format=_FORMATS[colour]).astype(np.uint8, copy=False)
-    array = change(pixels)
+    array = change(np.ascontiguousarray(np.rot90(pixels, _quarter_turns(frame))))
     return array if array.ndim == 3 else array[..., None]
+
+
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    """Counter-clockwise quarter turns between how a frame is stored and how it is to be shown."""
+    described: Any = frame.side_data  # PyAV declares a dict, and gives a container that is iterated over
+    for data in described:
+        if data.type is SideDataType.DISPLAYMATRIX:
+            a, b = np.frombuffer(data, np.int32)[:2].astype(np.float64)
+            return round(-math.atan2(b, a) / (math.pi / 2)) % 4
+    return 0
 
 
 def _resized(pixels: Pixels, size: tuple[int, int] | None) -> Pixels:

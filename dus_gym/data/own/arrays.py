@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from dus_gym.data.own.table import SPLIT_WORDS, Array, Table, check_names, check_samples, class_ids, split_names
-from dus_gym.errors import ConfigError
+from dus_gym.data.media.reading import read_array
+from dus_gym.data.own.table import (
+    SPLIT_WORDS,
+    Array,
+    Table,
+    check_names,
+    check_samples,
+    class_ids,
+    plain_labels,
+    split_names,
+)
+from dus_gym.errors import ConfigError, MediaError, first_line
 
 LABELS = ("labels", "y")
 SPLIT = "split"
@@ -46,30 +55,29 @@ def _load_npz(path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as found:
             return {name: _array(found, name, path) for name in found.files}
-    except (ValueError, EOFError, OSError, TypeError, zipfile.BadZipFile) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{path} is no .npz file ({error}); write it with numpy.savez.") from error
+    except ConfigError:
+        raise
+    except Exception as error:  # damaged archives make NumPy and zipfile raise all kinds of errors
+        raise ConfigError(f"{path} is no .npz file ({first_line(error)}); write it with numpy.savez.") from error
 
 
 def _array(found: Mapping[str, Array], name: str, path: Path) -> Array:
     try:
         return found[name]
-    except ValueError as error:
-        raise _not_plain(name, path, error) from error
+    except Exception as error:
+        raise _not_plain(name, path, first_line(error)) from error
 
 
 def _load(file: Path) -> Array:
     try:
-        array: Array = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise _not_plain(file.stem, file, error) from error
-    return array
+        return np.array(read_array(file))
+    except MediaError as error:
+        raise _not_plain(file.stem, file, error.message) from error
 
 
-def _not_plain(name: str, path: Path, error: Exception) -> ConfigError:
+def _not_plain(name: str, path: Path, why: str) -> ConfigError:
     return ConfigError(
-        f"array {name!r} in {path} can't be read without running code of its own, or is damaged ({error}). Object "
+        f"array {name!r} in {path} can't be read without running code of its own, or is damaged ({why}). Object "
         "arrays are refused: save numbers or text of one shape, such as numpy.asarray(x, numpy.float32)."
     )
 
@@ -86,13 +94,26 @@ def _labels_of(arrays: Mapping[str, Array], path: Path, prefix: str = "") -> tup
             f"{prefix + LABELS[0]!r}{'' if prefix else ' (or one set for each split: train_labels, test_labels)'}. "
             f"It holds {', '.join(sorted(arrays)) or 'nothing'}."
         )
-    labels = _text(arrays[names[0]])
+    labels = arrays[names[0]]
     if labels.ndim != 1:
         raise ConfigError(
-            f"array {names[0]!r} in {path} has shape {labels.shape}; labels are one class a sample, shape (n,). "
-            "For one-hot rows, save labels.argmax(1)."
+            f"array {names[0]!r} in {path} has shape {labels.shape}; labels are one class per sample, shape (n,). "
+            f"{_label_advice(labels)}"
         )
-    return names[0], labels
+    return names[0], plain_labels(labels, f"array {names[0]!r} in {path}")
+
+
+def _label_advice(labels: Array) -> str:
+    """What to save in the place of labels that are not ``(n,)``; works when it is followed."""
+    if labels.ndim and labels.size and max(labels.shape) == labels.size:
+        return "Save labels.ravel()."
+    if labels.ndim == 2 and labels.dtype.kind in "biuf" and labels.size and np.isin(labels, (0, 1)).all():
+        if (labels.sum(axis=1) == 1).all():
+            return "These are one-hot rows: save labels.argmax(1)."
+        return (
+            "Rows with several ones, or none, are several classes per sample, which no task here has; choose one each."
+        )
+    return "Save one number or word per sample."
 
 
 def _whole(arrays: Mapping[str, Array], path: Path) -> Table:
@@ -105,7 +126,7 @@ def _whole(arrays: Mapping[str, Array], path: Path) -> Table:
         check_samples(key, array, len(ids), str(path))
     splits = None
     if SPLIT in arrays:
-        words = _text(arrays[SPLIT])
+        words = plain_labels(arrays[SPLIT], f"array 'split' in {path}")
         if words.shape != ids.shape:
             raise ConfigError(f"array 'split' in {path} has shape {words.shape} and the labels {ids.shape}; one each.")
         splits = split_names(words.tolist(), f"array 'split' in {path}")
@@ -140,12 +161,10 @@ def _by_split(arrays: Mapping[str, Array], path: Path) -> Table:
                     f"array '{split}_{name}' in {path} has samples of shape {found[name].shape[1:]}, and "
                     f"'train_{name}' of {sets['train'][name].shape[1:]}; they must be alike."
                 )
+    if len({found.dtype.kind for found in labels.values()}) > 1:
+        kinds = ", ".join(f"{'text' if found.dtype.kind == 'U' else 'numbers'} in {s}" for s, found in labels.items())
+        raise ConfigError(f"{path} has labels that are {kinds}; save all as text, or all as numbers.")
     ids, classes = class_ids(np.concatenate(list(labels.values())), f"the labels in {path}")
     words = [split for split, found in labels.items() for _ in range(len(found))]
     samples = {name: np.concatenate([found[name] for found in sets.values()]) for name in names["train"]}
     return Table(samples, ids, classes, split_names(words, str(path)))
-
-
-def _text(array: Array) -> Array:
-    """Bytes as text; anything else as it is."""
-    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array

@@ -111,7 +111,7 @@ class Reader:
         found = getattr(self.data, "targets", None)
         if found is None:
             found = [self.item(i)[1] for i in range(len(self))]
-        labels = torch.as_tensor(np.asarray(found, np.int64))
+        labels = torch.tensor([self._class(label, i) for i, label in enumerate(found)])
         self._check_labels(labels, num_classes)
         return labels
 
@@ -135,7 +135,8 @@ class Reader:
         if len(tensors) < len(self.modalities):
             missing = [name for name in self.modalities if name not in data]
             raise ConfigError(f"{self.where} lacks {', '.join(missing)}; it holds {', '.join(map(str, data))}.")
-        labels = torch.as_tensor(np.asarray(data[self._label_key(data, None)]))
+        found = data[self._label_key(data, None)]
+        labels = found.detach().cpu() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
         if labels.ndim != 1 or labels.is_floating_point():
             raise ConfigError(
                 f"labels of {self.where} have shape {tuple(labels.shape)} and type {labels.dtype}; they must be "
@@ -173,12 +174,18 @@ class Reader:
             raise ConfigError(
                 f"modality {name!r} of {where} is a {type(value).__name__}; give a tensor, an array or a number."
             ) from error
-        return tensor.float() if tensor.dtype == torch.float64 else tensor
+        if tensor.layout != torch.strided:
+            where = self.where if index is None else f"item {index} of {self.where}"
+            raise ConfigError(f"modality {name!r} of {where} is sparse ({tensor.layout}); give x.to_dense().")
+        # Whatever made it is not trained, and encoders compute in float32.
+        return tensor.detach().float() if tensor.is_floating_point() else tensor.detach()
 
     def _class(self, label: Any, index: int) -> int:
         try:
             found = int(label)
-        except (TypeError, ValueError) as error:
+            if found != label:
+                raise ValueError("no whole number")
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise ConfigError(
                 f"the label of item {index} of {self.where} is {label!r}; it must be one class, a whole number."
             ) from error

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from dus_gym.data.media import audio, image
-from dus_gym.data.media.audio import RESAMPLER, read_wave
+from dus_gym.data.media.audio import CHANNELS, RESAMPLER, read_wave
 from dus_gym.data.media.image import read_image
+from dus_gym.data.media.reading import read_array, reading, refuse_pointer
 from dus_gym.data.store import Row
 from dus_gym.data.store.decoder import Array
 from dus_gym.errors import MediaError
@@ -29,7 +30,10 @@ LOUDNESS_FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as RGB at one size, its aspect not kept: uint8 ``(3, size, size)``."""
+    """A picture as RGB at one size, its aspect not kept: uint8 ``(3, size, size)``.
+
+    It is turned as its EXIF data say, and white where it is transparent.
+    """
 
     name: str
     size: int
@@ -39,7 +43,7 @@ class Picture:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What changes the result."""
-        return {"kind": "picture", "size": self.size}
+        return {"kind": "picture", "size": self.size, "exif": "turned", "transparent": "white", "bits": 8}
 
     @property
     def fixed_shape(self) -> tuple[int, ...]:
@@ -48,7 +52,7 @@ class Picture:
 
     def __call__(self, row: Row) -> Array:
         """The picture of a row."""
-        whole = Image.fromarray(read_image(row.paths[0], None))
+        whole = Image.fromarray(read_image(row.paths[0], None, as_shown=True))
         small = whole.resize((self.size, self.size), Image.Resampling.BILINEAR)
         return np.ascontiguousarray(np.asarray(small, np.uint8).transpose(2, 0, 1))
 
@@ -68,7 +72,7 @@ class Sound:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What changes the result."""
-        sound = {"seconds": self.seconds, "rate": RATE, "channels": "mean", "resampler": RESAMPLER, "clip": 1.0}
+        sound = {"seconds": self.seconds, "rate": RATE, "channels": CHANNELS, "resampler": RESAMPLER, "clip": 1.0}
         return {"kind": "sound", **sound, "window": WINDOW, "hop": HOP, "bands": BANDS}
 
     @property
@@ -129,11 +133,10 @@ class Text:
 
     def __call__(self, row: Row) -> Array:
         """The text of a row."""
-        content = row.paths[0].read_bytes()
-        try:
+        with reading(row.paths[0]):
+            refuse_pointer(row.paths[0])
+            content = row.paths[0].read_bytes()
             content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise MediaError("undecodable", f"{row.paths[0]} is not UTF-8 text ({error})") from error
         return np.frombuffer(content, np.uint8)
 
 
@@ -143,12 +146,7 @@ def load_plain(path: Path) -> Array:
     Raises:
         MediaError: for anything else; a pickle is never loaded.
     """
-    try:
-        found: Array = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise MediaError("missing", f"{path} is not there") from error
-    except (ValueError, EOFError, OSError) as error:
-        raise MediaError("undecodable", f"{path}: {error}") from error
+    found = read_array(path)
     if found.dtype.kind not in "biuf":
         raise MediaError("undecodable", f"{path} is of type {found.dtype}, not of numbers")
     return found

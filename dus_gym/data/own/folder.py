@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,11 @@ class Folder:
     """Modality to a key of :data:`KINDS`."""
     rows: dict[str, list[Row]]
     """Modality to one row a sample, in the order of the list; of a file that is missing, where it was expected."""
+
+    @property
+    def decoded(self) -> dict[str, str]:
+        """Modalities whose decoder gives ``(channels, height, width)``."""
+        return {name: "CHW" for name, kind in self.kinds.items() if kind in ("picture", "sound")}
 
 
 def read_folder(root: Path) -> Folder:
@@ -65,7 +71,10 @@ def read_folder(root: Path) -> Folder:
 def _lines(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
+            reader = csv.DictReader(file, strict=True)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            # Spaces around a word are no part of it: "sad " is the class "sad".
+            rows = [{key: _stripped(value) for key, value in row.items()} for row in reader]
     except FileNotFoundError as error:
         raise ConfigError(
             f"{path} is not there; it lists the samples, with the header sample,label (and split if there are any). "
@@ -85,6 +94,11 @@ def _lines(path: Path) -> list[dict[str, str]]:
         if None in row or None in row.values():
             raise ConfigError(f"{path}, line {number}, has not as many columns as the header.")
     return rows
+
+
+def _stripped(value: Any) -> Any:
+    """The text of a cell without the spaces around it; the list of cells beyond the header as it is."""
+    return value.strip() if isinstance(value, str) else value
 
 
 def _files(folder: Path, samples: Sequence[str]) -> tuple[str, list[Row]]:
@@ -150,4 +164,4 @@ def gathered(folder: Folder, stores: dict[str, Store]) -> Table:
             modalities[name] = np.array(texts, dtype=object)
         else:
             modalities[name] = arrays
-    return Table(modalities, folder.labels[kept], folder.classes, splits, dict(dropped))
+    return Table(modalities, folder.labels[kept], folder.classes, splits, dict(dropped), folder.decoded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -34,7 +34,9 @@ AUTO = "auto"
 OF_IDS = ("bag", "bert", "clip-text")
 """Encoders that take token ids: their arrays stay as they are."""
 CHANNELS = (1, 3, 4)
-"""Numbers of channels a picture may have; tells ``(n, H, W, C)`` from ``(n, C, H, W)``."""
+"""Numbers of channels that pictures and clips have; where one axis alone is so long, it tells their layout."""
+LAYOUTS = {3: ("CHW", "HWC"), 4: ("CTHW", "THWC", "TCHW")}
+"""By the number of a sample's axes, what these may be: channels, frames, height and width."""
 SMALL = 32
 """Pictures up to this side go to the two convolutions of ``cnn``; larger ones get a third."""
 LARGE_CNN = "cnn:channels=16,32,64"
@@ -60,6 +62,9 @@ class OwnOptions(MediaOptions):
     """auto: the data's own validation split, or else a tenth of every class of train; none: no validation."""
     test_fraction: float = 0.2
     """Of every class, drawn by the run's seed, where the data has no splits."""
+    layout: str = AUTO
+    """Axes of pictures and clips in arrays, by name each: face=HWC,clip=TCHW; CHW, HWC, CTHW, THWC or TCHW. auto: the
+    one axis that is 1, 3 or 4 long is that of the channels; where none or several are, this option is asked for."""
     standardise: bool = True
     """Whether every feature of a vector, and every channel of a picture or map, gets mean 0 and deviation 1 in
     train."""
@@ -104,14 +109,17 @@ class Own(DataSource):
         if is_arrays(root):
             table = read_arrays(root)
             names, classes, train_size = tuple(table.modalities), table.classes, len(table.labels)
+            layouts = layouts_of(table.modalities, table.decoded, options.layout)
             suggested = [
-                encoder_for_shape(_as_samples(array, name).shape[1:]) for name, array in table.modalities.items()
+                encoder_for_shape(_as_samples(array, name, layouts).shape[1:])
+                for name, array in table.modalities.items()
             ]
             texts: set[str] = set()
         else:
             folder = read_folder(root)
             names, classes, train_size = tuple(folder.kinds), folder.classes, len(folder.samples)
-            shapes = {name: self._shape(folder, name, options) for name in names}
+            layouts = layouts_of(names, folder.decoded, options.layout)
+            shapes = {name: self._shape(folder, name, options, layouts) for name in names}
             suggested = ["mlp" if shape is None else encoder_for_shape(shape) for shape in shapes.values()]
             texts = {name for name, kind in folder.kinds.items() if kind == "text"}
         words = chosen_encoders(options.encoder, names, suggested)
@@ -154,12 +162,13 @@ class Own(DataSource):
         assert isinstance(options, OwnOptions)
         root = self._root_of(task, root)
         table = read_arrays(root) if is_arrays(root) else self._decoded(read_folder(root), options)
+        layouts = layouts_of(table.modalities, table.decoded, options.layout)
         rows = split_rows(table, options, seeds.generator("data/split"))
         for split in ("train", "test"):
             if not len(rows[split]):
                 raise ConfigError(f"{root} leaves no sample to {split!r}; give more samples, or splits of your own.")
         inputs = [
-            _prepared(name, array, rows["train"], encoder_options(word)[0], options)
+            _prepared(name, array, rows["train"], encoder_options(word)[0], options, layouts)
             for (name, array), word in zip(table.modalities.items(), task.encoders, strict=True)
         ]
         labels = torch.from_numpy(table.labels)
@@ -177,12 +186,14 @@ class Own(DataSource):
             dict(table.dropped or {}),
         )
 
-    def _shape(self, folder: Folder, name: str, options: OwnOptions) -> tuple[int, ...] | None:
+    def _shape(
+        self, folder: Folder, name: str, options: OwnOptions, layouts: Mapping[str, str]
+    ) -> tuple[int, ...] | None:
         """The shape of one decoded sample; None for texts."""
         decoder = decoder_of(folder, name, options.picture_size, options.seconds)
         if decoder.fixed_shape is None:
             return None
-        return _as_samples(np.empty((1, *decoder.fixed_shape), np.bool_), name).shape[1:]
+        return _as_samples(np.empty((1, *decoder.fixed_shape), np.bool_), name, layouts).shape[1:]
 
     def _decoded(self, folder: Folder, options: OwnOptions) -> Table:
         """The media in memory; decoded once, whatever the number of runs."""
@@ -249,22 +260,59 @@ def split_rows(
     return {split: np.flatnonzero(names == split) for split in SPLITS}
 
 
-def _as_samples(array: Array, name: str) -> Array:
-    """Samples as encoders take them: vectors ``(n, d)``, maps ``(n, C, H, W)``, clips ``(n, C, T, H, W)``."""
+def layouts_of(names: Collection[str], decoded: Mapping[str, str], text: str) -> dict[str, str]:
+    """Layouts by modality, where ``options.layout`` (``text``) or a decoder says them.
+
+    Raises:
+        ConfigError: for a modality or a layout that is not there, and where both say one.
+    """
+    layouts = dict(decoded)
+    allowed = [word for words in LAYOUTS.values() for word in words]
+    for part in () if text == AUTO else text.split(","):
+        name, _, word = (piece.strip() for piece in part.partition("="))
+        if name not in names:
+            raise unknown_name("modality in layout", name, names)
+        if name in decoded:
+            raise ConfigError(f"layout={text!r} is not allowed: {name!r} is made of files whose layout is known.")
+        check_choice(f"layout of {name!r}", word.upper(), allowed)
+        layouts[name] = word.upper()
+    return layouts
+
+
+def _as_samples(array: Array, name: str, layouts: Mapping[str, str]) -> Array:
+    """Samples as encoders take them: vectors ``(n, d)``, maps ``(n, C, H, W)``, clips ``(n, C, T, H, W)``.
+
+    Raises:
+        ConfigError: where the layout is neither said nor to be seen, or not one of such samples.
+    """
     if array.dtype == object:
         return array
     if array.ndim == 1:
         return array[:, None]
-    if array.ndim == 3:
-        return array[:, None]
-    if array.ndim in (4, 5) and array.shape[-1] in CHANNELS and array.shape[1] not in CHANNELS:
-        return np.moveaxis(array, -1, 1)
-    if array.ndim > 5:
+    shape = array.shape[1:]
+    known, said = LAYOUTS.get(len(shape), ()), layouts.get(name)
+    if said is not None and said not in known:
         raise ConfigError(
-            f"array {name!r} has samples of shape {array.shape[1:]}; give vectors (d,), maps (H, W), pictures "
-            "(C, H, W) or (H, W, C), or clips (C, T, H, W)."
+            f"layout {said} of {name!r} is not allowed: its samples have shape {shape}"
+            + (f", which may be {' or '.join(known)}." if known else ", whose axes are no channels.")
         )
-    return array
+    if len(shape) == 2:
+        return array[:, None]
+    if len(shape) < 2:
+        return array
+    if not known:
+        raise ConfigError(
+            f"array {name!r} has samples of shape {shape}; give vectors (d,), maps (H, W), pictures (C, H, W) or "
+            "(H, W, C), or clips (C, T, H, W), (T, H, W, C) or (T, C, H, W)."
+        )
+    fitting = [word for word in known if shape[word.index("C")] in CHANNELS] if said is None else [said]
+    if len(fitting) != 1:
+        raise ConfigError(
+            f"modality {name!r} has samples of shape {shape}, which may be {' or '.join(fitting or known)} (channels, "
+            f"frames, height, width); say which, by layout={f'{name}={(fitting or known)[-1]}'!r} for example "
+            f"(--task.layout {name}={(fitting or known)[-1]})."
+        )
+    return np.moveaxis(array, 1 + fitting[0].index("C"), 1)
 
 
 def encoder_for_shape(shape: tuple[int, ...]) -> str:
@@ -274,13 +322,20 @@ def encoder_for_shape(shape: tuple[int, ...]) -> str:
     return "cnn" if max(shape[-2:]) <= SMALL else LARGE_CNN
 
 
-def _prepared(name: str, array: Array, train: npt.NDArray[np.int64], encoder: str, options: OwnOptions) -> Tensor:
+def _prepared(
+    name: str,
+    array: Array,
+    train: npt.NDArray[np.int64],
+    encoder: str,
+    options: OwnOptions,
+    layouts: Mapping[str, str],
+) -> Tensor:
     """One modality of all samples as its encoder takes it; nothing is learnt from other rows than ``train``."""
     if array.dtype == object:
         array = _word_counts(array, train, options.words, name)
     if encoder in OF_IDS:
         return torch.from_numpy(array.astype(np.int64))
-    samples = torch.from_numpy(np.ascontiguousarray(_as_samples(array, name), np.float32))
+    samples = torch.from_numpy(np.ascontiguousarray(_as_samples(array, name, layouts), np.float32))
     if not options.standardise:
         return samples
     # Over the samples for a vector's features; over samples and places for the channels of a map.

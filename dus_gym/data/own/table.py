@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from dus_gym.data.record import SPLITS
 from dus_gym.errors import ConfigError
 
 Array = npt.NDArray[Any]
+LARGEST = 2**53
+"""Whole numbers up to it are each a float of their own."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 """What a modality may be called: it names columns, options and folders."""
 SPLIT_WORDS = {name: name for name in SPLITS} | {"val": "validation", "valid": "validation", "dev": "validation"}
@@ -34,21 +37,49 @@ class Table:
     """``train``, ``validation`` or ``test`` of each sample; None: none was given."""
     dropped: Mapping[str, int] | None = None
     """By split, samples left out because a file of theirs is bad (under ``train`` where no split was given)."""
+    decoded: Mapping[str, str] = field(default_factory=dict)
+    """The layout of the samples of modalities whose decoder made it, such as ``CHW``; of others the user knows it."""
 
 
-def class_ids(labels: Array, where: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """Labels of any kind to ids from 0, and the classes' names; sorted, so numbers keep their order.
+def plain_labels(labels: Array, where: str) -> Array:
+    """Return labels as int64, or as text without the spaces around it; two that differ never become one.
 
     Raises:
         ConfigError: for labels that are no list of classes.
     """
-    if labels.dtype.kind == "f":
-        if not (np.isfinite(labels).all() and np.array_equal(labels, np.round(labels))):
-            raise ConfigError(f"{where} holds numbers that are no classes (fractions or NaN); save whole numbers.")
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind not in "biuU":
+    if labels.dtype.kind == "S":
+        try:
+            labels = np.char.decode(labels, "utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{where} holds bytes that are no UTF-8 text ({error}); save it as text.") from error
+    if labels.dtype.kind == "U":
+        # NumPy reads any four bytes as a letter, and stops with a SystemError where there is no such letter.
+        codes = f"{labels.dtype.byteorder}u4"
+        if labels.dtype.itemsize and (np.ascontiguousarray(labels).view(codes) > sys.maxunicode).any():
+            raise ConfigError(f"{where} holds text that is none: the file is damaged; save it again.")
+        stripped = np.char.strip(labels)
+        if (empty := stripped == "").any():
+            raise ConfigError(f"{where} is empty at sample {int(empty.argmax())}; give it a word, or leave it out.")
+        return stripped
+    if labels.dtype.kind not in "biuf":
         raise ConfigError(f"{where} is of type {labels.dtype}; labels are whole numbers or text.")
-    found, ids = np.unique(labels, return_inverse=True)
+    if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and np.array_equal(labels, np.round(labels))):
+        raise ConfigError(f"{where} holds numbers that are no classes (fractions or NaN); save whole numbers.")
+    if labels.size and not (labels.min() >= -LARGEST and labels.max() <= LARGEST):
+        raise ConfigError(
+            f"{where} holds numbers beyond ±2^53, of which several may be one as a float; save classes as 0, 1, 2, … "
+            "(numpy.unique(labels, return_inverse=True)[1]) or as text."
+        )
+    return labels.astype(np.int64)
+
+
+def class_ids(labels: Array, where: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Return ids from 0 for labels of any kind, and the classes' names; sorted, so numbers keep their order.
+
+    Raises:
+        ConfigError: for labels that are no list of classes, or of fewer than two.
+    """
+    found, ids = np.unique(plain_labels(labels, where), return_inverse=True)
     if len(found) < 2:
         raise ConfigError(f"{where} holds {len(found)} class; a task needs two or more.")
     return ids.reshape(-1).astype(np.int64), tuple(str(name) for name in found)

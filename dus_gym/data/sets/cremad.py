@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dus_gym.data.audio_video import FBANK, AudioVideoOptions, AudioVideoSource, Loop, without_validation
-from dus_gym.data.media.layout import FOLDER, Place
+from dus_gym.data.media.layout import FOLDER, VIDEO_ENDINGS, Place
 from dus_gym.data.record import Record, bad_line, lines_of, unique
 from dus_gym.data.splits import split_groups
 from dus_gym.data.task import Task
@@ -145,8 +145,8 @@ class CremaD(AudioVideoSource):
         """Return folders of frames before videos: they are what the published loaders read."""
         frames = f"Image-{fps:02d}-FPS"
         folders = (frames, f"visual/{frames}", f"visual/{{split}}_imgs/{frames}", "visual")
-        videos = ("VideoFlash", ".flv"), ("VideoFlash", ".mp4"), ("video", ".flv"), ("video", ".mp4")
-        return (*(Place(folder, FOLDER) for folder in folders), *(Place(*video) for video in videos))
+        videos = (Place(folder, (".flv", *VIDEO_ENDINGS)) for folder in ("VideoFlash", "video"))
+        return (*(Place(folder, FOLDER) for folder in folders), *videos)
 
     def names(self, options: Any) -> tuple[str, ...]:
         """Return class names in the order asked for."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dus_gym.data.audio_video import FBANK, AudioVideoOptions, AudioVideoSource, Loop
-from dus_gym.data.media.layout import FOLDER, Place
+from dus_gym.data.media.layout import FOLDER, VIDEO_ENDINGS, Place
 from dus_gym.data.record import Record, bad_line, first_of, lines_of, unique
 from dus_gym.data.task import Task
 from dus_gym.errors import AnnotationError, DatasetNotFoundError, check_choice
@@ -154,11 +154,7 @@ def read_lists(root: Path) -> list[Record]:
 
 
 LOOPS = {"bss10s": Loop(35_400, 10)}
-_VIDEOS = tuple(
-    Place(folder, ending)
-    for folder in ("{split}_video", "video", "videos", "{split}")
-    for ending in (".mp4", ".avi", ".mkv")
-)
+_VIDEOS = tuple(Place(folder, VIDEO_ENDINGS) for folder in ("{split}_video", "video", "videos", "{split}"))
 
 
 @dataclass(frozen=True)

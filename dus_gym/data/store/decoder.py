@@ -116,6 +116,10 @@ class Estimate:
     """On disk."""
     seconds: float
     """In one process."""
+    probes: int
+    """Rows that were decoded for it."""
+    problems: tuple[tuple[Row, Problem], ...]
+    """Those of them that can't be decoded."""
 
 
 def estimate(decoder: Decoder, rows: Sequence[Row], probes: int = PROBES) -> Estimate:
@@ -127,12 +131,14 @@ def estimate(decoder: Decoder, rows: Sequence[Row], probes: int = PROBES) -> Est
     count = len(distinct)
     places = sorted({round(k * (count - 1) / max(probes - 1, 1)) for k in range(min(probes, count))})
     started = time.perf_counter()
-    sizes = [found.nbytes for found in (attempt(decoder, distinct[i]) for i in places) if isinstance(found, np.ndarray)]
+    results = [(distinct[i], attempt(decoder, distinct[i])) for i in places]
+    sizes = [found.nbytes for _, found in results if isinstance(found, np.ndarray)]
+    problems = tuple((row, found) for row, found in results if not isinstance(found, np.ndarray))
     seconds = (time.perf_counter() - started) / max(len(places), 1)
     each = sum(sizes) / max(len(sizes), 1)
     if decoder.fixed_shape is not None:
         each = math.prod(decoder.fixed_shape) * np.dtype(decoder.dtype).itemsize
-    return Estimate(math.ceil(each * count), seconds * count)
+    return Estimate(math.ceil(each * count), seconds * count, len(places), problems)
 
 
 def estimate_bytes(decoder: Decoder, rows: Sequence[Row], probes: int = PROBES) -> int:

@@ -57,9 +57,6 @@ def test_grey_cmyk_palette_and_transparency_become_rgb(tmp_path):
     Image.fromarray(grey).save(tmp_path / "grey.png")
     np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), np.repeat(grey[..., None], 3, 2))
 
-    Image.fromarray(grey.astype(np.uint16) * 256 + 255).save(tmp_path / "deep.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "deep.png"), np.repeat(grey[..., None], 3, 2))
-
     Image.new("CMYK", (16, 16), (255, 0, 0, 0)).save(tmp_path / "cmyk.jpg", quality=95)
     found = read_image(tmp_path / "cmyk.jpg").reshape(-1, 3)
     assert np.abs(found.astype(int) - (0, 255, 255)).max() <= 3, "all cyan ink"
@@ -109,7 +106,7 @@ def test_pillows_switch_for_broken_files_is_refused(tmp_path, monkeypatch):
 
 def test_32_bit_samples_are_refused(tmp_path):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tiff")
-    with pytest.raises(MediaError, match="32-bit"):
+    with pytest.raises(MediaError, match="more than 8 bits"):
         read_image(tmp_path / "a.tiff")
 
 

@@ -87,6 +87,26 @@ class RunConfig:
                 if not 0.0 <= scale < float("inf"):
                     raise ConfigError(f"lr_scale={self.lr_scale} is not allowed; every entry must be finite and >= 0.")
 
+    def check_device(self) -> None:
+        """Refuse a device that is not here, or does not compute in the format asked for.
+
+        Raises:
+            ConfigError: says what can be had.
+        """
+        if self.device == "cpu":
+            return
+        import torch
+
+        index = self.device.removeprefix("cuda").removeprefix(":") or "0"
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not (self.device.startswith("cuda") and index.isdecimal() and int(index) < count):
+            raise ConfigError(
+                f"device={self.device!r} is not available here; use 'cpu', or "
+                + (f"cuda:0 to cuda:{count - 1}." if count else "install a CUDA build of PyTorch.")
+            )
+        if self.amp and not torch.cuda.is_bf16_supported():
+            raise ConfigError("amp=True needs an accelerator with bfloat16; use amp=False.")
+
     @classmethod
     def of(cls, settings: dict[str, Any]) -> RunConfig:
         """Settings by name.

@@ -540,11 +540,7 @@ def _check(config: RunConfig, method: Method, data: TaskData, m: int) -> None:
         )
     if config.lr_scale is not None and len(config.lr_scale) != m:
         raise ConfigError(f"lr_scale={config.lr_scale} is not allowed; it needs {m} entries, one per modality.")
-    device = config.device
-    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
-        raise ConfigError(f"device={device!r} is not available here; use 'cpu', or install a CUDA build of PyTorch.")
-    if config.amp and device.startswith("cuda") and not torch.cuda.is_bf16_supported():
-        raise ConfigError("amp=True needs an accelerator with bfloat16; use amp=False.")
+    config.check_device()
 
 
 def _phase_ends(phases: Sequence[Phase], epochs: int) -> list[tuple[int, Phase]]:

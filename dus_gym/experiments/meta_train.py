@@ -155,7 +155,8 @@ def _learn(
 
     torch.set_num_threads(next(iter(specs.values())).threads)
     envs = {name: spec.make_env(agent) for name, spec in specs.items()}
-    uniform = {name: make_agent("uniform", len(specs[name].task().modalities)) for name in envs}
+    modalities = {name: len(spec.task().modalities) for name, spec in specs.items()}
+    uniform = {name: make_agent("uniform", modalities[name]) for name in envs}
     references: dict[str, dict[int, list[float]]] = {name: {} for name in envs}
     order = [(names, seed) for seed, names in product(seeds, envs)]
     schedule = [order[i % len(order)] for i in range(runs)]
@@ -165,6 +166,7 @@ def _learn(
     against = {name: AgainstUniform(env, references[name]) for name, env in envs.items()}
     gains: list[float] = []
     for i, (name, seed) in enumerate(schedule):
+        agent.begin_task(name, modalities[name])
         gains.append(run_episode(against[name], agent, seed=seed).reward)
         agent.end_run()
         advance(f"run {i + 1}, {name}")
@@ -172,6 +174,7 @@ def _learn(
     agent.begin()
     score = {}
     for name, env in envs.items():
+        agent.begin_task(name, modalities[name])
         ours, theirs = (_play(env, who, held_out, advance, name) for who in (agent, uniform[name]))
         score[name] = _score(ours, theirs)
     for env in envs.values():

@@ -167,6 +167,8 @@ class RunSpec:
         env = self.make_env(agent)
         fake = env.get_wrapper_attr("trainer") == "fake"
         env.close()
+        if not fake:
+            self.run.check_device()
         has_validation = True if fake else task.has_validation(self.data_root)
         make_method(self.method, self.method_options).check(len(task.modalities), has_validation=has_validation)
         if agent.needs_validation and not has_validation:

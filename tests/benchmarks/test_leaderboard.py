@@ -1,17 +1,14 @@
 """The leaderboard: its rows can be had again by their commands, and a row that can't is refused."""
 
-import shlex
+import json
 from dataclasses import replace
 
 import pytest
 from command import dus
 
-from dus_gym.benchmarks.leaderboard import BOARD, Row, read, replay, rows_of, write
-from dus_gym.cli.compare import CompareOptions
-from dus_gym.cli.options import env_among, parse, parse_seeds, with_options, word_after
-from dus_gym.cli.train import request_of
+from dus_gym.benchmarks.leaderboard import BOARD, call_of, entries_of, read, replay, write
 from dus_gym.errors import ConfigError, DusError
-from dus_gym.experiments.command import compare_command
+from dus_gym.experiments.compare import plan_comparison
 
 COMPARE = ("compare", "DUS-Fake-v0", "--agents", "score:rule=softmax", "--seeds", "3,5", "--epochs", "3", "--quiet")
 
@@ -25,31 +22,23 @@ def comparison(tmp_path_factory):
 
 @pytest.fixture
 def row(comparison):
-    (found,) = [row for row in rows_of(comparison, "0123456789ab") if row.agent == "score:rule=softmax"]
+    (found,) = [row for row in entries_of(comparison, "0123456789ab") if row.agent == "score:rule=softmax"]
     return found
 
 
-def asked(words):
-    arguments = with_options(CompareOptions, word_after(words, "--method", "baseline"), env=env_among(words))
-    options = parse(arguments, words, "compare", "")
-    seeds = parse_seeds(options.seeds)
-    return seeds, request_of(options, "uniform", {}, seeds[0])
-
-
 @pytest.mark.parametrize(
-    "words",
+    "asked",
     [
-        ["DUS-Digits-v0", "--lr-scale", "0.5", "1.0", "--loss-norm", "fixed", "--seeds", "7,"],
-        ["DUS-AVDigits-v0", "--validation", "speaker", "--method", "ogm", "--method.alpha", "0.7", "--threads", "2"],
-        ["DUS-Twitter2015-v0", "--encoder", "clip", "--amp", "--trainer", "fake", "--epochs", "4", "--seeds", "0-2"],
+        {"env": "DUS-Digits-v0", "lr_scale": (0.5, 1.0), "loss_norm": "fixed", "seeds": [7]},
+        {"env": "DUS-Digits3-v0", "method": "mla", "method_options": {"projection": "none"}, "threads": 2, "seeds": 2},
+        {"env": "DUS-Twitter2015-v0", "task_options": {"encoder": "clip"}, "trainer": "fake", "epochs": 4, "seeds": 3},
     ],
 )
-def test_a_row_s_command_asks_for_every_setting(words):
-    seeds, request = asked(words)
-    command = shlex.split(compare_command(request.as_config(), "score", seeds))
-    assert command[:2] == ["dus", "compare"]
-    assert word_after(command, "--agents", "") == "score"
-    assert asked(command[2:]) == (seeds, request)
+def test_an_entry_s_call_asks_for_every_setting(asked):
+    (plan,) = plan_comparison(agents=["score:rule=softmax"], **asked)
+    call = json.loads(call_of(plan.first, "score:rule=softmax", plan.seeds))
+    (again,) = plan_comparison(**call)
+    assert again.specs == plan.specs
 
 
 def test_a_row_that_was_added_replays_to_the_same_figures(row, tmp_path, capsys):
@@ -74,19 +63,19 @@ def test_several_comparisons_lost_runs_and_foreign_files_are_refused(comparison,
     dus("compare", "DUS-Fake-v0", "--agents", "score", "--method", "baseline,mla", "--seeds", "1", "--epochs", "2",
         "--quiet", "--out", tmp_path / "several", cwd=tmp_path, check=0)  # fmt: skip
     with pytest.raises(ConfigError, match="several comparisons"):
-        rows_of(tmp_path / "several", "")
+        entries_of(tmp_path / "several", "")
     one = tmp_path / "several" / "DUS-Fake-v0" / "mla"
-    assert {row.method for row in rows_of(one, "")} == {"mla"}
+    assert {row.method for row in entries_of(one, "")} == {"mla"}
     (one / "score" / "seed0" / "summary.json").unlink()
     with pytest.raises(ConfigError, match=r"lacks runs of score with seeds \[0\]"):
-        rows_of(one, "")
+        entries_of(one, "")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="has columns"):
         read(tmp_path / "other.csv")
 
 
 def test_the_committed_board_is_as_the_program_writes_it(tmp_path):
-    rows: list[Row] = read()
+    rows = read()
     assert rows
     write(rows, tmp_path / "board.csv")
     assert (tmp_path / "board.csv").read_bytes() == BOARD.read_bytes()

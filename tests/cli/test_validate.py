@@ -76,5 +76,5 @@ def test_what_can_not_be_validated_is_refused(root):
     assert "holds no run" in dus("validate", ".", cwd=root, check=2).stderr
     (root / "run/summary.json").unlink()
     assert "not finished" in dus("validate", "run", cwd=root, check=2).stderr
-    edit(root / "both/score/seed0/config.json", lambda config: config["run"].update(epoch=2))
+    edit(root / "both/score/seed0/config.json", lambda config: config["settings"].update(epoch=2))
     assert "epoch" in dus("validate", "both/score/seed0", cwd=root, check=2).stderr

@@ -114,7 +114,7 @@ def test_a_comparison_writes_the_page_that_the_command_writes(root):
 
 def test_the_suggested_comparison_has_the_run_s_settings(root):
     (remark,) = (one for one in page_of(root / "run").remarks if "dus compare" in one)
-    assert remark.endswith("dus compare DUS-Digits-v0 --agents score --method baseline --trainer fake --epochs 4")
+    assert remark.endswith("dus compare DUS-Digits-v0 --agents score --trainer fake --epochs 4")
 
 
 def test_a_run_that_goes_on_has_its_curves_and_no_figures(root):
@@ -128,9 +128,9 @@ def test_a_run_that_goes_on_has_its_curves_and_no_figures(root):
 
 @pytest.mark.parametrize("text", ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a&b<c>'"])
 def test_names_can_not_become_code(root, text):
-    for file in (root / "run/config.json", root / "run/summary.json"):
-        found = json.loads(file.read_text())
-        file.write_text(json.dumps(found | {"env": text, "agent": text}))
+    for name, changed in (("config", {"agent": text}), ("summary", {"agent": text, "env": text})):
+        file = root / f"run/{name}.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | changed))
     steps = (root / "run/steps.jsonl").read_text().replace("pixels", json.dumps(text)[1:-1])
     (root / "run/steps.jsonl").write_text(steps)
     html = page_of(root / "run").html()

@@ -22,14 +22,14 @@ from dus_gym.agents.loop import run_episode, run_episodes
 from dus_gym.agents.policy_files import agent_from_policy, load_agent, save_policy
 from dus_gym.agents.sb3 import ALGORITHMS, load_sb3, make_sb3, minibatch
 from dus_gym.agents.tensorboard import InfoCallback
-from dus_gym.config import RunConfig
 from dus_gym.envs.trivial import BestSplit
 from dus_gym.envs.wrappers import DiscreteShares, SoftmaxAction
 from dus_gym.errors import CheckpointError, ConfigError
 from dus_gym.experiments import run as experiment
 from dus_gym.experiments.drivers import resolve_agent
 from dus_gym.experiments.drivers.sb3_training import training_seed
-from dus_gym.experiments.run import RunRequest, execute
+from dus_gym.experiments.run import execute
+from dus_gym.experiments.spec import RunSpec
 from dus_gym.experiments.storage.run_folder import NOT_REPRODUCIBLE, RunFolder
 from dus_gym.records import numeric
 
@@ -225,14 +225,13 @@ def test_options_that_can_not_be_are_refused_before_anything_runs(name, options,
         resolve_agent(name, 2, options=options)
 
 
-def request_of(name, **options):
-    run = RunConfig(epochs=8)
-    return RunRequest("DUS-Fake-v0", agent=name, agent_options={"runs": 2} | options, trainer="fake", run=run, seed=3)
+def spec_of(name):
+    return RunSpec("DUS-Fake-v0", name, agent_options={"runs": 2}, trainer="fake", settings={"epochs": 8}, seed=3)
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_killed_run_goes_on_to_the_same_end_without_training_again(name, tmp_path, monkeypatch):
-    whole = execute(request_of(name), RunFolder.create(tmp_path / "whole", {}))
+    whole = execute(spec_of(name), RunFolder.create(tmp_path / "whole", {}))
     monkeypatch.setattr(experiment, "CHECKPOINT_SECONDS", 0.0)
     folder = RunFolder.create(tmp_path / "killed", {})
 
@@ -241,19 +240,19 @@ def test_a_killed_run_goes_on_to_the_same_end_without_training_again(name, tmp_p
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        execute(request_of(name), folder, on_step=kill)
+        execute(spec_of(name), folder, on_step=kill)
     folder.close()
 
     def trains_again(*args, **kwargs):
         raise AssertionError("learned a second time")
 
     monkeypatch.setattr("dus_gym.experiments.drivers.sb3_training.SB3Driver.prepare", trains_again)
-    again = execute(request_of(name), RunFolder.resume(tmp_path / "killed", {}))
+    again = execute(spec_of(name), RunFolder.resume(tmp_path / "killed", {}))
     timeless = [
-        json.dumps({k: v for k, v in summary.items() if k not in NOT_REPRODUCIBLE}) for summary in (whole, again)
+        json.dumps({k: v for k, v in of.to_json().items() if k not in NOT_REPRODUCIBLE}) for of in (whole, again)
     ]
     assert timeless[0] == timeless[1]
-    assert whole["training_runs"] == 2.0
+    assert whole.training_runs == 2.0
     steps = [(tmp_path / name / "steps.jsonl").read_text() for name in ("whole", "killed")]
     assert steps[0] == steps[1]
 

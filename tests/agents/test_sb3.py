@@ -66,6 +66,16 @@ def splits(agent, m=2):
     return [agent.act(rng.random(m), {}).tolist() for _ in range(5)]
 
 
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_learning_and_acting_do_not_depend_on_the_callers_modes(around):
+    outside = trained("ppo")
+    with around():
+        inside = trained("ppo")
+        weights, acted = inside.state_dict()["policy"], splits(inside)
+    assert all(torch.equal(w, weights[name]) for name, w in outside.state_dict()["policy"].items())
+    np.testing.assert_array_equal(splits(outside), acted)
+
+
 def figures(agent, make_env, seed=0):
     """Rewards of the decisions of one run; the first action, which is uniform, is not one of them."""
     return run_episode(make_env(), agent, seed=seed, learn=False, deterministic=True).rewards[1:]

@@ -600,6 +600,7 @@ def test_settings_that_do_not_fit_are_refused_at_construction(digits_run, monkey
 
 def test_mixed_precision_needs_bfloat16(digits_run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     with pytest.raises(ConfigError, match=r"amp=True needs .*bfloat16"):
         digits_run(device="cuda", amp=True)

@@ -67,6 +67,7 @@ def test_the_last_of_equal_options_wins_and_the_options_are_its():
         said("DUS-Fake-v0", "--agent", "heuristic", "--agent", "score", "--agent.beta", ".3")
     assert said("--standardise", "--no-standardise").given(Options) == {"standardise": False}
     assert said("--no-standardise", "--standardise").given(Options) == {"standardise": True}
+    assert said("--force", "--no-force").given(Options) == {"force": False}
 
 
 def test_what_was_given_is_recorded_also_where_it_equals_the_default():

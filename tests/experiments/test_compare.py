@@ -3,6 +3,7 @@
 import json
 import sys
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from command import dus
@@ -34,7 +35,7 @@ def lean(observation, info):
 def model(tmp_path_factory):
     """A PPO of stable-baselines3, trained by its own API on the registered id, and its file."""
     sb3 = pytest.importorskip("stable_baselines3")
-    env = dus_gym.make_sb3("DUS-Fake-v0", seed=0, epochs=4)
+    env = gym.make("dus_gym:DUS-Fake-v0", epochs=4)
     found = sb3.PPO("MlpPolicy", env, n_steps=16, batch_size=16, n_epochs=1, seed=0, device="cpu").learn(16)
     file = tmp_path_factory.mktemp("model") / "ppo.zip"
     found.save(file)

@@ -35,7 +35,7 @@ def starve_the_first(observation, info):
         (["DUS-Digits-v0"], {}),
         (["DUS-Digits-v0", "--agent", "score", "--agent.rule", "softmax", "--min-fraction", ".1", "--seed", "2"],
          {"agent": "score:rule=softmax", "min_fraction": 0.1, "seed": 2}),
-        (["DUS-Digits3-v0", "--agent", "heuristic", "--method", "mla", "--method.projection", "none", "--interval", "2"],
+        (["DUS-Digits3-v0", "--agent", "heuristic", "--method", "mla", "--method.projection=none", "--interval", "2"],
          {"agent": "heuristic", "method": "mla:projection=none", "interval": 2}),
         (["DUS-Fake-v0", "--policy", "gain", "--reward", "gap"], {"agent": "gain", "reward": "gap"}),
         (["DUS-CREMAD-v0", "--trainer", "fake", "--agent", "best-fixed", "--task.frames-per-clip", "2"],
@@ -74,7 +74,9 @@ def test_a_folder_is_resumed_replaced_or_refused(tmp_path):
     assert train("DUS-Fake-v0", "uniform", epochs=4, out=tmp_path / "run", force=True).epochs == 4
 
 
-@pytest.mark.parametrize("agent", ["reinforce:preset=tuned", "lookahead", starve_the_first], ids=str)
+@pytest.mark.parametrize(
+    "agent", ["reinforce:preset=tuned", "lookahead", starve_the_first], ids=["learner", "driver", "function"]
+)
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch, agent):
     monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 0.0)
     how = {"epochs": 4, "trainer": "fake"}

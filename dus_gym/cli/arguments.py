@@ -6,9 +6,10 @@
     parsed.group("agent")        # {"beta": 0.3}, from --agent.beta
 
 Of two equal options the last wins. Fields are bool, int, float, str, ``Path``, tuples of these, and optional ones;
-``NAME_OF`` becomes ``--name-of``, a bool a flag (``--flag``, and ``--no-flag`` where the default is True). Metadata of
-a field says more: ``positional`` (True: a word without a dash), ``choices`` (names, or a function that returns them,
-for help), ``name`` (another word than the field's). The docstring under a field is its help.
+``NAME_OF`` becomes ``--name-of``, a bool a flag (``--flag`` and ``--no-flag``; help is silent of the latter where the
+default is False). Metadata of a field says more: ``positional`` (True: a word without a dash), ``choices`` (names, or a
+function that returns them, for help), ``name`` (another word than the field's). The docstring under a field is its
+help.
 """
 
 from __future__ import annotations
@@ -330,11 +331,15 @@ def _parser(options: Sequence[_Option], command: str = "", description: str = ""
         if option.positional:
             if command:
                 add(option.key, metavar=option.flag, nargs="*" if option.many else "?", help=text)
-        elif option.kind is bool and option.default is True:
-            head, dot, word = option.flag.rpartition(".") if "." in option.flag else ("--", "", option.flag[2:])
-            add(option.flag, f"{head}{dot}no-{word}", action=_Switch, nargs=0, dest=option.key, help=text)
         elif option.kind is bool:
-            add(option.flag, action="store_true", dest=option.key, help=text)
+            head, dot, word = option.flag.rpartition(".") if "." in option.flag else ("--", "", option.flag[2:])
+            negative = f"{head}{dot}no-{word}"
+            if option.default is True:
+                add(option.flag, negative, action=_Switch, nargs=0, dest=option.key, help=text)
+            else:
+                add(option.flag, action="store_true", dest=option.key, help=text)
+                # For what a settings file or a data folder sets.
+                add(negative, action="store_false", dest=option.key, help=argparse.SUPPRESS)
         else:
             metavar = METAVARS.get(option.kind, "WORD")
             add(option.flag, nargs="+" if option.many else None, metavar=metavar, dest=option.key, help=text)

@@ -262,11 +262,12 @@ def option_words(prefix: str, options: Mapping[str, Any]) -> list[str]:
     """Return options as words of a command line, ``--PREFIXname value``."""
     words: list[str] = []
     for name, value in options.items():
-        flag = f"--{prefix}{name}".replace("_", "-")
+        word = name.replace("_", "-")
+        flag = f"--{prefix}{word}"
         if value is None:
             continue
         if isinstance(value, bool):
-            words.append(flag if value else f"--no-{flag[2:]}")
+            words.append(flag if value else f"--{prefix}no-{word}")
         else:
             words += [flag, *map(str, value if isinstance(value, list | tuple) else [value])]
     return words

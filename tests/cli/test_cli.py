@@ -170,14 +170,6 @@ def test_what_can_not_be_exits_with_2_names_the_fix_and_writes_nothing(tmp_path,
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_another_run_is_never_overwritten_without_force(tmp_path):
-    first = train("DUS-Fake-v0", "--out", "run", cwd=tmp_path)
-    done = dus("train", "DUS-Fake-v0", "--seed", 1, "--out", "run", cwd=tmp_path, check=2)
-    assert "--force" in done.stderr
-    assert json.loads((tmp_path / "run/summary.json").read_text()) == first
-    assert train("DUS-Fake-v0", "--seed", 1, "--out", "run", "--force", cwd=tmp_path)["seed"] == 1
-
-
 def test_a_folder_that_is_no_run_is_never_touched(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter.tex").write_text("years of work")
@@ -185,17 +177,6 @@ def test_a_folder_that_is_no_run_is_never_touched(tmp_path):
         done = dus(*words, "--out", "thesis", "--force", cwd=tmp_path, check=2)
         assert "holds no" in done.stderr
     assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
-
-
-def test_resuming_another_run_names_the_difference(tmp_path):
-    train("DUS-Fake-v0", "--out", "run", cwd=tmp_path)
-    done = dus("train", "DUS-Fake-v0", "--seed", 1, "--out", "run", "--resume", cwd=tmp_path, check=2)
-    assert "seed: 0 there, 1 asked" in done.stderr
-
-
-def test_resuming_a_finished_run_prints_it_again(tmp_path):
-    first = train("DUS-Fake-v0", "--out", "run", cwd=tmp_path)
-    assert train("DUS-Fake-v0", "--out", "run", "--resume", cwd=tmp_path) == first
 
 
 def test_without_out_every_run_gets_its_own_folder(tmp_path):

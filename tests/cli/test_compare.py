@@ -161,13 +161,6 @@ def test_without_ray_the_error_says_what_to_install(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_workers_come_to_the_same_bits(tmp_path):
-    words = ("DUS-Digits-v0", *FAKE, "--agents", "half,random,reinforce", "--seeds", 2, "--quiet")
-    compare(*words, "--out", "here", cwd=tmp_path)
-    compare(*words, "--out", "beside", "--workers", 2, cwd=tmp_path)
-    assert results(tmp_path / "beside") == results(tmp_path / "here")
-
-
 def test_workers_import_what_the_command_imported(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "module_of_mine.py").write_text("import os\nopen(f'{os.getpid()}.imported', 'w').close()\n")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dus_gym.agents
-from dus_gym.agents import AGENTS, make_agent
+from dus_gym.agents import AGENTS, DRIVER_NAMES, make_agent
 from dus_gym.agents.loop import run_episode
 from dus_gym.agents.reinforce import Reinforce
 from dus_gym.errors import ConfigError
@@ -267,3 +267,8 @@ def test_an_agent_imports_no_environment():
     lines = [line for path in folder.glob("*.py") for line in path.read_text(encoding="utf-8").splitlines()]
     assert len(lines) > 1000
     assert [line for line in lines if line.lstrip().startswith(("from dus_gym.envs", "import dus_gym.envs"))] == []
+
+
+def test_the_agents_know_the_drivers_words_without_importing_them():
+    assert tuple(DRIVERS) == DRIVER_NAMES
+    assert not set(DRIVERS) & set(AGENTS)

@@ -102,28 +102,6 @@ def test_a_kill_while_clearing_leaves_a_folder_that_force_still_takes(tmp_path):
     assert not (tmp_path / "run" / ".config.json.123").exists()
 
 
-def test_a_run_that_diverges_inside_its_first_epoch_is_summarised(tmp_path):
-    run(TRAIN, tmp_path / "run", "--interval", "1", "--lr-scale", "1e30", "1e30")
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["diverged"]
-    assert summary["iterations"] < 6
-    assert all(0.0 <= row["score"] <= 1.0 for row in summary["modalities"].values())
-
-
-def test_a_summary_says_which_options_were_set(tmp_path):
-    options = ["--agent.policy", "literal", "--method", "mla", "--method.projection", "none"]
-    run(TRAIN, tmp_path / "run", *options)
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["agent_options"] == {"policy": "literal"}
-    assert summary["method_options"] == {"projection": "none"}
-
-
-def test_a_comparison_names_the_controls_it_lacks(tmp_path):
-    run([*COMPARE, "--agents", "score,random"], tmp_path)
-    result = json.loads((tmp_path / "comparison.json").read_text())
-    assert result["missing_controls"] == ["reversed", "best-fixed", "lr-matched"]
-
-
 @pytest.mark.parametrize(
     ("more", "message"),
     [

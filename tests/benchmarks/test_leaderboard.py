@@ -59,19 +59,30 @@ def test_a_tampered_row_is_refused(row):
         replay(replace(row, each=" ".join(reversed(row.each.split()))), 0.0)
 
 
-def test_several_comparisons_lost_runs_and_foreign_files_are_refused(comparison, tmp_path):
+def test_several_comparisons_and_foreign_files_are_refused(comparison, tmp_path):
     dus("compare", "DUS-Fake-v0", "--agents", "score", "--method", "baseline,mla", "--seeds", "1", "--epochs", "2",
         "--quiet", "--out", tmp_path / "several", cwd=tmp_path, check=0)  # fmt: skip
     with pytest.raises(ConfigError, match="several comparisons"):
         entries_of(tmp_path / "several", "")
     one = tmp_path / "several" / "DUS-Fake-v0" / "mla"
     assert {row.method for row in entries_of(one, "")} == {"mla"}
-    (one / "score" / "seed0" / "summary.json").unlink()
-    with pytest.raises(ConfigError, match=r"lacks runs of score with seeds \[0\]"):
-        entries_of(one, "")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="has columns"):
         read(tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("[]", "is no JSON object"),
+        ("{", "is no JSON object"),
+        ('{"trust": true, "out": "/"}', "must not set out, trust"),
+    ],
+)
+def test_a_call_that_a_file_must_not_make_is_refused(row, call, message, tmp_path):
+    write([replace(row, call=call)], tmp_path / "board.csv")
+    with pytest.raises(ConfigError, match=f"row 1: .*{message}"):
+        read(tmp_path / "board.csv")
 
 
 def test_the_committed_board_is_as_the_program_writes_it(tmp_path):

@@ -116,6 +116,11 @@ def print_line(console: Console, text: str, style: str = "") -> None:
     console.print(text, style=style, soft_wrap=True, markup=False, highlight=False)
 
 
+def print_prose(console: Console, text: str, style: str = "") -> None:
+    """Print sentences as they are: on a terminal wrapped between words, elsewhere one line."""
+    console.print(text, style=style, soft_wrap=not console.is_terminal, markup=False, highlight=False)
+
+
 def print_comparison(console: Console, comparison: Comparison, *, full: bool = False) -> None:
     """Print the table, the warnings and the verdict of each comparison, and the verdict on several.
 
@@ -128,11 +133,11 @@ def print_comparison(console: Console, comparison: Comparison, *, full: bool = F
         console.print()
         print_table(console, part.table(full))
         for warning in part.warnings:
-            print_line(console, f"Warning: {warning}", style="yellow")
-        print_line(console, f"Verdict: {part.verdict}", style="bold")
+            print_prose(console, f"Warning: {warning}", style="yellow")
+        print_prose(console, f"Verdict: {part.verdict}", style="bold")
     if len(comparison.parts) > 1:
         console.print()
-        print_line(console, f"Verdict: {comparison.verdict}", style="bold")
+        print_prose(console, f"Verdict: {comparison.verdict}", style="bold")
 
 
 def print_table(console: Console, table: TextTable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,11 +39,12 @@ class Table:
         return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
     def text(self, width: int | None = None) -> str:
-        """Return aligned plain text: one line per row, which is never cut or wrapped.
+        """Return aligned plain text, one line per row.
 
         Args:
-            width: the caption is wrapped to this many characters, and the head in as few lines as make the table fit,
-                if it can without breaking a word or a cell; None wraps nothing.
+            width: the caption is wrapped to this many characters, the head in as few lines as make the table fit, if it
+                can without breaking a word or a cell, and rows' names after their colons where it still does not; None
+                wraps nothing.
         """
         widest = [max(map(len, column), default=0) for column in self._columns()]
         heads = [[name] for name in self.head]
@@ -53,18 +55,28 @@ class Table:
             heads = [_in_lines(name, size, lines) for name, size in zip(self.head, widest, strict=True)]
         deep = max(map(len, heads))
         sizes = [max(size, *map(len, head)) for size, head in zip(widest, heads, strict=True)]
+        names = [[row[0]] for row in self.rows]
+        rest = sum(sizes[1:]) + len(GAP) * (len(sizes) - 1)
+        if width is not None and sizes[0] + rest > width:
+            names = [_after_colons(row[0], width - rest) for row in self.rows]
+            sizes[0] = max(map(len, [*heads[0], *(part for parts in names for part in parts)]))
         heads = [[""] * (deep - len(head)) + head for head in heads]
 
         def line(cells: Sequence[str]) -> str:
             left = [self.words or k == 0 for k in range(len(cells))]
             set_cells = [
                 cell.ljust(size) if to_left else cell.rjust(size)
-                for cell, size, to_left in zip(cells, sizes, left, strict=True)
+                for cell, size, to_left in zip(cells, sizes, left, strict=False)
             ]
             return GAP.join(set_cells).rstrip()
 
         caption = [self.caption] if width is None else textwrap.wrap(self.caption, width, break_long_words=False)
-        return "\n".join([*caption, *map(line, zip(*heads, strict=True)), *map(line, self.rows)])
+        rows = [
+            cells
+            for row, parts in zip(self.rows, names, strict=True)
+            for cells in ([parts[0], *row[1:]], *([part] for part in parts[1:]))
+        ]
+        return "\n".join([*caption, *map(line, zip(*heads, strict=True)), *map(line, rows)])
 
     def rich(self) -> Any:
         """Return a :class:`rich.table.Table` whose head wraps and whose cells do not."""
@@ -115,6 +127,16 @@ def _in_lines(name: str, least: int, lines: int) -> list[str]:
     while len(wrapped := textwrap.wrap(name, width)) > lines:
         width += 1
     return wrapped
+
+
+def _after_colons(name: str, width: int) -> list[str]:
+    """Break a name that is too long after its colons; later lines are set in by two."""
+    lines = [""]
+    for part in re.split(r"(?<=:)", name):
+        if lines[-1].strip() and len(lines[-1] + part) > width:
+            lines.append("  ")
+        lines[-1] += part
+    return lines
 
 
 def _html_cell(text: str) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from dus_gym.json_text import parse_json
+
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 
@@ -163,11 +165,11 @@ class FileLock:
     def _holder(self) -> tuple[dict[str, Any], int] | None:
         """What the file says and when it was touched, ns; nothing in it while it is being written, or if damaged."""
         try:
-            text, touched = self.path.read_text(encoding="utf-8"), self.path.stat().st_mtime_ns
+            text, touched = self.path.read_bytes(), self.path.stat().st_mtime_ns
         except FileNotFoundError:
             return None
         try:
-            record = json.loads(text)
+            record = parse_json(text)
         except ValueError:
             record = None
         return (record if isinstance(record, dict) else {}), touched
@@ -182,6 +184,8 @@ class FileLock:
             return True
         except OSError:
             return False  # alive, and another user's
+        except OverflowError:
+            return True  # no process has such a number
         return False
 
     def _remove(self, token: str) -> None:
@@ -192,7 +196,7 @@ class FileLock:
         except FileNotFoundError:
             return
         try:
-            found = str(json.loads(aside.read_text(encoding="utf-8")).get("token"))
+            found = str(parse_json(aside.read_bytes()).get("token"))
         except (ValueError, AttributeError):
             found = str(None)
         if found != token:

@@ -11,7 +11,7 @@ MOST_NESTED = 64
 """Levels of objects and lists in a JSON file; ours have fewer than ten."""
 
 
-def parse_json(text: str | bytes) -> Any:
+def read_json(text: str | bytes) -> Any:
     """Return the value of a JSON text that may be damaged or hostile.
 
     Raises:

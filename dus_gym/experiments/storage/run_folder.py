@@ -28,7 +28,7 @@ from typing import Any, Self
 from dus_gym.errors import CheckpointError, RunFolderError, RunWriteError
 from dus_gym.experiments.results import FORMAT, Result, RunHead, StepHead
 from dus_gym.experiments.serialize import from_json
-from dus_gym.json_text import parse_json
+from dus_gym.json_text import read_json
 from dus_gym.lock import FileLock, LockHeldError
 from dus_gym.state import load_state, save_state, write_atomically
 
@@ -129,7 +129,7 @@ def read_object(file: Path) -> dict[str, Any]:
 def _object(file: Path) -> dict[str, Any]:
     """A JSON object of any format."""
     try:
-        found = parse_json(file.read_bytes())
+        found = read_json(file.read_bytes())
         if not isinstance(found, dict):
             raise ValueError("it is no object")
     except IsADirectoryError as error:
@@ -170,14 +170,18 @@ def clear(path: Path) -> None:
 
 
 @contextmanager
-def writing(file: Path) -> Iterator[None]:
-    """Says which file could not be written, and that nothing is lost."""
+def writing(file: Path, then: str = "go on with --resume") -> Iterator[None]:
+    """Say which file could not be written, that nothing is lost, and what to do ``then``.
+
+    Raises:
+        RunWriteError: for any trouble of the file system.
+    """
     try:
         yield
     except OSError as error:
         raise RunWriteError(
             f"{file} can't be written ({error.strerror or error}); everything before it is still there: "
-            "make room, then go on with --resume."
+            f"make room, then {then}."
         ) from error
 
 
@@ -399,7 +403,7 @@ def parse_steps(lines: Iterable[bytes], file: Path, before: int = 0) -> Iterator
     for number, line in enumerate(lines, before + 1):
         where = f"{file}, line {number},"
         try:
-            record = parse_json(line)
+            record = read_json(line)
         except ValueError as error:
             raise RunFolderError(f"{where} is damaged ({error}); start again with --force.") from error
         names = StepHead.check(record, where)

@@ -31,7 +31,7 @@ from dus_gym.experiments.storage.run_folder import (
     read_result,
     writer,
 )
-from dus_gym.json_text import parse_json
+from dus_gym.json_text import read_json
 from dus_gym.options import with_said
 from dus_gym.state import write_atomically
 
@@ -188,7 +188,7 @@ def _read_index(root: Path) -> dict[str, Any] | None:
     file = root / INDEX
     try:
         first, _, rest = file.read_bytes().partition(b"\n")
-        head = parse_json(first)
+        head = read_json(first)
         if head["format"] > INDEX_FORMAT:
             _log.warning(
                 "%s is of a newer dus-gym (format %s) and is left alone; the folders are read.", file, head["format"]
@@ -196,7 +196,7 @@ def _read_index(root: Path) -> dict[str, Any] | None:
             return None
         if hashlib.sha256(rest).hexdigest() != head["sha256"]:
             raise ValueError("its SHA-256 differs")
-        entries = [parse_json(line) for line in rest.splitlines()]
+        entries = [read_json(line) for line in rest.splitlines()]
         return {entry["row"]["run"]: entry for entry in entries}
     except FileNotFoundError:
         return {}

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = asked = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a letter, and names of files that are no text, end no command.
-        if isinstance(stream, TextIOWrapper):
+        if isinstance(stream, TextIOWrapper) and stream.errors != "backslashreplace":
             stream.reconfigure(errors="backslashreplace")
     if not words or words[0] in ("-h", "--help"):
         print(USAGE + "\ndus COMMAND --help shows a command's options.")

@@ -28,6 +28,7 @@ from dus_gym.experiments.comparison import TaskComparison
 from dus_gym.experiments.spec import OWN_ID, RunSpec
 from dus_gym.experiments.storage.comparison_folder import read_comparison
 from dus_gym.experiments.storage.run_folder import CONFIG, read_object
+from dus_gym.json_text import read_json
 from dus_gym.state import write_atomically
 from dus_gym.statistics import mean_std
 
@@ -95,7 +96,7 @@ def arguments_of(entry: Entry, where: str) -> dict[str, Any]:
         ConfigError: if its call is no JSON object, or chooses what a file must not choose.
     """
     try:
-        found = json.loads(entry.call)
+        found = read_json(entry.call)
     except (TypeError, ValueError):
         found = None
     if not isinstance(found, dict):

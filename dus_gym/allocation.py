@@ -8,15 +8,17 @@ Python numbers: with a handful of modalities an array costs more than it saves.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
 
-from dus_gym.errors import ConfigError, check_at_least, check_choice
+from dus_gym.errors import ConfigError, check_at_least, check_choice, first_line
 
 ACTION_MODES = ("shares", "fractions")
 SOFTMAX_SCALE = 3.0
@@ -30,10 +32,18 @@ def read_action(action: npt.ArrayLike, num_modalities: int) -> list[float]:
         ConfigError: (a ValueError) if the shape is not ``(m,)`` or an entry is negative, infinite or NaN.
     """
     try:
-        values = np.asarray(action, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        values = np.asarray(action)
+        # Python's whole numbers beyond 64 bits are objects; text, dates and complex numbers are no sizes at all.
+        if values.dtype.kind == "O" and not all(isinstance(entry, Real) for entry in values.flat):
+            raise TypeError("not all are numbers")
+        if values.dtype.kind not in "buifO":
+            raise TypeError(f"{values.dtype} is no number")
+        values = values.astype(np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        # RuntimeError: a tensor that has a gradient, or is another device's.
         raise ConfigError(
-            f"action={action!r} is not allowed; it must be {num_modalities} numbers, one for each modality."
+            f"action={reprlib.repr(action)} is not allowed; it must be {num_modalities} numbers, one for each modality "
+            f"({first_line(error)})."
         ) from error
     if values.shape != (num_modalities,):
         raise ConfigError(

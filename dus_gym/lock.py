@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from dus_gym.json_text import read_json
+
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 
@@ -37,6 +39,17 @@ def _host() -> str:
 
 class LockHeldError(RuntimeError):
     """A living process holds the lock; the message names it."""
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process of this machine has this number."""
+    try:
+        os.kill(max(pid, 1), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True  # another user's
+    return True
 
 
 class FileLock:
@@ -163,11 +176,11 @@ class FileLock:
     def _holder(self) -> tuple[dict[str, Any], int] | None:
         """What the file says and when it was touched, ns; nothing in it while it is being written, or if damaged."""
         try:
-            text, touched = self.path.read_text(encoding="utf-8"), self.path.stat().st_mtime_ns
+            text, touched = self.path.read_bytes(), self.path.stat().st_mtime_ns
         except FileNotFoundError:
             return None
         try:
-            record = json.loads(text)
+            record = read_json(text)
         except ValueError:
             record = None
         return (record if isinstance(record, dict) else {}), touched
@@ -176,13 +189,7 @@ class FileLock:
     def _dead(record: dict[str, Any]) -> bool:
         if record.get("host") != _host() or not isinstance(record.get("pid"), int):
             return False
-        try:
-            os.kill(max(record["pid"], 1), 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            return False  # alive, and another user's
-        return False
+        return not is_alive(record["pid"])
 
     def _remove(self, token: str) -> None:
         """Takes a dead holder's file away; a file that turns out to be a living holder's is put back."""
@@ -192,7 +199,7 @@ class FileLock:
         except FileNotFoundError:
             return
         try:
-            found = str(json.loads(aside.read_text(encoding="utf-8")).get("token"))
+            found = str(read_json(aside.read_bytes()).get("token"))
         except (ValueError, AttributeError):
             found = str(None)
         if found != token:

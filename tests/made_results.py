@@ -32,6 +32,16 @@ def result(accuracy, *, modalities=OVERFITS, fused=None, **fields):
     return Result(fused=predictions, modalities=modalities, **values | fields)
 
 
+def step(number, **fields):
+    """A line of steps.jsonl: two modalities, 2 epochs."""
+    figures = {f"{kind}/{name}": 2 for kind in ("size", "samples") for name in OVERFITS}
+    figures |= {f"train_score/{name}": 0.5 for name in OVERFITS}
+    return {
+        "step": number, "observation": [0.5, 0.25], "reward": -0.5, "epoch": 1, "epochs": 2, "iterations": 2 * number,
+        "loss": 1.5, "gap": 0.2, "diverged": False, **figures, **fields,
+    }  # fmt: skip
+
+
 def part_of(gains, *, seeds=SEEDS, equal_samples=None, left_out=None, noise=NOISE, every=None, **of_agents):
     """One task's comparison in which each agent gains so many points over uniform, give or take its noise.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 
 from dus_gym.data.surveys import surveys_kept
 from dus_gym.errors import ConfigError, DusError, unknown_name
@@ -31,6 +33,9 @@ COMMANDS = {
 LISTINGS = ("envs", "methods", "agents", "rewards")
 """Each is a function of the module ``listings``; every other command is ``main`` of a module of its own name. They are
 imported when they are called."""
+
+RESUMABLE = {"train", "compare"}
+"""Commands with ``--resume``."""
 
 USAGE = (
     "usage: dus COMMAND [options]\n\n"
@@ -67,7 +72,11 @@ def import_modules(words: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 failed while running, 2 asked for something that can't be."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = asked = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a letter, and names of files that are no text, end no command.
+        if isinstance(stream, TextIOWrapper) and stream.errors != "backslashreplace":
+            stream.reconfigure(errors="backslashreplace")
     if not words or words[0] in ("-h", "--help"):
         print(USAGE + "\ndus COMMAND --help shows a command's options.")
         sys.exit(0 if words else 2)
@@ -95,5 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"dus: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("dus: interrupted; a run with --out can go on with --resume.", file=sys.stderr)
+        # A second Ctrl-C ends the process at once, without a word.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        hint = "; a run with --out can go on with --resume" if RESUMABLE & set(asked) else ""
+        print(f"dus: interrupted{hint}.", file=sys.stderr)
         sys.exit(130)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import re
 import sys
 import types
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dus_gym.errors import ConfigError, unknown_name
+from dus_gym.json_text import read_json
 from dus_gym.options import build_options, option_table
 
 T = TypeVar("T")
@@ -160,21 +160,23 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: for a file that is not there or holds no object.
     """
+    import yaml
+
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config={path} can't be read ({error}); give a YAML or JSON file.") from error
     try:
         if path.suffix == ".json":
-            found = json.loads(text)
+            found = read_json(text)
         else:
-            import yaml
-
+            # Aliases stand for other parts of the text: a few lines of them can be more than any memory holds.
+            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+                raise ValueError("aliases such as *name are not allowed")
             found = yaml.safe_load(text)
-    except ValueError as error:
-        raise ConfigError(f"config={path} is no JSON ({error}); mend it.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config={path} is no YAML ({' '.join(str(error).split())}); mend it.") from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        kind = "JSON" if path.suffix == ".json" else "YAML"
+        raise ConfigError(f"config={path} is no {kind} ({' '.join(str(error).split())}); mend it.") from error
     if not isinstance(found, dict):
         raise ConfigError(f"config={path} must hold names and values, such as 'epochs: 20'.")
     flat: dict[str, Any] = {}

@@ -46,8 +46,8 @@ def main(words: list[str]) -> None:
     out = options.out or folder / REPORT
     if out.is_dir():
         raise RunFolderError(f"out={out} is a folder; give a file, such as {out / REPORT}.")
-    with writing(out):
-        write_atomically(out, page.html().encode())
+    with writing(out, "try again"):
+        write_atomically(out, page.html().encode(errors="backslashreplace"))
     if not options.quiet:
         print(page.verdict)
         print(f"written to {out}")

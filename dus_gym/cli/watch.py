@@ -86,7 +86,7 @@ class View:
         """Reads the lines that are new and whole, and notes when.
 
         Raises:
-            RunFolderError: for a line that is no JSON object.
+            RunFolderError: for a line that is no record of a step.
         """
         file = self.path / STEPS
         if file.is_file():
@@ -96,7 +96,7 @@ class View:
                 lines.seek(self._read)
                 new = lines.read()
             whole = new[: new.rfind(b"\n") + 1]
-            self.steps += parse_steps(whole.splitlines(), file)
+            self.steps += parse_steps(whole.splitlines(), file, len(self.steps))
             self._read += len(whole)
         if not self._seen or self._seen[-1][1] != len(self.steps):
             self._seen = [*self._seen[-RECENT:], (time.monotonic(), len(self.steps))]

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
+import errno
 import os
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from dus_gym.errors import DatasetNotFoundError, FetchError
+from dus_gym.errors import DatasetNotFoundError, DusError, FetchError, first_line
 
 MOST_MEMBERS = 200_000
 MOST_BYTES = 1 << 30
 """A member above a gibibyte belongs to no data set here; a small archive that holds one is a trap."""
-
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
 
 
 class Files(Protocol):
@@ -88,23 +84,30 @@ def open_files(path: Path) -> Iterator[Files]:
         yield Folder(path, dict(_walk(path)))
     elif not path.is_file():
         raise DatasetNotFoundError(f"source={path} is not there; give a folder, a .zip or a .tar that holds the files.")
-    elif zipfile.is_zipfile(path):
-        with _readable(path), zipfile.ZipFile(path) as file:
-            yield Zip(file, _zip_sizes(path, file))
-    elif tarfile.is_tarfile(path):
-        with _readable(path), tarfile.open(path) as tar:
-            yield Tar(tar, _tar_sizes(path, tar))
     else:
-        raise FetchError(f"source={path} is neither a folder nor a zip or tar archive.")
+        with _readable(path), ExitStack() as opened:
+            if zipfile.is_zipfile(path):
+                file = opened.enter_context(zipfile.ZipFile(path))
+                yield Zip(file, _zip_sizes(path, file))
+            elif tarfile.is_tarfile(path):
+                tar = opened.enter_context(tarfile.open(path))
+                yield Tar(tar, _tar_sizes(path, tar))
+            else:
+                raise FetchError(f"source={path} is neither a folder nor a zip or tar archive.")
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (*_BROKEN, NotImplementedError, RuntimeError) as error:
-        # The last two are zipfile's words for an unknown compression and a member with a password.
-        raise FetchError(f"source={path} can't be read ({error}); get it again.") from error
+    except DusError:
+        raise
+    except Exception as error:
+        # What the libraries raise over damaged archives is endless. An OSError with another number is the disk's:
+        # a place before the file's beginning is an invalid argument.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        raise FetchError(f"source={path} can't be read ({first_line(error)}); get it again.") from error
 
 
 def _walk(root: Path) -> Iterator[tuple[str, int]]:

@@ -6,7 +6,7 @@ are the same for all and stand here. PyTorch is imported when splits are built.
 
 from __future__ import annotations
 
-import json
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from dus_gym.data.store.opening import ON_ERROR
 from dus_gym.data.surveys import surveyed
 from dus_gym.data.task import DataOptions, DataSource, FolderDefaults, Task
 from dus_gym.errors import ConfigError, DatasetNotFoundError, PretrainedNotFoundError, check_at_least, check_choice
+from dus_gym.json_text import read_json
 from dus_gym.options import build_options
 
 if TYPE_CHECKING:
@@ -92,18 +93,24 @@ class FolderSettings:
             return cls()
         path = root / SETTINGS
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json(path.read_bytes())
         except ValueError as error:
             raise ConfigError(f"{path} is no JSON ({error}); mend or remove it.") from error
         allowed = [field.name for field in fields(cls)]
         if not isinstance(found, dict) or not set(found) <= set(allowed):
             raise ConfigError(f"{path} must hold an object with {', '.join(allowed)} alone.")
         check_choice(f"data_kind in {path}", found.get("data_kind", "real"), DATA_KINDS)
-        encoders = found.get("encoders")
+        encoders, options = found.get("encoders"), found.get("options", {})
+        if not isinstance(options, dict):
+            raise ConfigError(f"options={reprlib.repr(options)} in {path} is not allowed; it must be an object.")
+        if not (encoders is None or (isinstance(encoders, list) and all(isinstance(word, str) for word in encoders))):
+            raise ConfigError(
+                f"encoders={reprlib.repr(encoders)} in {path} is not allowed; it must be a list of words."
+            )
         return cls(
             found.get("data_kind", "real"),
             None if encoders is None else tuple(_at(root, word) for word in encoders),
-            {name: _at(root, value) for name, value in found.get("options", {}).items()},
+            {name: _at(root, value) for name, value in options.items()},
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import re
 import shutil
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +14,8 @@ import numpy as np
 
 from dus_gym.data.media_source import SETTINGS, FolderSettings
 from dus_gym.data.registry import DATA_SETS
-from dus_gym.errors import ConfigError, RunFolderError, check_at_least, unknown_name
+from dus_gym.errors import ConfigError, DusError, RunFolderError, RunWriteError, check_at_least, unknown_name
+from dus_gym.lock import is_alive
 
 MOCKS = tuple(name for name, known in DATA_SETS.items() if known.has_mock)
 """Data sets that have a file in ``dus_gym/data/sets/mock/``."""
@@ -32,6 +35,7 @@ def make_mock(name: str, root: Path, clips: int, seed: int = 0) -> Path:
     Raises:
         ConfigError: for a name, number or seed that can't be.
         RunFolderError: if the folder holds something that is no mock.
+        RunWriteError: if it can't be written; an earlier mock is still there.
     """
     if name not in MOCKS:
         raise unknown_name("mock data set", name, MOCKS)
@@ -43,6 +47,7 @@ def make_mock(name: str, root: Path, clips: int, seed: int = 0) -> Path:
         raise RunFolderError(f"root={root} is not empty and holds no mock; give another folder.")
     module = import_module(DATA_SETS[name].mock_module)
     root.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(root)
     fresh = root.with_name(f".{root.name}.new-{os.getpid()}")
     try:
         fresh.mkdir()
@@ -50,9 +55,23 @@ def make_mock(name: str, root: Path, clips: int, seed: int = 0) -> Path:
         text = json.dumps({"data_kind": "mock"} | settings, indent=2) + "\n"
         (fresh / SETTINGS).write_text(text, encoding="utf-8")
         _put(fresh, root)
+    except DusError:
+        raise
+    except OSError as error:
+        raise RunWriteError(
+            f"{root} can't be written ({error.strerror or error}); make room, then try again."
+        ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return root
+
+
+def _sweep(root: Path) -> None:
+    """Delete what killed processes left beside a root."""
+    for path in root.parent.glob(f".{glob.escape(root.name)}.*-*"):
+        found = re.fullmatch(r"(?:new|old)-(\d+)", path.name.removeprefix(f".{root.name}."))
+        if found is not None and not is_alive(int(found[1])):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def is_mock(root: Path) -> bool:

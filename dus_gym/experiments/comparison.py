@@ -107,8 +107,7 @@ class Comparison:
                 raise RunFolderError(f"{where} is damaged ({PARTS} is not a list of comparisons).")
             parts = tuple(from_json(TaskComparison, part, where) for part in several)
             for part in parts:
-                if REFERENCE not in part.agents:
-                    raise RunFolderError(f"{where} is damaged (agents.{REFERENCE} is missing).")
+                part.check(where)
         except RunFolderError as error:
             raise RunFolderError(f"{error} If it is a comparison, dus compare --resume makes it again.") from None
         return cls(parts, folder)

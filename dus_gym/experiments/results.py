@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dus_gym.experiments.serialize import NOT_KEPT, from_json, to_json
+from dus_gym.errors import RunFolderError
+from dus_gym.experiments.serialize import LARGEST_INTEGER, NOT_KEPT, from_json, read_value, to_json
 from dus_gym.options import with_said
-from dus_gym.records import Scores
+from dus_gym.records import FUSED_PREDICTORS, Scores
 
 FORMAT = 1
 """Of config and summary; raised when an older version could misread them."""
@@ -26,6 +27,60 @@ def said_settings(settings: Mapping[str, Any]) -> str:
     """Return the settings that were set, each after a comma, but for those that tables name in words of their own."""
     named = ("select", "epochs", "total_batch", "action_mode")
     return "".join(f", {key} {value}" for key, value in settings.items() if key not in named)
+
+
+@dataclass(frozen=True)
+class RunHead:
+    """The part of a run's config that lists, pages and titles show. Names need not be known on this machine."""
+
+    env: str
+    agent: str
+    agent_options: Mapping[str, Any]
+    method: str
+    method_options: Mapping[str, Any]
+    seed: int
+    trainer: str | None
+
+
+@dataclass(frozen=True)
+class StepHead:
+    """The part of a step's record that every run has; beside it stand figures by modality and method."""
+
+    step: int
+    observation: tuple[float, ...]
+    reward: float
+    epoch: int
+    epochs: int
+    iterations: int
+    loss: float
+    gap: float
+    diverged: bool
+
+    @classmethod
+    def check(cls, record: Any, where: str) -> list[str]:
+        """Return the modalities of what is a record of a step.
+
+        Raises:
+            RunFolderError: for a key that is missing or a value of another type or out of range.
+        """
+        head = from_json(cls, record, where)
+        names = [key.removeprefix("size/") for key in record if key.startswith("size/")]
+        wanted: dict[str, type[Any]] = {}
+        for name in names:
+            wanted |= {f"size/{name}": int, f"samples/{name}": int, f"train_score/{name}": float}
+        if len(names) != len(head.observation) or not names:
+            raise RunFolderError(f"{where} is damaged ({len(head.observation)} scores, sizes of {len(names)}).")
+        if min(head.step, head.epochs) < 1 or min(head.epoch, head.iterations) < 0 or head.epoch > head.epochs:
+            raise RunFolderError(f"{where} is damaged (epoch {head.epoch} of {head.epochs}, step {head.step}).")
+        for key, value in record.items():
+            if key in wanted and isinstance(value, wanted[key] | int) and not isinstance(value, bool):
+                if 0 <= value <= LARGEST_INTEGER:
+                    del wanted[key]
+            elif key.startswith(("val_", "train_", "coverage/", "method/")):
+                read_value(float | None, value, where, key)
+        if wanted:
+            raise RunFolderError(f"{where} is damaged ({', '.join(wanted)} is missing or no count or score).")
+        return names
 
 
 @dataclass(frozen=True)
@@ -120,6 +175,15 @@ class Result:
             RunFolderError: for anything else; the message names the key.
         """
         result = from_json(cls, found, where)
+        for wrong, said in (
+            (result.select not in SELECTIONS, f"select is {result.select!r}"),
+            (set(result.fused) != set(FUSED_PREDICTORS), f"fused has {', '.join(result.fused) or 'nothing'}"),
+            (not any(result.fused.values()), "fused has no figures"),
+            (not result.modalities, "modalities is empty"),
+            (min(result.epochs, result.iterations, result.samples, result.total_batch) < 1, "a count is below 1"),
+        ):
+            if wrong:
+                raise RunFolderError(f"{where} is damaged ({said}).")
         object.__setattr__(result, "folder", folder)
         return result
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ import numpy as np
 from dus_gym.errors import RunFolderError
 
 T = TypeVar("T")
+LARGEST_INTEGER = 2**64
+"""Bound of the size of a whole number that is read: seeds are the largest that are written."""
 NOT_KEPT = "not kept"
 """Metadata of a dataclass field that JSON leaves out."""
 
@@ -49,7 +52,7 @@ def from_json(kind: type[T], found: Any, where: str) -> T:
     Raises:
         RunFolderError: for a key that is missing or a value of another type; the message names it.
     """
-    value: T = _read(kind, found, where, "")
+    value: T = read_value(kind, found, where, "")
     return value
 
 
@@ -58,33 +61,45 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _read(hint: Any, found: Any, where: str, key: str) -> Any:
-    """One value by its annotation."""
+def read_value(hint: Any, found: Any, where: str, key: str) -> Any:
+    """Return one value by its annotation.
+
+    Args:
+        hint: the annotation.
+        found: the value as JSON has it.
+        where: see :func:`from_json`.
+        key: its dotted name, for messages.
+
+    Raises:
+        RunFolderError: for a value of another type.
+    """
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         if found is None and type(None) in inner:
             return None
-        return _read(next(kind for kind in inner if kind is not type(None)), found, where, key)
+        return read_value(next(kind for kind in inner if kind is not type(None)), found, where, key)
     if dataclasses.is_dataclass(hint):
         return _read_fields(hint, found, where, key)
     if origin in (dict, Mapping):
         if not isinstance(found, Mapping):
             raise _damaged(where, key, found, "an object")
-        return {name: _read(inner[1], child, where, f"{key}.{name}") for name, child in found.items()}
+        return {name: read_value(inner[1], child, where, f"{key}.{name}") for name, child in found.items()}
     if origin in (tuple, list, Sequence):
         if not isinstance(found, list | tuple):
             raise _damaged(where, key, found, "a list")
         if origin is tuple and inner[-1] is not Ellipsis:
             if len(found) != len(inner):
                 raise _damaged(where, key, found, f"a list of {len(inner)}")
-            return tuple(_read(kind, child, where, key) for kind, child in zip(inner, found, strict=True))
-        return tuple(_read(inner[0], child, where, f"{key}[{i}]") for i, child in enumerate(found))
+            return tuple(read_value(kind, child, where, key) for kind, child in zip(inner, found, strict=True))
+        return tuple(read_value(inner[0], child, where, f"{key}[{i}]") for i, child in enumerate(found))
     if hint is float:
-        if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+        if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < math.inf:
             raise _damaged(where, key, found, "a number")
+        if isinstance(found, int) and abs(found) > LARGEST_INTEGER:
+            raise _damaged(where, key, found, "a number of this size")
         return float(found)
-    if hint is int and (isinstance(found, bool) or not isinstance(found, int)):
-        raise _damaged(where, key, found, "a whole number")
+    if hint is int and (isinstance(found, bool) or not isinstance(found, int) or abs(found) > LARGEST_INTEGER):
+        raise _damaged(where, key, found, f"a whole number up to {LARGEST_INTEGER}")
     if hint in (str, bool) and not isinstance(found, hint):
         raise _damaged(where, key, found, "text" if hint is str else "true or false")
     return found
@@ -99,13 +114,13 @@ def _read_fields(kind: Any, found: Any, where: str, key: str) -> Any:
         if field.metadata.get(NOT_KEPT):
             continue
         if field.name in found:
-            values[field.name] = _read(hints[field.name], found[field.name], where, f"{key}.{field.name}")
+            values[field.name] = read_value(hints[field.name], found[field.name], where, f"{key}.{field.name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise RunFolderError(f"{where} is damaged ({f'{key}.{field.name}'.lstrip('.')} is missing).")
     return kind(**values)
 
 
 def _damaged(where: str, key: str, found: Any, wanted: str) -> RunFolderError:
-    said = repr(found)
+    said = reprlib.repr(found)
     said = said if len(said) <= 40 else said[:37] + "..."
     return RunFolderError(f"{where} is damaged ({key.lstrip('.') or 'it'} is {said}, not {wanted}).")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dus_gym.errors import ConfigError
+from dus_gym.errors import ConfigError, RunFolderError
 from dus_gym.experiments.results import FORMAT, SELECTIONS, Result, said_settings
 from dus_gym.experiments.serialize import to_json
 from dus_gym.experiments.table import Table
@@ -187,6 +187,34 @@ class TaskComparison:
     statements: tuple[Statement, ...] = ()
     """The sentences of the verdict."""
     warnings: tuple[str, ...] = ()
+
+    def check(self, where: str) -> None:
+        """Refuse a comparison that was read and can't be one.
+
+        Raises:
+            RunFolderError: if a part is missing or of another length; the message names it.
+        """
+        predictors, count = set(FUSED_PREDICTORS), len(self.seeds)
+        if REFERENCE not in self.agents:
+            raise RunFolderError(f"{where} is damaged (agents.{REFERENCE} is missing).")
+        if self.select not in SELECTIONS or not self.seeds:
+            raise RunFolderError(f"{where} is damaged (select is {self.select!r}, with {count} seeds).")
+        for name, row in self.agents.items():
+            tables: list[tuple[str, Mapping[str, Any]]] = [("fused", row.fused), ("by_seed", row.by_seed)]
+            for against, prefix in ((row, ""), (row.equal_samples, "equal_samples.")):
+                if against is not None:
+                    tables += [(f"{prefix}{key}", getattr(against, key)) for key in ("vs_uniform", "interval")]
+            tables += [] if row.equal_samples is None else [("equal_samples.by_seed", row.equal_samples.by_seed)]
+            for key, table in tables:
+                if set(table) != predictors:
+                    raise RunFolderError(
+                        f"{where} is damaged (agents.{name}.{key} has {', '.join(table) or 'nothing'})."
+                    )
+            columns = [column for key, table in tables if "by_seed" in key for column in table.values() if column]
+            columns += [figures.by_seed for figures in row.modalities.values()]
+            alike = row.modalities.keys() == self.uniform.modalities.keys()
+            if not alike or any(len(column) != count for column in columns):
+                raise RunFolderError(f"{where} is damaged (agents.{name}: not {count} seeds of the same modalities).")
 
     @property
     def uniform(self) -> AgentFigures:

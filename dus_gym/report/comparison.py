@@ -40,8 +40,8 @@ def write_comparison_page(comparison: Comparison, path: Path) -> Path:
     Raises:
         RunWriteError: if the file can't be written.
     """
-    with writing(path):
-        write_atomically(path, comparison_page(comparison).html().encode())
+    with writing(path, "try again"):
+        write_atomically(path, comparison_page(comparison).html().encode(errors="backslashreplace"))
     return path
 
 

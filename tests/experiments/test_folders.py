@@ -73,7 +73,7 @@ def test_damaged_steps_are_named(tmp_path, capsys):
     (tmp_path / "run" / "summary.json").unlink()
     (tmp_path / "run" / "steps.jsonl").write_text("garbage\n{}\n")
     assert refused(TRAIN, tmp_path / "run", "--resume") == 2
-    assert "steps.jsonl is damaged" in capsys.readouterr().err
+    assert "steps.jsonl, line 1, is damaged" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_seed_is_refused(tmp_path, capsys):

@@ -5,7 +5,7 @@ import resource
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from made_results import result
+from made_results import result, step
 
 from dus_gym.errors import RunFolderError, RunWriteError
 from dus_gym.experiments.storage.run_folder import CHECKPOINT, CONFIG, STEPS, SUMMARY, RunFolder, read_object, unused
@@ -65,15 +65,16 @@ def test_a_newer_format_is_refused_by_name(run, name):
 
 
 def test_a_full_disk_is_named_and_loses_nothing_that_was_there(run):
-    run.add_step({"step": 1})
+    run.add_step(step(1))
+    limit = (run.path / STEPS).stat().st_size + 40
     run.save_checkpoint({"steps": 1})
     before = (run.path / CHECKPOINT).read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     # The system refuses a file's bytes beyond this, as a full disk does, in the middle of a line.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with pytest.raises(RunWriteError, match=r"steps\.jsonl can't be written .* go on with --resume"):
-            run.add_step({"step": 2, "text": "x" * 100})
+            run.add_step(step(2))
         with pytest.raises(RunWriteError, match="checkpoint"):
             run.save_checkpoint({"steps": 2, "text": "x" * 1000})
         with pytest.raises(RunWriteError, match="summary"):
@@ -83,10 +84,10 @@ def test_a_full_disk_is_named_and_loses_nothing_that_was_there(run):
     run.close()
     assert (run.path / CHECKPOINT).read_bytes() == before
     assert not (run.path / SUMMARY).exists()
-    assert (run.path / STEPS).stat().st_size == 64
+    assert (run.path / STEPS).stat().st_size == limit
     with RunFolder.resume(run.path, CONFIG_ASKED) as folder:
-        assert list(folder.steps()) == [{"step": 1}]
+        assert list(folder.steps()) == [step(1)]
         folder.keep_steps(1)
-        folder.add_step({"step": 2})
-        assert list(folder.steps()) == [{"step": 1}, {"step": 2}]
+        folder.add_step(step(2))
+        assert list(folder.steps()) == [step(1), step(2)]
     assert {p.name for p in run.path.iterdir()} == {CONFIG, STEPS, CHECKPOINT}

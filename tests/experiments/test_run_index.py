@@ -5,12 +5,12 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from made_results import result
+from made_results import result, step
 
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.storage.run_folder import STEPS, RunFolder
 from dus_gym.experiments.storage.run_index import COLUMNS, INDEX, last_step, list_runs
-from dus_gym.records import Scores
+from dus_gym.records import FUSED_PREDICTORS, Scores
 
 
 def make_run(path, *, seed=0, accuracy=0.75, finished=True):
@@ -19,9 +19,11 @@ def make_run(path, *, seed=0, accuracy=0.75, finished=True):
         "method": "baseline", "method_options": {}, "seed": seed, "trainer": None, "run": {},
     }  # fmt: skip
     with RunFolder.create(path, config, force=True) as folder:
-        folder.add_step({"epoch": 1, "epochs": 2, "iterations": 2, "gap": 0.2})
+        folder.add_step(step(1))
         if finished:
-            folder.save_result(result(accuracy, fused={"method": Scores(accuracy, 0.5, 0.25), "concat": None}))
+            folder.save_result(
+                result(accuracy, fused=dict.fromkeys(FUSED_PREDICTORS) | {"method": Scores(accuracy, 0.5, 0.25)})
+            )
 
 
 @pytest.fixture
@@ -132,7 +134,7 @@ def test_other_people_s_folders_are_no_runs(root):
 def test_the_last_step_is_the_last_whole_line(tmp_path):
     make_run(tmp_path / "run", finished=False)
     with (tmp_path / "run" / STEPS).open("a") as steps:
-        steps.write('{"epoch": 2, "text": "' + "x" * 100 + '"}\n{"epoch": 3, "te')
+        steps.write(json.dumps(step(2, epoch=2)) + '\n{"epoch": 3, "te')
     assert last_step(tmp_path / "run")["epoch"] == 2
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -23,6 +27,8 @@ from dus_gym.errors import ConfigError, MediaError, first_line
 
 LABELS = ("labels", "y")
 SPLIT = "split"
+MOST_SMALL, MOST_RATIO = 1 << 30, 100
+"""A .npz file may unpack to a gibibyte, or to 100 times its own size: more is a trap, or nothing but zeros."""
 
 
 def is_arrays(path: Path) -> bool:
@@ -53,12 +59,48 @@ def _load_npz(path: Path) -> dict[str, Array]:
     if path.suffix != ".npz":
         raise ConfigError(f"data={path} is not allowed; give a .npz file (numpy.savez), or a folder.")
     try:
+        _check_members(path)
         with np.load(path, allow_pickle=False) as found:
             return {name: _array(found, name, path) for name in found.files}
     except ConfigError:
         raise
     except Exception as error:  # damaged archives make NumPy and zipfile raise all kinds of errors
         raise ConfigError(f"{path} is no .npz file ({first_line(error)}); write it with numpy.savez.") from error
+
+
+def _check_members(path: Path) -> None:
+    """Refuse an archive that unpacks to more than it may, and arrays of another length than their header says.
+
+    Raises:
+        ConfigError: naming the member.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        unpacked, most = sum(member.file_size for member in members), max(MOST_SMALL, MOST_RATIO * path.stat().st_size)
+        if unpacked > most:
+            raise ConfigError(
+                f"{path} has {path.stat().st_size} bytes and unpacks to {unpacked}; at most {most} are unpacked. Save "
+                "it with numpy.savez in place of numpy.savez_compressed, or as a folder of .npy files."
+            )
+        for name in [name for name, count in Counter(member.filename for member in members).items() if count > 1]:
+            raise ConfigError(f"{path} holds {name!r} more than once; give each array a name of its own.")
+        for member in members:
+            name = member.filename.removesuffix(".npy")
+            try:
+                with archive.open(member) as stream:
+                    length = _length(stream)
+            except Exception as error:
+                raise _not_plain(name, path, first_line(error)) from error
+            if length not in (None, member.file_size):
+                raise _not_plain(name, path, f"{length} bytes by its header, and {member.file_size} are there")
+
+
+def _length(stream: IO[bytes]) -> int | None:
+    """The bytes that a .npy file has by its header; None for an array of objects, whose length no header tells."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    return None if dtype.hasobject else stream.tell() + math.prod(shape) * dtype.itemsize
 
 
 def _array(found: Mapping[str, Array], name: str, path: Path) -> Array:
@@ -78,7 +120,8 @@ def _load(file: Path) -> Array:
 def _not_plain(name: str, path: Path, why: str) -> ConfigError:
     return ConfigError(
         f"array {name!r} in {path} can't be read without running code of its own, or is damaged ({why}). Object "
-        "arrays are refused: save numbers or text of one shape, such as numpy.asarray(x, numpy.float32)."
+        "arrays are refused: save numbers or text of one shape, such as numpy.asarray(x, numpy.float32), or "
+        "x.toarray() of a sparse matrix."
     )
 
 

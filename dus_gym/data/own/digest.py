@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from dus_gym.data.own.arrays import is_arrays
-from dus_gym.data.own.folder import LIST
+from dus_gym.data.own.folder import LIST, modality_folders
 from dus_gym.data.store.key import canonical
 
 
@@ -18,7 +18,10 @@ def digest_of(root: Path) -> str:
     """
     files = [root]
     if root.is_dir():
-        inside = root.glob("*.npy") if is_arrays(root) else (*root.glob(LIST), *root.glob("[!.]*/**/*"))
+        if is_arrays(root):
+            inside = list(root.glob("*.npy"))
+        else:
+            inside = [*root.glob(LIST), *(path for name in modality_folders(root) for path in (root / name).rglob("*"))]
         files = sorted(path for path in inside if path.is_file())
     return _digest(root, tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
 

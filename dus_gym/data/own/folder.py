@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from dus_gym.data.own.table import Array, Table, check_names, class_ids, split_n
 from dus_gym.data.store import Decoder, Row, Store
 from dus_gym.data.store.split import without_bad
 from dus_gym.errors import ConfigError, MediaError
+from dus_gym.json_text import read_json
 
 LIST = "labels.csv"
 KINDS = {"picture": PICTURES, "sound": SOUNDS, "array": ARRAYS, "text": TEXTS}
@@ -60,12 +63,36 @@ def read_folder(root: Path) -> Folder:
     splits = None
     if "split" in rows[0]:
         splits = split_names([row["split"] for row in rows], f"column 'split' of {path}")
-    names = sorted(child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+    names = modality_folders(root)
     check_names(names, str(root))
     kinds, found = {}, {}
     for name in names:
         kinds[name], found[name] = _files(root / name, samples)
     return Folder(root, tuple(samples), labels, classes, splits, kinds, found)
+
+
+def modality_folders(root: Path) -> list[str]:
+    """Return the sub-folders of a media folder that may be modalities: neither hidden nor of runs."""
+    return sorted(
+        child.name
+        for child in root.iterdir()
+        if child.is_dir() and not child.name.startswith(".") and not _holds_runs(child)
+    )
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Whether a folder is the output of one of our commands, such as ``runs`` when they are called in the data."""
+    for depth in range(4):
+        for config in folder.glob("*/" * depth + "config.json"):
+            try:
+                found = read_json(config.read_bytes())
+            except (OSError, ValueError):
+                continue
+            if isinstance(found, dict) and found.get("written_by") == "dus-gym":
+                return True
+    # A run that was killed before it wrote anything is folders and a lock.
+    inside = list(islice(folder.rglob("*"), 100))
+    return len(inside) > 0 and all(path.is_dir() or path.name == ".lock" for path in inside)
 
 
 def _lines(path: Path) -> list[dict[str, str]]:
@@ -107,7 +134,7 @@ def _files(folder: Path, samples: Sequence[str]) -> tuple[str, list[Row]]:
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in kind_of:
-            sample = path.relative_to(folder).with_suffix("").as_posix()
+            sample = _composed(path.relative_to(folder).with_suffix("").as_posix())
             if sample in found:
                 raise ConfigError(f"{path} and {found[sample].name} are both sample {sample!r}; remove one.")
             found[sample] = path
@@ -117,8 +144,13 @@ def _files(folder: Path, samples: Sequence[str]) -> tuple[str, list[Row]]:
         what = f"files of {len(kinds)} kinds ({', '.join(sorted(kinds))})" if kinds else "no file that can be read"
         raise ConfigError(f"{folder} holds {what}; a modality is a folder of files of one kind, among {endings}.")
     ending = next(iter(found.values())).suffix
-    rows = [Row(sample, (found.get(sample, folder / f"{sample}{ending}"),)) for sample in samples]
+    rows = [Row(sample, (found.get(_composed(sample), folder / f"{sample}{ending}"),)) for sample in samples]
     return next(iter(kinds)), rows
+
+
+def _composed(name: str) -> str:
+    """A name in one spelling: some systems store é as two characters, and lists have it as one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def decoder_of(folder: Folder, name: str, picture_size: int, seconds: float) -> Decoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from dus_gym.data.media.layout import FOLDER, VIDEO_ENDINGS, Place
 from dus_gym.data.record import Record, bad_line, first_of, lines_of, unique
 from dus_gym.data.task import Task
 from dus_gym.errors import AnnotationError, DatasetNotFoundError, check_choice
+from dus_gym.json_text import read_json
 
 CLASSES = (
     "blowing nose",
@@ -120,9 +120,9 @@ def parse_json(path: Path) -> list[Record]:
         AnnotationError: if it is not that file.
     """
     try:
-        database = json.loads(path.read_text(encoding="utf-8"))["database"]
+        database = read_json(path.read_bytes())["database"]
         return [_record(stem, _SUBSETS[entry["subset"]], class_id(entry["label"])) for stem, entry in database.items()]
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise AnnotationError(f"{path} is not BML's list of Kinetics-Sounds ({error!r}).") from error
 
 

@@ -6,7 +6,6 @@ Read from the published lists or those of BSS and AMSS.
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from dus_gym.data.record import SPLITS, Record, bad_line, first_of, lines_of, un
 from dus_gym.data.task import DataOptions, Task
 from dus_gym.data.text_image import CLIP_MEAN, CLIP_STD, DEFAULT, Preset, TextImageOptions, TextImageSource
 from dus_gym.errors import AnnotationError, DatasetNotFoundError, check_choice
+from dus_gym.json_text import read_json
 
 CLASSES = ("not sarcastic", "sarcastic")
 GIVEAWAYS = frozenset(
@@ -61,7 +61,7 @@ def parse_json(path: Path, split: str) -> list[Record]:
         AnnotationError: for anything else.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        found = read_json(path.read_text(encoding="utf-8-sig"))
         if not isinstance(found, list):
             raise TypeError(type(found).__name__)
         records = [_of_json(entry, split) for entry in found]

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import secrets
 import zlib
@@ -32,6 +31,7 @@ import numpy.typing as npt
 from dus_gym.data.store.decoder import Array
 from dus_gym.data.store.key import FORMAT, canonical
 from dus_gym.errors import StoreError
+from dus_gym.json_text import read_json
 
 MANIFEST, DONE, ROWS, MEDIA, ERRORS, RESUME, RECIPE = (
     "manifest.json",
@@ -168,7 +168,7 @@ def read_contents(path: Path) -> Contents:
         text = (path / MANIFEST).read_bytes()
         if hashlib.sha256(text).hexdigest() != done:
             raise StoreError(f"{path / MANIFEST} is not the one that {DONE} was written for; delete {path}.")
-        manifest = json.loads(text)
+        manifest = read_json(text)
         if manifest["recipe"]["format"] != FORMAT:
             raise StoreError(f"{path} has format {manifest['recipe']['format']}; this version reads {FORMAT}.")
         small: dict[str, bytes] = {}
@@ -177,7 +177,7 @@ def read_contents(path: Path) -> Contents:
             if hashlib.sha256(small[name]).hexdigest() != digest:
                 raise StoreError(f"{path / name} is damaged (its SHA-256 differs); delete {path}.")
         rows, media = (np.load(BytesIO(small[name]), allow_pickle=False) for name in (ROWS, MEDIA))
-        bad = [json.loads(line) for line in small[ERRORS].decode().splitlines()]
+        bad = [read_json(line) for line in small[ERRORS].decode().splitlines()]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(f"{path} is no finished store: {Path(str(error.filename)).name} is missing.") from error
     except (ValueError, KeyError, TypeError) as error:

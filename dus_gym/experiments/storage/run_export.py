@@ -14,6 +14,8 @@ from dus_gym.errors import ConfigError
 from dus_gym.experiments.storage.run_folder import writing
 from dus_gym.state import write_atomically
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A cell that begins so is a formula to a spreadsheet, which may send data away or run a program."""
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -23,18 +25,21 @@ def columns_of(rows: Rows) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A cell: lists and objects as JSON text."""
+    """A cell: lists and objects as JSON text; text that a spreadsheet would compute begins with an apostrophe."""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(FORMULA) else value
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def write_csv(path: Path, rows: Rows) -> None:
     """Writes UTF-8 with a head line; None is an empty cell, a list is JSON text."""
     text = io.StringIO(newline="")
-    lines = csv.DictWriter(text, columns_of(rows), lineterminator="\n")
-    lines.writeheader()
+    columns = columns_of(rows)
+    lines = csv.DictWriter(text, columns, lineterminator="\n")
+    lines.writerow({name: _plain(name) for name in columns})
     lines.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
-    with writing(path):
-        write_atomically(path, text.getvalue().encode())
+    with writing(path, "try again"):
+        write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 def check_parquet() -> None:
@@ -57,7 +62,7 @@ def write_parquet(path: Path, rows: Rows) -> None:
     columns = {key: _typed([row.get(key) for row in rows]) for key in columns_of(rows)}
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), buffer)
-    with writing(path):
+    with writing(path, "try again"):
         write_atomically(path, buffer.getvalue())
 
 

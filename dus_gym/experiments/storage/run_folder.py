@@ -26,7 +26,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from dus_gym.errors import CheckpointError, RunFolderError, RunWriteError
-from dus_gym.experiments.results import FORMAT, Result
+from dus_gym.experiments.results import FORMAT, Result, RunHead, StepHead
+from dus_gym.experiments.serialize import from_json
+from dus_gym.json_text import read_json
 from dus_gym.lock import FileLock, LockHeldError
 from dus_gym.state import load_state, save_state, write_atomically
 
@@ -58,16 +60,28 @@ SET = "settings."
 """Prefix of the settings that were set; ``run`` has all of them, and one set to its default is the same run."""
 
 
+_TEMPORARY = re.compile(rf"\.(?P<name>{'|'.join(map(re.escape, sorted(_OURS | {LOCK})))})\.[\w-]+")
+"""A file that was to be renamed when it was whole; ``.lock``'s are made while it is taken."""
+
+
 def lock(path: Path) -> FileLock:
-    """Holds a folder, so that no second process writes to it; release it when done.
+    """Hold a folder, so that no second process writes to it, and delete what killed writers left half-written.
+
+    Release it when done.
 
     Raises:
         RunFolderError: if a living process holds it; the message names the process.
     """
     try:
-        return FileLock(path / LOCK).take()
+        held = FileLock(path / LOCK).take()
     except LockHeldError as error:
         raise held_by(path, str(error)) from error
+    for entry in path.iterdir():
+        found = _TEMPORARY.fullmatch(entry.name)
+        # Reports are written without the lock, and the lock's own files by those who wait for it.
+        if found is not None and found["name"] not in (REPORT, LOCK):
+            entry.unlink(missing_ok=True)
+    return held
 
 
 def held_by(path: Path, who: str) -> RunFolderError:
@@ -81,7 +95,7 @@ def writer(path: Path) -> str | None:
 
 
 def listing(path: Path) -> list[str]:
-    """Names in a folder; none if it is not there.
+    """Names in a folder but for the lock's and those of files that a kill left half-written; none if it is not there.
 
     Raises:
         RunFolderError: if it is a file.
@@ -89,7 +103,7 @@ def listing(path: Path) -> list[str]:
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"out={path} is a file; give a folder.")
     names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
-    return [name for name in names if not name.startswith((LOCK, f".{LOCK}."))]
+    return [name for name in names if name != LOCK and not _TEMPORARY.fullmatch(name)]
 
 
 def read_object(file: Path) -> dict[str, Any]:
@@ -100,8 +114,10 @@ def read_object(file: Path) -> dict[str, Any]:
     """
     found = _object(file)
     written = found.get("format", 1)
-    if found.get("written_by", MARK["written_by"]) == MARK["written_by"] and written != FORMAT:
-        if not isinstance(written, int) or isinstance(written, bool) or written < 1:
+    if found.get("written_by", MARK["written_by"]) == MARK["written_by"] and (
+        type(written) is not int or written != FORMAT
+    ):
+        if type(written) is not int or written < 1:
             raise RunFolderError(f"{file} is damaged (format {written!r}); start again with --force.")
         raise RunFolderError(
             f"{file} has format {written}; this version reads up to {FORMAT}. Install a newer dus-gym, "
@@ -113,9 +129,11 @@ def read_object(file: Path) -> dict[str, Any]:
 def _object(file: Path) -> dict[str, Any]:
     """A JSON object of any format."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file.read_bytes())
         if not isinstance(found, dict):
             raise ValueError("it is no object")
+    except IsADirectoryError as error:
+        raise RunFolderError(f"{file} is a folder and should be a file; give another folder.") from error
     except ValueError as error:
         raise RunFolderError(f"{file} is damaged ({error}); start again with --force.") from error
     return found
@@ -131,7 +149,7 @@ def is_ours(path: Path, command: str | None = None) -> bool:
     except OSError:
         # Missing, or damaged: RunFolderError is an OSError too.
         names = listing(path)
-        return command is None and bool(names) and all(n in _OURS or n.startswith(".config.json.") for n in names)
+        return command is None and bool(names) and all(name in _OURS for name in names)
     return config.get("written_by") == MARK["written_by"] and command in (None, config.get("command"))
 
 
@@ -143,8 +161,8 @@ def holds_runs(config: Mapping[str, Any]) -> bool:
 
 def clear(path: Path) -> None:
     """Deletes a run's files, its config last, so that a kill in between leaves a folder that is still ours."""
-    for name in sorted(listing(path), key=lambda name: (name == CONFIG, name != SUMMARY)):
-        if name in _OURS or any(name.startswith(f".{ours}.") for ours in _OURS):
+    for name in sorted(os.listdir(path), key=lambda name: (name == CONFIG, name != SUMMARY)):
+        if name in _OURS or (name != LOCK and _TEMPORARY.fullmatch(name)):
             if (path / name).is_dir() and not (path / name).is_symlink():
                 shutil.rmtree(path / name)
             else:
@@ -152,14 +170,18 @@ def clear(path: Path) -> None:
 
 
 @contextmanager
-def writing(file: Path) -> Iterator[None]:
-    """Says which file could not be written, and that nothing is lost."""
+def writing(file: Path, then: str = "go on with --resume") -> Iterator[None]:
+    """Say which file could not be written, that nothing is lost, and what to do ``then``.
+
+    Raises:
+        RunWriteError: for any trouble of the file system.
+    """
     try:
         yield
     except OSError as error:
         raise RunWriteError(
             f"{file} can't be written ({error.strerror or error}); everything before it is still there: "
-            "make room, then go on with --resume."
+            f"make room, then {then}."
         ) from error
 
 
@@ -349,6 +371,7 @@ def read_run(path: Path) -> tuple[dict[str, Any], Result | None]:
             f"{path} holds a reproduction, whose pages are the .md files in it; give one of its runs: "
             f"`dus runs list {path}` names them."
         )
+    from_json(RunHead, config, str(path / CONFIG))
     return config, read_result(path)
 
 
@@ -356,7 +379,7 @@ def read_steps(path: Path) -> Iterator[dict[str, Any]]:
     """The whole lines of a run's ``steps.jsonl``; a last line cut off by a kill is left out.
 
     Raises:
-        RunFolderError: for a line that is no JSON object.
+        RunFolderError: see :func:`parse_steps`.
     """
     file = path / STEPS
     if not file.is_file():
@@ -365,19 +388,29 @@ def read_steps(path: Path) -> Iterator[dict[str, Any]]:
         yield from parse_steps((line for line in lines if line.endswith(b"\n")), file)
 
 
-def parse_steps(lines: Iterable[bytes], file: Path) -> Iterator[dict[str, Any]]:
-    """Lines to records.
+def parse_steps(lines: Iterable[bytes], file: Path, before: int = 0) -> Iterator[dict[str, Any]]:
+    """Return lines as records, of which each has the modalities of the first.
+
+    Args:
+        lines: in order.
+        file: where they are from, for messages.
+        before: lines of it before these.
 
     Raises:
-        RunFolderError: for a line that is no JSON object; the message names it and the file.
+        RunFolderError: for a line that is no record of a step; the message names it and the file.
     """
-    for number, line in enumerate(lines, 1):
+    modalities: list[str] | None = None
+    for number, line in enumerate(lines, before + 1):
+        where = f"{file}, line {number},"
         try:
-            record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError("it is no object")
+            record = read_json(line)
         except ValueError as error:
-            raise RunFolderError(f"{file} is damaged (line {number}: {error}); start again with --force.") from error
+            raise RunFolderError(f"{where} is damaged ({error}); start again with --force.") from error
+        names = StepHead.check(record, where)
+        if names != (modalities := modalities or names):
+            raise RunFolderError(
+                f"{where} is damaged (its modalities are {', '.join(names)}); start again with --force."
+            )
         yield record
 
 

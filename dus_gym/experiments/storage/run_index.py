@@ -7,16 +7,31 @@ of another version or gone: that costs time and nothing else. It is replaced who
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dus_gym.errors import RunFolderError
-from dus_gym.experiments.storage.run_folder import CONFIG, STEPS, SUMMARY, holds_runs, is_ours, read_object, writer
+from dus_gym.experiments.results import RunHead
+from dus_gym.experiments.serialize import from_json
+from dus_gym.experiments.storage.run_folder import (
+    CONFIG,
+    STEPS,
+    SUMMARY,
+    holds_runs,
+    is_ours,
+    parse_steps,
+    read_object,
+    read_result,
+    writer,
+)
+from dus_gym.json_text import read_json
 from dus_gym.options import with_said
 from dus_gym.state import write_atomically
 
@@ -50,52 +65,83 @@ def _is_run(path: Path) -> bool:
         return is_ours(path)
 
 
+@dataclass(frozen=True)
+class RunRow:
+    """One run as a flat row of text and numbers; what is not known yet is None."""
+
+    run: str
+    """Its folder, relative to the root."""
+    status: str
+    """One of :data:`STATUSES`."""
+    env: str | None = None
+    agent: str | None = None
+    """With its options, as ``method``."""
+    method: str | None = None
+    seed: int | None = None
+    trainer: str | None = None
+    data_kind: str | None = None
+    select: str | None = None
+    accuracy_method: float | None = None
+    accuracy_concat: float | None = None
+    accuracy_sum: float | None = None
+    accuracy_entropy: float | None = None
+    gap: float | None = None
+    diverged: bool | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    iterations: int | None = None
+    samples: int | None = None
+    training_runs: float | None = None
+    seconds: float | None = None
+    changed: str | None = None
+    problem: str | None = None
+    """What is wrong with a damaged run."""
+
+
+COLUMNS = tuple(field.name for field in fields(RunRow))
+COPIED = (
+    "trainer", "data_kind", "select", "gap", "diverged", "epochs", "iterations", "samples", "training_runs", "seconds",
+)  # fmt: skip
+
+
 def read_row(path: Path, root: Path) -> dict[str, Any]:
-    """One run as a flat row of text and numbers; what is not known yet is None.
+    """Return one run as :class:`RunRow` has it, by name.
 
     Args:
         path: a run folder.
         root: what ``run`` is relative to.
     """
-    row: dict[str, Any] = dict.fromkeys(COLUMNS)
-    row["run"] = path.relative_to(root).as_posix()
+    row: dict[str, Any] = {}
     try:
-        config = read_object(path / CONFIG)
-        summary = read_object(path / SUMMARY) if (path / SUMMARY).is_file() else None
-        row |= {key: config[key] for key in ("env", "method", "seed")}
-        row["agent"] = with_said(config["agent"], config["agent_options"])
-        row["method"] = with_said(config["method"], config["method_options"])
-        row["trainer"] = config["trainer"]
-        if summary is None:
+        file = path / CONFIG
+        head = from_json(RunHead, read_object(file), str(file))
+        row |= {"env": head.env, "seed": head.seed, "trainer": head.trainer}
+        row["agent"] = with_said(head.agent, head.agent_options)
+        row["method"] = with_said(head.method, head.method_options)
+        result = read_result(path)
+        if result is None:
             last = last_step(path) or {}
             row["status"] = "running" if writer(path) else "stopped"
             row |= {key: last.get(key) for key in ("epoch", "epochs", "iterations", "gap")}
         else:
             row["status"] = "finished"
-            row |= {key: summary[key] for key in COPIED}
-            row["epoch"] = summary["epochs"]
-            for name, scores in summary["fused"].items():
-                row[f"accuracy_{name}"] = None if scores is None else scores["accuracy"]
-        changed = path / (CONFIG if summary is None else SUMMARY)
+            row |= {key: getattr(result, key) for key in COPIED} | {"epoch": result.epochs}
+            for name, scores in result.fused.items():
+                row[f"accuracy_{name}"] = None if scores is None else scores.accuracy
+        changed = path / (CONFIG if result is None else SUMMARY)
         row["changed"] = datetime.fromtimestamp(changed.stat().st_mtime, UTC).isoformat(timespec="seconds")
-    except (OSError, KeyError, TypeError, AttributeError) as error:
-        row["status"] = "damaged"
-        row["problem"] = str(error) if isinstance(error, OSError) else f"{error!r} in {path}"
-    return row
-
-
-COPIED = (
-    "trainer", "data_kind", "select", "gap", "diverged", "epochs", "iterations", "samples", "training_runs", "seconds",
-)  # fmt: skip
-COLUMNS = (
-    "run", "status", "env", "agent", "method", "seed", "trainer", "data_kind", "select", "accuracy_method",
-    "accuracy_concat", "accuracy_sum", "accuracy_entropy", "gap", "diverged", "epoch", "epochs", "iterations",
-    "samples", "training_runs", "seconds", "changed", "problem",
-)  # fmt: skip
+    except (OSError, OverflowError, ValueError) as error:
+        # The last two: a time of change that no calendar has.
+        row |= {"status": "damaged", "problem": str(error)}
+    return asdict(RunRow(run=path.relative_to(root).as_posix(), **row))
 
 
 def last_step(path: Path) -> dict[str, Any] | None:
-    """The last whole line of a run's ``steps.jsonl``, without reading the others; None before the first."""
+    """Return the last whole line of a run's ``steps.jsonl``, without reading the others; None before the first.
+
+    Raises:
+        RunFolderError: if it is no record of a step.
+    """
     file = path / STEPS
     if not file.is_file():
         return None
@@ -103,11 +149,7 @@ def last_step(path: Path) -> dict[str, Any] | None:
         end = lines.seek(0, os.SEEK_END)
         lines.seek(max(0, end - 65536))
         whole = lines.read().rpartition(b"\n")[0].rpartition(b"\n")[2]
-    try:
-        found = json.loads(whole) if whole else None
-    except ValueError as error:
-        raise RunFolderError(f"{file} is damaged ({error}).") from error
-    return found if isinstance(found, dict) else None
+    return next(parse_steps([whole], file), None) if whole else None
 
 
 def list_runs(root: Path, *, rebuild: bool = False) -> list[dict[str, Any]]:
@@ -145,16 +187,17 @@ def _read_index(root: Path) -> dict[str, Any] | None:
     """Stamps and rows by run; nothing where there is no index that can be used, None where it is not ours to touch."""
     file = root / INDEX
     try:
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        head, *entries = lines
+        first, _, rest = file.read_bytes().partition(b"\n")
+        head = read_json(first)
         if head["format"] > INDEX_FORMAT:
             _log.warning(
                 "%s is of a newer dus-gym (format %s) and is left alone; the folders are read.", file, head["format"]
             )
             return None
-        if len(entries) != head["runs"]:
-            raise ValueError(f"{len(entries)} runs of {head['runs']}")
-        return {e["row"]["run"]: {"stamp": e["stamp"], "row": {key: e["row"][key] for key in COLUMNS}} for e in entries}
+        if hashlib.sha256(rest).hexdigest() != head["sha256"]:
+            raise ValueError("its SHA-256 differs")
+        entries = [read_json(line) for line in rest.splitlines()]
+        return {entry["row"]["run"]: entry for entry in entries}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -163,9 +206,9 @@ def _read_index(root: Path) -> dict[str, Any] | None:
 
 
 def _write_index(root: Path, entries: Mapping[str, Any]) -> None:
-    head = {"written_by": "dus-gym", "format": INDEX_FORMAT, "runs": len(entries)}
-    text = "".join(json.dumps(line) + "\n" for line in (head, *entries.values()))
+    rows = "".join(json.dumps(entry) + "\n" for entry in entries.values()).encode()
+    head = {"written_by": "dus-gym", "format": INDEX_FORMAT, "sha256": hashlib.sha256(rows).hexdigest()}
     try:
-        write_atomically(root / INDEX, text.encode())
+        write_atomically(root / INDEX, json.dumps(head).encode() + b"\n" + rows)
     except OSError as error:
         _log.warning("%s can't be written (%s); the list is right, and the next one will be slower.", root, error)

@@ -27,7 +27,7 @@ SMOOTHNESS = 0.02
 
 
 def clock(epochs: int) -> Vector:
-    """How much of the schedule has passed after each epoch, in (0, 1]."""
+    """Return how much of the schedule has passed after each epoch, in (0, 1]."""
     rate = np.where(np.arange(epochs) < np.ceil(MILESTONE * epochs), 1.0, DROP)
     return np.asarray(np.cumsum(rate) / rate.sum())
 

@@ -1,4 +1,4 @@
-"""What forking a run of two ResNet-18 costs beside copying its bytes.
+"""Cost of forking a run of two ResNet-18 beside copying its bytes.
 
     python -m dus_gym.benchmarks.fork_cost         # half a minute
 

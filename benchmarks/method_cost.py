@@ -1,4 +1,4 @@
-"""What training with each method costs, as a ratio to the baseline in the same process.
+"""Cost of training with each method, as a ratio to the baseline in the same process.
 
     python -m dus_gym.benchmarks.method_cost              # MLPs on digits, about two minutes on one core
     python -m dus_gym.benchmarks.method_cost --resnet     # two ResNet-18 on 32x32 images, about a quarter of an hour
@@ -41,7 +41,7 @@ def start(task: str, word: str, epochs: int, iterations: int) -> Trainer:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch of one method cost."""
+    """Cost of one epoch of one method."""
 
     phase: str
     """Name of the method's phase that it belongs to."""

@@ -1,4 +1,4 @@
-"""What the environment costs over a bare PyTorch loop that does the same steps.
+"""Cost of the environment over a bare PyTorch loop that does the same steps.
 
     python -m dus_gym.benchmarks.overhead          # about 3 minutes on one core
 

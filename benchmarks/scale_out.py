@@ -1,4 +1,4 @@
-"""Whether two runs on two cores take no longer than one.
+"""Time of two runs on two cores against one.
 
     python -m dus_gym.benchmarks.scale_out     # two minutes on two idle cores
 

@@ -1,4 +1,4 @@
-"""What data cost: the store against the way the published loaders go, on made files in CREMA-D's formats.
+"""Cost of the data: the store against the way the published loaders go, on made files in CREMA-D's formats.
 
     python -m dus_gym.benchmarks.store                    # everything, about two minutes on one core
     python -m dus_gym.benchmarks.store --part data        # data alone: data, build, step or memory

@@ -48,7 +48,7 @@ def splits(m: int) -> list[Split]:
 
 
 def label(split: Split) -> str:
-    """How the table writes a split."""
+    """Return how the table writes a split."""
     return "/".join(f"{share:.3f}" for share in split)
 
 

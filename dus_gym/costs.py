@@ -1,4 +1,4 @@
-"""What a stretch of work costs besides samples and iterations: seconds and memory."""
+"""Costs of a stretch of work besides samples and iterations: seconds and memory."""
 
 from __future__ import annotations
 

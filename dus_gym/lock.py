@@ -136,7 +136,7 @@ class FileLock:
 
     @property
     def held(self) -> bool:
-        """Whether the file is still ours."""
+        """Return whether the file is still ours."""
         holder = self._holder()
         return holder is not None and holder[0].get("token") == self._token
 
@@ -174,7 +174,7 @@ class FileLock:
         return True
 
     def _holder(self) -> tuple[dict[str, Any], int] | None:
-        """What the file says and when it was touched, ns; nothing in it while it is being written, or if damaged."""
+        """Return what the file says and when it was touched, ns; nothing of a file that is being written or damaged."""
         try:
             text, touched = self.path.read_bytes(), self.path.stat().st_mtime_ns
         except FileNotFoundError:

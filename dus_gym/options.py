@@ -43,7 +43,7 @@ def build_options(options: type[T], given: Mapping[str, Any] | None, what: str) 
 
 
 def option_table(options: type[Any]) -> list[dict[str, Any]]:
-    """What an options dataclass offers: name, type, default and the docstring under each field.
+    """Return what an options dataclass offers: name, type, default and the docstring under each field.
 
     Fields of a base class come first, as in the dataclass.
     """

@@ -71,7 +71,7 @@ def _unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
 
 
 def _is_pickle(start: bytes) -> bool:
-    """Whether a file begins like a pickle, or like the ZIP archive that PyTorch puts one into."""
+    """Return whether a file begins like a pickle, or like the ZIP archive that PyTorch puts one into."""
     # A safetensors file may begin with any byte, the lowest of its header's length; the header follows it.
     return start[8:9] != b"{" and (start[:1] == b"\x80" or start[:4] == b"PK\x03\x04")
 
@@ -98,7 +98,7 @@ def _sealed(data: bytes) -> bytes:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a safetensors file still has the checksum that it was written with."""
+    """Return whether a safetensors file still has the checksum that it was written with."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         length = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + length])

@@ -294,7 +294,7 @@ class DUSEnv(gym.Env[Array, Array]):
 
     @property
     def diverged(self) -> bool:
-        """Whether the run ended because a training loss was not finite."""
+        """True if the run ended because a training loss was not finite."""
         return bool(self._info.get("diverged", False))
 
     def evaluate(self) -> Evaluation:

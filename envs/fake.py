@@ -108,7 +108,7 @@ def fitted(regime: str, loss_norm: str, num_classes: int) -> FittedCurves:
 
 
 def features(scores: list[float], accuracies: list[float], clock: float, tilts: list[float]) -> list[float]:
-    """What the fused accuracy is regressed on.
+    """Return what the fused accuracy is regressed on.
 
     Args:
         scores: training score of each modality.
@@ -327,7 +327,7 @@ class FakeTrainer:
         return scores, accuracies
 
     def _point(self, j: int) -> int:
-        """Where in its tables modality j is."""
+        """Return where in its tables modality j is."""
         fit = self._fit
         point = int((math.log(self._exposure[j]) - fit.log_first) * fit.per_log)
         return 0 if point < 0 else min(point, len(fit.tables[j]) - 1)

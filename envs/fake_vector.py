@@ -322,7 +322,7 @@ class FakeVectorEnv(VectorEnv[Array, Array, Array]):
         return _between(run._floor, reading[..., 0] + noise), reading[..., 1]
 
     def _points(self) -> Ints:
-        """Where in its tables each modality is, ``(m, n)``."""
+        """Return where in its tables each modality is, ``(m, n)``."""
         fit = self._run._fit
         places = (np.log(self._exposure) - fit.log_first) * fit.per_log
         # NumPy's logarithm may differ from Python's in the last bit, which matters where a place is whole.
@@ -483,7 +483,7 @@ def _lifted(shares: Floats, total: int, floor: int) -> Floats:
 
 
 class Compared(NamedTuple):
-    """What rewards compare before and after a step."""
+    """Figures that rewards compare before and after a step."""
 
     scores: Floats
     """ŝ, ``(m, n)``."""
@@ -504,7 +504,7 @@ def _paper(scores: Floats, shares: Floats) -> Floats:
 
 
 class Step(NamedTuple):
-    """What one step changed, for every copy."""
+    """Changes of one step, for every copy."""
 
     before: Compared
     after: Compared

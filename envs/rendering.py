@@ -1,4 +1,4 @@
-"""What ``render()`` shows: a table for terminals, a strip for pictures. Drawn with Pillow, never pyplot."""
+"""Pictures of ``render()``: a table for terminals, a strip for pictures. Drawn with Pillow, never pyplot."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Parsed:
-    """What one command line said, and a settings file beneath it.
+    """Content of one command line, and a settings file beneath it.
 
     Args:
         values: what was given, by name: ``epochs``, ``agent.beta``.

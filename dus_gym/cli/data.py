@@ -33,7 +33,7 @@ class ListOptions:
 
 @dataclass(frozen=True)
 class RootOptions:
-    """What every command about one data set takes."""
+    """Options of every command about one data set."""
 
     name: str = field(metadata={"positional": True, "choices": DATA_SETS})
     """A data set; `dus data list` lists them."""

@@ -1,4 +1,4 @@
-"""What ``dus data`` prints: its lists, the result of a scan, progress bars."""
+"""Print what ``dus data`` shows: its lists, the result of a scan, progress bars."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ PRINTING = ("--quiet", "--json", "--force")
 
 @dataclass(frozen=True)
 class MetaTrainOptions:
-    """What is learned from."""
+    """Runs to learn from."""
 
     envs: str = field(metadata={"positional": True})
     """Registered ids, separated by commas; any numbers of modalities."""

@@ -23,7 +23,7 @@ NOT_ASKED = ("written_by", "format", "command", "data", "run", "agent_digest")
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What is trained."""
+    """Task, method and trainer."""
 
     env: str = field(default="", metadata={"positional": True, "choices": ids})
     """A registered id, such as DUS-Digits-v0; `dus envs` lists them. Not with --data."""
@@ -53,7 +53,7 @@ class TaskOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Where results go, and what is printed."""
+    """Output folder and printing."""
 
     out: Path | None = None
     """Output folder; made if it is not there."""

@@ -1,4 +1,4 @@
-"""What commands print: the live view of a run and the tables of results."""
+"""Print for the commands: the live view of a run and the tables of results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def percent(value: float | None) -> str:
 
 
 def silent(*_: Any) -> None:
-    """What a bar does where nobody watches."""
+    """Do nothing: a bar that nobody watches."""
 
 
 def _progress(console: Console) -> Progress:

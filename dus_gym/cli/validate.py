@@ -128,7 +128,7 @@ def _differences(old: Path, new: Path, before: Result, after: Result) -> Iterato
 
 
 def _lines(one: bytes | None, other: bytes | None) -> str:
-    """Where two lines differ."""
+    """Return where two lines differ."""
     if one is None or other is None:
         return f"the run {'then' if other is None else 'now'} has more steps"
     try:

@@ -68,7 +68,7 @@ def main(words: list[str]) -> None:
 
 
 class View:
-    """What is known of a run, and how it looks.
+    """View of a run: what is known of it so far.
 
     Args:
         path: the run folder.

@@ -1,4 +1,4 @@
-"""What of a data set is there and can be decoded: files, samples of each split and class, size and time of decoding.
+"""Scan of a data set for what can be decoded: files, samples of each split and class, size and time of decoding.
 
 Every file is looked at, and a few of each modality are decoded. Writes nothing.
 """
@@ -50,7 +50,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Scan:
-    """What was found."""
+    """Outcome of a scan."""
 
     name: str
     env: str
@@ -67,7 +67,7 @@ class Scan:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is missing and nothing that was looked at is broken."""
+        """True if nothing is missing and nothing that was looked at is broken."""
         return self.problem is None and not any(part.bad for part in self.parts)
 
 

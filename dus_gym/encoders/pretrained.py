@@ -97,7 +97,7 @@ def transformers_model(kind: type[Model], weights: str, model_types: tuple[str, 
 def cached_or_downloaded(
     argument: str, name: str, load: Callable[[bool], Found], allowed: str, otherwise: str = ""
 ) -> Found:
-    """What the hub has by a name, from its local cache or, where that lacks it, from the network.
+    """Return what the hub has by a name, from its local cache or, where that lacks it, from the network.
 
     Args:
         argument: what the user set to the name, such as ``weights``; one of that name takes a folder instead.

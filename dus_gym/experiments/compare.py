@@ -301,7 +301,7 @@ def _each(argument: str, words: str | Iterable[str]) -> list[str]:
 
 
 def _config(plans: Sequence[TaskPlan]) -> dict[str, Any]:
-    """What a comparison's config says; "agents" tells it from a run's."""
+    """Return what a comparison's config says; "agents" tells it from a run's."""
     settings: dict[str, Any] = {"command": "compare", "agents": plans[0].agents, "seeds": plans[0].seeds}
     if len(plans) == 1:
         return settings | {"first": plans[0].first.as_config()}

@@ -39,7 +39,7 @@ class PlannedRun:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the folder's config says; decides whether what lies there is this run."""
+        """Settings that the folder's config holds; decides whether what lies there is this run."""
         return {"command": self.command} | self.spec.as_config()
 
     def __str__(self) -> str:

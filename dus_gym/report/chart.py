@@ -254,7 +254,7 @@ class _Drawing:
         return f"{chart.x_name} {chart.x[k]:.1f}"
 
     def _data(self) -> str:
-        """What ``page.js`` reads: places and texts of every value."""
+        """Return what ``page.js`` reads: places and texts of every value."""
         count = range(len(self.chart.x))
         found = {
             "marks": self.chart.kind == "marks",
@@ -324,7 +324,7 @@ def _cut(text: str, most: int = 24) -> str:
 
 
 def _sample(mark: str, i: int) -> str:
-    """What stands on a switch."""
+    """Return what stands on a switch."""
     return '<path class="line" d="M1 5L25 5"/>' if mark == "line" else _shape(i, 13, 5, 4.5)
 
 

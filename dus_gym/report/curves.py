@@ -1,4 +1,4 @@
-"""What the charts draw: the steps of one run, or means and bands over the seeds of an agent."""
+"""Curves that the charts draw: the steps of one run, or means and bands over the seeds of an agent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_LINES = 5
 
 
 def figure(key: str, entry: int | None = None, scale: float = 1.0) -> Callable[[Step], float | None]:
-    """What a curve reads from each step: a finite number, else None.
+    """Return what a curve reads from each step: a finite number, else None.
 
     Args:
         key: of the record.

@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from campaign.fuzz import FORMATS, fuzz  # noqa: E402
-from campaign.kills import OPERATIONS, kills  # noqa: E402
+from campaign.fuzz import FORMATS, fuzz
+from campaign.kills import OPERATIONS, kills
 
 
 def main():

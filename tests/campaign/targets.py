@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from campaign.mutate import VALUES, mutated, mutated_json, mutated_lines, retyped
 
 
@@ -158,10 +157,10 @@ def comparison_config(scratch):
 
 
 def settings_file(scratch, ending):
-    from dus_gym.config import RunConfig
     from dus_gym.cli.arguments import parse
     from dus_gym.cli.run_options import AGENT, METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
     from dus_gym.cli.train import TrainOptions
+    from dus_gym.config import RunConfig
     from dus_gym.experiments.spec import make_spec
 
     def asked(words):
@@ -299,7 +298,9 @@ def media_list(scratch):
             np.save(root / name / f"s{i}.npy", np.zeros(3, "f4"))
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerows([("sample", "label", "split"), *((f"s{i}", "ab"[i % 2], ("train", "test")[i > 8]) for i in range(12))])
+    lines.writerows(
+        [("sample", "label", "split"), *((f"s{i}", "ab"[i % 2], ("train", "test")[i > 8]) for i in range(12))]
+    )
 
     def read(data):
         (root / "labels.csv").write_bytes(data)
@@ -445,9 +446,9 @@ def command_lines(scratch):
     from dus_gym.cli.data import BuildOptions, FetchOptions, MockOptions, RootOptions
     from dus_gym.cli.meta_train import MetaTrainOptions
     from dus_gym.cli.reproduce import ReproduceOptions
-    from dus_gym.config import RunConfig
     from dus_gym.cli.run_options import OutputOptions, TaskOptions
     from dus_gym.cli.train import TrainOptions
+    from dus_gym.config import RunConfig
     from dus_gym.options import option_table
 
     asked = settings_file(scratch, None)

@@ -177,7 +177,7 @@ class WaveformDecoder:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What changes the result."""
+        """Options that change the result."""
         return {"rate": self.rate, "least": self.least, "channels": CHANNELS, "resampler": RESAMPLER, "clip": 1.0}
 
     def __call__(self, row: Row) -> Wave:

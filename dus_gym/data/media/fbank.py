@@ -85,7 +85,7 @@ class FbankDecoder:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What changes the result."""
+        """Options that change the result."""
         kaldi = {"window": "hanning", "frame": FRAME_SECONDS, "shift": SHIFT_SECONDS, "low": LOWEST}
         sound = {"rate": self.rate, "channels": CHANNELS, "resampler": RESAMPLER, "clip": 1.0, "mean": "removed"}
         return {**sound, **kaldi, "pre_emphasis": PRE_EMPHASIS}

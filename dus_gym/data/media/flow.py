@@ -89,7 +89,7 @@ class FlowFileDecoder:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What changes the result."""
+        """Options that change the result."""
         return {"flow": "files", "size": self.size, "limit": LIMIT, "naming": dict(self.naming)}
 
     def __call__(self, row: Row) -> Bytes:
@@ -156,7 +156,7 @@ class FlowDecoder:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What changes the result."""
+        """Options that change the result."""
         return {"flow": self.method, "size": self.size, "limit": LIMIT, **video.PARAMETERS}
 
     def __call__(self, row: Row) -> Bytes:

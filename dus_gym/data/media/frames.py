@@ -98,7 +98,7 @@ class FramesDecoder:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What changes the result."""
+        """Options that change the result."""
         kept = {"keep": self.keep} if self.keep == ALL else {"keep": self.keep, "frames": self.frames}
         size = {"short_side": self.short_side, "resize": SHRINK}
         return {**PARAMETERS, **kept, **size, "per_second": self.per_second, "exif": "ignored", "bits": 8}

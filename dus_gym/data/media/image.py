@@ -104,7 +104,7 @@ class ImageDecoder:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What changes the result."""
+        """Options that change the result."""
         return {"short_side": self.short_side, "resize": SHRINK, "colour": "rgb", "exif": "ignored", "bits": 8}
 
     def __call__(self, row: Row) -> Pixels:

@@ -1,4 +1,4 @@
-"""Where the media of a data set lie: the same clips are found under the folder names of every known repository."""
+"""Places of the media of a data set: the same clips are found under the folder names of every known repository."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _expected(root: Path, place: Place, record: Record) -> Path:
 
 
 def _closed(root: Path, places: Sequence[Place], closed: Sequence[str]) -> str:
-    """What is said where there are pickles in their stead."""
+    """Return what is said where there are pickles in their stead."""
     for place in (*places, *(Place(folder, "") for folder in closed)):
         for folder in place.folders():
             if (root / folder).is_dir():

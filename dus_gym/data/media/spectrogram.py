@@ -63,7 +63,7 @@ class SpectrogramDecoder:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What changes the result."""
+        """Options that change the result."""
         sound = {"rate": self.rate, "samples": self.samples, "channels": CHANNELS, "resampler": RESAMPLER, "clip": 1.0}
         return {**sound, "stft": {**asdict(self.stft), "window": "hann", "pad": "constant"}}
 

@@ -1,4 +1,4 @@
-"""What is done to a text before it is tokenised: presets by name, each a plain function."""
+"""Cleaning of a text before it is tokenised: presets by name, each a plain function."""
 
 from __future__ import annotations
 

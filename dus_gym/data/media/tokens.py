@@ -151,7 +151,7 @@ class TokenDecoder:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What changes the result."""
+        """Options that change the result."""
         return {
             "vocabulary": self.vocabulary.digest,
             "length": self.length,

@@ -70,7 +70,7 @@ class WindowDecoder:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What changes the result."""
+        """Options that change the result."""
         return {"size": self.size, "colour": self.colour, **video.PARAMETERS}
 
     def __call__(self, row: Row) -> npt.NDArray[np.uint8]:

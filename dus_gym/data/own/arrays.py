@@ -32,7 +32,7 @@ MOST_SMALL, MOST_RATIO = 1 << 30, 100
 
 
 def is_arrays(path: Path) -> bool:
-    """Whether a path is a file of arrays, or a folder of them."""
+    """Return whether a path is a file of arrays, or a folder of them."""
     return path.is_file() or any(path.glob("*.npy"))
 
 
@@ -147,7 +147,7 @@ def _labels_of(arrays: Mapping[str, Array], path: Path, prefix: str = "") -> tup
 
 
 def _label_advice(labels: Array) -> str:
-    """What to save in the place of labels that are not ``(n,)``; works when it is followed."""
+    """Return what to save in the place of labels that are not ``(n,)``; works when it is followed."""
     if labels.ndim and labels.size and max(labels.shape) == labels.size:
         return "Save labels.ravel()."
     if labels.ndim == 2 and labels.dtype.kind in "biuf" and labels.size and np.isin(labels, (0, 1)).all():

@@ -42,7 +42,7 @@ class Picture:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What changes the result."""
+        """Options that change the result."""
         return {"kind": "picture", "size": self.size, "exif": "turned", "transparent": "white", "bits": 8}
 
     @property
@@ -71,7 +71,7 @@ class Sound:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What changes the result."""
+        """Options that change the result."""
         sound = {"seconds": self.seconds, "rate": RATE, "channels": CHANNELS, "resampler": RESAMPLER, "clip": 1.0}
         return {"kind": "sound", **sound, "window": WINDOW, "hop": HOP, "bands": BANDS}
 
@@ -107,7 +107,7 @@ class ArrayFile:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What changes the result."""
+        """Options that change the result."""
         return {"kind": "array"}
 
     def __call__(self, row: Row) -> Array:
@@ -128,7 +128,7 @@ class Text:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What changes the result."""
+        """Options that change the result."""
         return {"kind": "text"}
 
     def __call__(self, row: Row) -> Array:

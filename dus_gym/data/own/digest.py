@@ -1,4 +1,4 @@
-"""What tells one own data set from another, wherever it lies: a run is only continued on the data it began with."""
+"""Digest of own data, wherever it lies: a run is only continued on the data it began with."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def modality_folders(root: Path) -> list[str]:
 
 
 def _holds_runs(folder: Path) -> bool:
-    """Whether a folder is the output of one of our commands, such as ``runs`` when they are called in the data."""
+    """Return whether a folder is the output of our commands, such as ``runs`` when they are called in the data."""
     for depth in range(4):
         for config in folder.glob("*/" * depth + "config.json"):
             try:
@@ -129,7 +129,7 @@ def _stripped(value: Any) -> Any:
 
 
 def _files(folder: Path, samples: Sequence[str]) -> tuple[str, list[Row]]:
-    """What kind of media a sub-folder holds, and the file of each sample."""
+    """Return what kind of media a sub-folder holds, and the file of each sample."""
     kind_of = {ending: kind for kind, endings in KINDS.items() for ending in endings}
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
@@ -154,7 +154,7 @@ def _composed(name: str) -> str:
 
 
 def decoder_of(folder: Folder, name: str, picture_size: int, seconds: float) -> Decoder:
-    """How the files of one modality are read.
+    """Return how the files of one modality are read.
 
     Raises:
         ConfigError: for arrays of which none can be read.

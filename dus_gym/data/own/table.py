@@ -1,4 +1,4 @@
-"""What somebody's own data comes to once it is read: samples of every modality, labels, and splits if it has any."""
+"""Own data once it is read: samples of every modality, labels, and splits if it has any."""
 
 from __future__ import annotations
 

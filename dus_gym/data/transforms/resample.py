@@ -132,7 +132,7 @@ def _canvas(pictures: Sequence[Tensor] | Tensor) -> Tensor:
 
 
 def _weights(start: Tensor, length: Tensor, out: int, length_of_canvas: int, kernel: Kernel) -> Tensor:
-    """What each of ``out`` pixels takes from each pixel of a line, ``(k, out, length_of_canvas)``.
+    """Return what each of ``out`` pixels takes from each pixel of a line, ``(k, out, length_of_canvas)``.
 
     A curve as wide as one or two pixels of the result to either side, but no narrower than of the source, cut off at
     the box and made to sum to one: Pillow's and PyTorch's antialiased filters.

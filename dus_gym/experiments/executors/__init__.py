@@ -1,1 +1,1 @@
-"""Where many runs are made: this process, processes beside it, a Ray cluster."""
+"""Executors of many runs: this process, processes beside it, a Ray cluster."""

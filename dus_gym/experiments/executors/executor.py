@@ -1,4 +1,4 @@
-"""Where the runs of a matrix are made: in this process, in processes beside it, or on a Ray cluster."""
+"""Executors of many runs: in this process, in processes beside it, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMPORTED: list[str] = []
 
 @dataclass(frozen=True)
 class ScaleOptions:
-    """Where runs are made, and what each may use."""
+    """Executor of the runs, and what each may use."""
 
     workers: int = 1
     """Runs at once on this machine, each in a process of its own with --threads threads; 1: one after another in
@@ -78,7 +78,7 @@ class Here:
 
 
 def attempt(work: Work, task: Any, again: bool) -> Any:
-    """What ``work`` returns or raises, in a form that another process can read."""
+    """Return what ``work`` returns or raises, in a form that another process can read."""
     try:
         return work(task, again)
     except (DusError, OSError) as error:

@@ -50,7 +50,7 @@ def _check_answers(address: str) -> None:
 
 
 def _perform(version: str, modules: Sequence[str], work: Work, task: Any, again: bool) -> Any:
-    """What a worker does; it must be the same program, and imports what the command did."""
+    """Do what a worker does; it must be the same program, and imports what the command did."""
     if dus_gym.__version__ != version:
         return ConfigError(
             f"a machine of the cluster has dus-gym {dus_gym.__version__} and this one {version}; install the same."

@@ -140,7 +140,7 @@ def _object(file: Path) -> dict[str, Any]:
 
 
 def is_ours(path: Path, command: str | None = None) -> bool:
-    """Whether a folder holds something this tool wrote (with ``command``, if it is given).
+    """Return whether a folder holds something this tool wrote (with ``command``, if it is given).
 
     A damaged config beside nothing but our own files counts: a kill may have left it.
     """
@@ -154,7 +154,7 @@ def is_ours(path: Path, command: str | None = None) -> bool:
 
 
 def holds_runs(config: Mapping[str, Any]) -> bool:
-    """Whether a folder's config is that of many runs below it, a comparison or a reproduction, and not of one run."""
+    """Return whether a folder's config is that of many runs below it, a comparison or a reproduction."""
     # A reproduction's runs name its command too, but each has its environment.
     return "agents" in config or (config.get("command") == "reproduce" and "env" not in config)
 
@@ -326,7 +326,7 @@ class RunFolder:
 
 
 def _check_free(path: Path, force: bool) -> bool:
-    """Whether there is a run that is to be cleared away.
+    """Return whether there is a run that is to be cleared away.
 
     Raises:
         RunFolderError: if there is anything else, or a run without ``force``.

@@ -58,7 +58,7 @@ def find_runs(root: Path) -> Iterator[Path]:
 
 
 def _is_run(path: Path) -> bool:
-    """Whether a folder with a config is a run of ours; one with a damaged config counts, so that it is shown."""
+    """Return whether a folder with a config is a run of ours; one with a damaged config counts, so that it is shown."""
     try:
         return not holds_runs(read_object(path / CONFIG)) and is_ours(path)
     except OSError:

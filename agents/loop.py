@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from dus_gym.agents.adapters import as_agent
 from dus_gym.agents.base import Agent
 from dus_gym.costs import Stopwatch
 from dus_gym.errors import ConfigError
@@ -48,7 +49,7 @@ def check_fit(env: gym.Env[Any, Any], agent: Agent) -> None:
 
 def run_episode(
     env: gym.Env[Any, Any],
-    agent: Agent,
+    agent: Any,
     *,
     seed: int | None = None,
     learn: bool = True,
@@ -63,7 +64,7 @@ def run_episode(
 
     Args:
         env: any environment with an ``(m,)`` Box of actions.
-        agent: acts, and learns if it can.
+        agent: acts, and learns if it can; also what :func:`dus_gym.as_agent` takes.
         seed: of the environment's reset.
         learn: False: the agent is only asked.
         deterministic: the policy's mean instead of draws.
@@ -71,6 +72,7 @@ def run_episode(
         on_step: called after each step with observation, reward and info.
         watch: adds up the seconds the agent takes to decide and to learn.
     """
+    agent = _as_agent(env, agent)
     check_fit(env, agent)
     episode = Episode()
     watch = Stopwatch() if watch is None else watch
@@ -105,8 +107,27 @@ def run_episode(
         chosen = True
 
 
+def _as_agent(env: gym.Env[Any, Any], who: Any) -> Agent:
+    """Return an agent as it is, and anything else as :func:`dus_gym.as_agent` reads it.
+
+    Raises:
+        ConfigError: for a word: it takes options and a seed, which :func:`dus_gym.make_agent` has.
+    """
+    if isinstance(who, Agent):
+        return who
+    if isinstance(who, str):
+        raise ConfigError(
+            f"agent={who!r} is a word; make the agent by make_agent(name, num_modalities) or load_agent(file), or use "
+            "dus_gym.train, which takes words."
+        )
+    shape = env.action_space.shape
+    if shape is None or len(shape) != 1:
+        raise ConfigError(f"action_space={env.action_space} is not allowed; an agent acts in a Box of shape (m,).")
+    return as_agent(who, shape[0])
+
+
 def run_episodes(
-    env: gym.Env[Any, Any], agent: Agent, seeds: Iterable[int], *, on_episode: Callable[[Episode], None] | None = None
+    env: gym.Env[Any, Any], agent: Any, seeds: Iterable[int], *, on_episode: Callable[[Episode], None] | None = None
 ) -> list[Episode]:
     """Make runs one after another; what the agent learned in one it takes into the next.
 
@@ -116,6 +137,7 @@ def run_episodes(
         seeds: one per run.
         on_episode: called after each run.
     """
+    agent = _as_agent(env, agent)
     episodes = []
     for seed in seeds:
         episode = run_episode(env, agent, seed=seed)

@@ -6,15 +6,16 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dus_gym.cli.arguments import parse
+from dus_gym.cli.arguments import Given, parse
 from dus_gym.cli.console import open_console
 from dus_gym.cli.run_options import METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
 from dus_gym.cli.tables import print_comparison, progress_over, show_log
 from dus_gym.config import RunConfig
 from dus_gym.experiments.executors.executor import ScaleOptions
 from dus_gym.experiments.storage.run_folder import latest, unused
+from dus_gym.options import with_said
 
 if TYPE_CHECKING:
     from dus_gym.experiments.compare import TaskPlan
@@ -46,7 +47,7 @@ def main(words: list[str]) -> None:
         ScaleOptions,
         RunConfig,
         groups={"method": METHOD, "task": TASK},
-        beneath=beneath,
+        beneath=_beneath,
     )
     options, output = parsed.build(CompareOptions), parsed.build(OutputOptions)
 
@@ -73,6 +74,17 @@ def main(words: list[str]) -> None:
         console.print(f"written to {comparison.folder}", soft_wrap=True)
     if output.json:
         print(json.dumps(comparison.to_json(), allow_nan=False))
+
+
+def _beneath(given: Given) -> dict[str, Any]:
+    """Return the settings of the file that ``--config`` names; the agent of one run is the one that is compared."""
+    found = beneath(given)
+    options = {key: found.pop(key) for key in [*found] if key.startswith("agent.")}
+    agent, policy = found.pop("agent", None), found.pop("policy", None)
+    found.pop("seed", None)
+    if (word := policy or agent) is not None:
+        found.setdefault("agents", with_said(word, {key.removeprefix("agent."): of for key, of in options.items()}))
+    return found
 
 
 def _folder(plans: list[TaskPlan], output: OutputOptions) -> Path:

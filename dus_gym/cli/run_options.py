@@ -12,6 +12,7 @@ from dus_gym.data.registry import OWN_TASK
 from dus_gym.envs.registration import ids
 from dus_gym.errors import ConfigError
 from dus_gym.experiments.drivers import agent_names, agent_type, name_agent
+from dus_gym.experiments.results import FORMAT
 from dus_gym.experiments.spec import DEFAULT_AGENT, DEFAULT_METHOD, get_env_task, parse_word
 from dus_gym.methods import METHODS, method_class
 
@@ -106,6 +107,8 @@ def beneath(given: Given) -> dict[str, Any]:
     if (path := given.get("config")) is None:
         return {}
     found = read_settings(Path(path))
+    if type(found.get("format", FORMAT)) is not int or found.get("format", FORMAT) > FORMAT:
+        raise ConfigError(f"config={path} has format {found['format']!r}; this version reads up to {FORMAT}.")
     return {key: value for key, value in found.items() if key not in NOT_ASKED}
 
 

@@ -129,8 +129,9 @@ def print_comparison(console: Console, comparison: Comparison, *, full: bool = F
         comparison: what to print.
         full: also every predictor and modality, p-values and costs.
     """
-    for part in comparison.parts:
-        console.print()
+    for number, part in enumerate(comparison.parts):
+        if number:
+            console.print()
         print_table(console, part.table(full))
         for warning in part.warnings:
             print_prose(console, f"Warning: {warning}", style="yellow")

@@ -99,7 +99,12 @@ class FolderSettings:
         allowed = [field.name for field in fields(cls)]
         if not isinstance(found, dict) or not set(found) <= set(allowed):
             raise ConfigError(f"{path} must hold an object with {', '.join(allowed)} alone.")
-        check_choice(f"data_kind in {path}", found.get("data_kind", "real"), DATA_KINDS)
+        check_choice(f"data_kind in {path}", str(found.get("data_kind", "real")), DATA_KINDS)
+        words, options = found.get("encoders"), found.get("options", {})
+        if not (words is None or (isinstance(words, list) and all(isinstance(word, str) for word in words))):
+            raise ConfigError(f"encoders={words!r} in {path} is not allowed; give a list of words, one per modality.")
+        if not isinstance(options, dict):
+            raise ConfigError(f"options={options!r} in {path} is not allowed; give an object, option to value.")
         encoders, options = found.get("encoders"), found.get("options", {})
         if not isinstance(options, dict):
             raise ConfigError(f"options={reprlib.repr(options)} in {path} is not allowed; it must be an object.")

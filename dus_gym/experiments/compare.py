@@ -14,13 +14,13 @@ from typing import Any
 from dus_gym.data.surveys import surveys_kept
 from dus_gym.errors import ConfigError, UnfitAgentError
 from dus_gym.experiments.comparison import REFERENCE, Comparison, compare_results, conclude, equal_total
-from dus_gym.experiments.drivers import learns_in_runs, name_agent
+from dus_gym.experiments.drivers import agent_names, learns_in_runs, name_agent
 from dus_gym.experiments.executors.executor import Executor, ScaleOptions, open_executor
 from dus_gym.experiments.results import Result
-from dus_gym.experiments.run_many import PlannedRun, run_all
+from dus_gym.experiments.run_many import PlannedRun, finished, run_all
 from dus_gym.experiments.spec import DEFAULT_METHOD, RunSpec, make_spec, parse_seeds, setting_words
 from dus_gym.experiments.storage.comparison_folder import hold_folder, write_comparison
-from dus_gym.experiments.storage.run_folder import folder_of, listing
+from dus_gym.experiments.storage.run_folder import COMPARISON, folder_of, listing
 from dus_gym.options import with_said
 
 DEFAULT_AGENTS = ("heuristic", "score", "reinforce", "reversed", "random", "best-fixed", "lr-matched")
@@ -103,7 +103,7 @@ def run_comparison(
     ):
         path = out()
         folders = hold_comparison(held, plans, path, resume=resume, force=force)
-        comparison = conclude(_run(plans, folders, executor, progress), path)
+        comparison = conclude(_run(plans, path, folders, executor, progress), path)
         if len(plans) > 1:
             for part, folder in zip(comparison.parts, folders, strict=True):
                 write_comparison(folder, Comparison((part,)))
@@ -213,7 +213,7 @@ def hold_comparison(
 
 
 def _run(
-    plans: Sequence[TaskPlan], folders: Sequence[Path], executor: Executor, progress: Progress | None
+    plans: Sequence[TaskPlan], out: Path, folders: Sequence[Path], executor: Executor, progress: Progress | None
 ) -> list[Any]:
     """Run everything, then uniform at equal samples, and return what came out, one part a plan."""
     label = plans[0].first.env if len(plans) == 1 else f"{len(plans)} comparisons"
@@ -228,6 +228,13 @@ def _run(
         {key: PlannedRun(spec, folder / folder_of(key[0]) / f"seed{key[1]}") for key, spec in plan.specs.items()}
         for plan, folder in zip(plans, folders, strict=True)
     ]
+    # A run of other settings is refused before anything is touched.
+    for of_plan in planned:
+        for one in of_plan.values():
+            finished(one)
+    # From here on the old results do not belong to the runs beside them.
+    for folder in {out, *folders}:
+        (folder / COMPARISON).unlink(missing_ok=True)
     done = run([one for of_plan in planned for one in of_plan.values()], label)
     results = [{key: done[one.folder] for key, one in of_plan.items()} for of_plan in planned]
     references = [_at_equal_samples(*those) for those in zip(plans, folders, results, strict=True)]
@@ -274,8 +281,9 @@ def _named(agents: str | Sequence[Any] | None) -> dict[str, Any]:
         named = name_agent(agent)
         word = named.word
         if named.agent_object is not None:
+            # An object is never taken for an agent or a control of that name.
             number = 1
-            while word in found:
+            while word in found or word in agent_names():
                 number += 1
                 word = f"{named.word}-{number}"
         found.setdefault(word, agent)

@@ -128,7 +128,11 @@ class Result:
     diverged: bool
     """Whether a training loss was not finite."""
     settings: Mapping[str, Any]
-    """Settings of the run that were set, by whoever asked, by the data's own settings or by the agent."""
+    """Settings of the run that were set, by whoever asked or by the agent."""
+    folder_settings: Mapping[str, Any]
+    """Options of the data set, and its encoders, that the data root sets."""
+    policy: str | None
+    """The policy file that was the agent; None: a name or an object."""
     select: str
     """The model that was evaluated: ``last``, ``validation`` or ``best_test``."""
     epochs: int

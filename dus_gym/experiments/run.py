@@ -251,6 +251,8 @@ def _result(spec: RunSpec, going: _Going) -> Result:
         rate_falls=tuple(progress.rate_falls),
         diverged=core.diverged,
         settings=spec.settings_under(agent) | going.prepared,
+        folder_settings=spec.folder_settings(),
+        policy=spec.policy,
         select=core.config.select,
         epochs=run.epochs,
         total_batch=core.allocation.total_batch,

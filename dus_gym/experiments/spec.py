@@ -27,8 +27,9 @@ from dus_gym.config import RunConfig
 from dus_gym.data.registry import OWN_TASK, get_task
 from dus_gym.data.task import Task
 from dus_gym.envs.registration import ids
-from dus_gym.errors import ConfigError, UnfitAgentError, unknown_name
+from dus_gym.errors import ConfigError, RunFolderError, UnfitAgentError, unknown_name
 from dus_gym.experiments.drivers import NamedAgent, agent_type, name_agent
+from dus_gym.experiments.results import FORMAT
 from dus_gym.experiments.serialize import NOT_KEPT, from_json, to_json
 from dus_gym.methods import make_method, method_class, unpaired_methods
 from dus_gym.options import build_options, parse_pairs, with_said
@@ -83,7 +84,7 @@ class RunSpec:
         run = RunConfig.of(dict(self.settings))
         object.__setattr__(self, "settings", {name: to_json(getattr(run, name)) for name in self.settings})
         RunSeeds(self.seed)
-        if isinstance(self.threads, bool) or not 1 <= self.threads <= MOST_THREADS:
+        if type(self.threads) is not int or not 1 <= self.threads <= MOST_THREADS:
             raise ConfigError(f"threads={self.threads} is not allowed; it must lie in 1 … {MOST_THREADS}.")
         get_env_task(self.env)
 
@@ -106,6 +107,15 @@ class RunSpec:
     def named_agent(self) -> NamedAgent:
         """Whoever decides."""
         return NamedAgent(self.agent, self.agent_options, self.policy, self.agent_object)
+
+    def folder_settings(self) -> dict[str, Any]:
+        """Return what the data root sets of the data set's options, and its encoders, where they were not set."""
+        root = None if self.data_root is None else Path(self.data_root).expanduser()
+        folder = get_env_task(self.env).data_source().folder_defaults(root)
+        found = {name: value for name, value in folder.options.items() if name not in self.task_options}
+        if folder.encoders is not None and "encoder" not in self.task_options:
+            found["encoders"] = list(folder.encoders)
+        return found
 
     def make_agent(self, num_modalities: int) -> Agent:
         """Return the agent or driver, seeded by the run's seed."""
@@ -167,6 +177,8 @@ class RunSpec:
         env = self.make_env(agent)
         fake = env.get_wrapper_attr("trainer") == "fake"
         env.close()
+        if self.agent_object is not None and not isinstance(self.agent_object, Agent):
+            self._ask_once(agent)
         if not fake:
             self.run.check_device()
         has_validation = True if fake else task.has_validation(self.data_root)
@@ -176,6 +188,16 @@ class RunSpec:
                 f"agent={self.agent!r} needs a validation split and {self.env} has none; choose one by --validation "
                 "where the task offers it, or another agent."
             )
+
+    def _ask_once(self, agent: Agent) -> None:
+        """Ask a policy that was handed over for one action, on made-up figures, before a run is spent on it.
+
+        Raises:
+            AgentError: if the action is none.
+        """
+        env = dataclasses.replace(self, trainer="fake").make_env(agent)
+        agent.act(*env.reset(seed=self.seed))
+        env.close()
 
     # -- as JSON, as words -------------------------------------------------------------------------
 
@@ -188,6 +210,8 @@ class RunSpec:
             from dus_gym.data.own.digest import digest_of
 
             config["data"] = digest_of(Path(self.data_root).expanduser())
+        if folder := self.folder_settings():
+            config["folder_settings"] = folder
         if (digest := self.named_agent.digest) is not None:
             config["agent_digest"] = digest
         return config
@@ -200,6 +224,11 @@ class RunSpec:
             RunFolderError: for a key that is missing or a value of another type.
             ConfigError: for a setting that there is none of, or a value that can't be.
         """
+        written = config.get("format", FORMAT)
+        if type(written) is not int or written > FORMAT:
+            raise RunFolderError(
+                f"{where} has format {written!r}; this version reads up to {FORMAT}. Install a newer dus-gym."
+            )
         return from_json(cls, config, where)
 
     def command(self) -> str:
@@ -309,8 +338,25 @@ def make_spec(
     Raises:
         ConfigError: for an unknown name, or a value of another type.
     """
+    for argument, value in (("env", env), ("method", method)):
+        if not isinstance(value, str):
+            raise ConfigError(f"{argument}={value!r} is not allowed; it must be text.")
+    for argument, value in (
+        ("agent_options", agent_options),
+        ("method_options", method_options),
+        ("task_options", task_options),
+    ):
+        if value is not None and not isinstance(value, Mapping):
+            raise ConfigError(f"{argument}={value!r} is not allowed; give options by name, such as {{'lr': 0.1}}.")
     method, said = parse_word(method)
     named = name_agent(policy if policy is not None else agent)
+    if twice := [
+        name for name in named.options if (agent_options or {}).get(name, named.options[name]) != named.options[name]
+    ]:
+        raise ConfigError(
+            f"{twice[0]} of agent {named.name!r} is set twice, to {named.options[twice[0]]!r} behind its name and to "
+            f"{(agent_options or {})[twice[0]]!r}; leave one out."
+        )
     options = {**(agent_options or {}), **named.options}
     make_method(method, {**(method_options or {}), **said})
     spec = RunSpec(

@@ -130,13 +130,13 @@ def _in_lines(name: str, least: int, lines: int) -> list[str]:
 
 
 def _after_colons(name: str, width: int) -> list[str]:
-    """Break a name that is too long after its colons; later lines are set in by two."""
+    """Break a name that is too long after its colons and commas; later lines are set in by two."""
     lines = [""]
-    for part in re.split(r"(?<=:)", name):
-        if lines[-1].strip() and len(lines[-1] + part) > width:
+    for part in re.split(r"(?<=:)|(?<=, )", name):
+        if lines[-1].strip() and len((lines[-1] + part).rstrip()) > width:
             lines.append("  ")
         lines[-1] += part
-    return lines
+    return [line.rstrip() for line in lines]
 
 
 def _html_cell(text: str) -> str:

@@ -20,6 +20,7 @@ from dus_gym.experiments.task_comparison import (
     TOO_FEW,
     UNCLEAR,
     Against,
+    AgentFigures,
     Correction,
     EqualSamples,
     Interval,
@@ -385,8 +386,14 @@ def overall(parts: Sequence[TaskComparison]) -> str:
         said.append(f"One modality alone beats the fusion in {single}.")
     if few:
         said.append(f"Too few seeds for a verdict on any difference in {few}.")
+    for kind, what in (("undertrained", "Runs are undertrained"), ("collapsed", "Single runs collapsed")):
+        if count := sum(any(one.kind == kind for one in part.statements) for part in parts):
+            said.append(f"{what} in {count}.")
     names = list(dict.fromkeys(name for part in parts for name in part.others))
-    counts = {name: [part.agents[name].outcome for part in parts if name in part.agents] for name in names}
+    counts = {
+        name: [found.outcome for part in parts if name in part.agents for found in _against(part.agents[name])]
+        for name in names
+    }
     differ = []
     for name, outcomes in counts.items():
         found = [
@@ -400,9 +407,14 @@ def overall(parts: Sequence[TaskComparison]) -> str:
         said.append("; ".join(differ) + ".")
     elif not names:
         said.append(f"No agent was compared with {REFERENCE}.")
-    elif few < len(parts):
-        said.append(f"No agent can be told from {REFERENCE} in any.")
+    elif any(outcome == UNCLEAR for outcomes in counts.values() for outcome in outcomes):
+        said.append(f"No agent that was tested can be told from {REFERENCE}.")
     return " ".join(said)
+
+
+def _against(row: AgentFigures) -> list[Against]:
+    """An agent beside uniform, and beside uniform at as many samples where it drew others."""
+    return [row] if row.equal_samples is None else [row, row.equal_samples]
 
 
 # -- warnings ----------------------------------------------------------------------------------------

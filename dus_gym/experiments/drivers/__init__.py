@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dus_gym.agents import AGENTS, agent_class, class_at, made
 from dus_gym.agents.adapters import as_agent
 from dus_gym.agents.base import Agent
 from dus_gym.agents.policy_files import agent_from_policy, is_sb3_file, policy_path, read_policy, shipped_policies
 from dus_gym.errors import ConfigError, unknown_name
+from dus_gym.experiments.drivers.digest import digest_of
 from dus_gym.experiments.drivers.driver import Driver, MakeEnv
 from dus_gym.options import parse_pairs, with_said
 
@@ -101,14 +105,12 @@ class NamedAgent:
 
     @property
     def digest(self) -> str | None:
-        """A digest of a policy file's bytes or a function's code; None where the name and the options say it all."""
+        """A digest of a policy file's bytes, of an object or of a registered class; None where the name says it all."""
         if self.policy is not None:
-            content = policy_path(self.policy).read_bytes()
-        elif (code := getattr(self.agent_object, "__code__", None)) is not None:
-            content = code.co_code + repr(code.co_consts).encode()
-        else:
-            return None
-        return hashlib.blake2b(content, digest_size=16).hexdigest()
+            return hashlib.blake2b(policy_path(self.policy).read_bytes(), digest_size=16).hexdigest()
+        registered = AGENTS.get(self.name)
+        who = self.agent_object if self.agent_object is not None else registered
+        return None if who is None or isinstance(who, str) else digest_of(who)
 
     def make(
         self, num_modalities: int, seed: int = 0, options: Mapping[str, Any] | None = None, *, trust: bool = False
@@ -121,7 +123,13 @@ class NamedAgent:
             return made(agent_type(self.name), self.name, num_modalities, seed, chosen)
         if chosen:
             raise ConfigError(f"options={chosen} go with an agent's name; {self.name!r} is made already.")
-        return as_agent(self.agent_object, num_modalities, self.name, seed=seed)
+        agent = as_agent(self.agent_object, num_modalities, self.name, seed=seed)
+        if agent is not self.agent_object:
+            return agent
+        # What one run teaches an agent is not to reach the next run, whatever their order.
+        twin = copy.deepcopy(agent)
+        twin.rng = np.random.default_rng(np.random.SeedSequence([int(seed), num_modalities]))
+        return twin
 
 
 def name_agent(who: Any) -> NamedAgent:
@@ -134,6 +142,8 @@ def name_agent(who: Any) -> NamedAgent:
         ConfigError: for an unknown name, a file that is not there, or options of another form.
         CheckpointError: for a file that is no policy.
     """
+    if who is None:
+        raise ConfigError("agent=None is not allowed; give a name, a policy file, a model or a function.")
     if not isinstance(who, str | Path):
         label = who.name if isinstance(who, Agent) else getattr(who, "__name__", type(who).__name__)
         return NamedAgent(str(label), agent_object=who)

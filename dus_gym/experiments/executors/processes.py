@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
+
+import cloudpickle
 
 from dus_gym.errors import ConfigError
 from dus_gym.experiments.executors.executor import IMPORTED, Work, WorkerLostError, attempt
@@ -60,10 +63,26 @@ def _serve(pipe: Connection, modules: Sequence[str]) -> None:
         import_module(name)
     while True:
         try:
-            work, task, again = pipe.recv()
+            work, task, again = pickle.loads(pipe.recv_bytes())
         except EOFError:
             return
         pipe.send(attempt(work, task, again))
+
+
+def _packed(work: Work, task: Any, again: bool) -> bytes:
+    """A task for another process; functions of scripts, notebooks and functions go with it.
+
+    Raises:
+        ConfigError: for what can't be sent.
+    """
+    try:
+        packed: bytes = cloudpickle.dumps((work, task, again))
+    except Exception as error:
+        raise ConfigError(
+            f"{task}: it can't be sent to another process ({error}); leave --workers and --ray out, or hand over an "
+            "agent that can be pickled."
+        ) from error
+    return packed
 
 
 class _Worker:
@@ -136,7 +155,7 @@ class Processes:
                 index, lost = worker.task = waiting.popleft()
                 # A pipe whose other end has died is ready to be read below.
                 with suppress(BrokenPipeError, ConnectionResetError):
-                    worker.pipe.send((work, tasks[index], lost > 0))
+                    worker.pipe.send_bytes(_packed(work, tasks[index], lost > 0))
             busy: dict[Any, _Worker] = {worker.pipe: worker for worker in self._workers if worker.task}
             for pipe in wait([*busy]):
                 worker = busy[pipe]

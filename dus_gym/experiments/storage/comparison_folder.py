@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,8 +15,11 @@ from dus_gym.experiments.storage.run_folder import (
     COMPARISON,
     CONFIG,
     MARK,
+    STEPS,
     as_json,
+    check_same,
     clear,
+    holds_runs,
     is_ours,
     listing,
     lock,
@@ -23,6 +27,9 @@ from dus_gym.experiments.storage.run_folder import (
     writing,
 )
 from dus_gym.state import write_atomically
+
+OF_AGENTS = ("agent", "policy", "seed")
+"""How the names of settings begin that differ within one comparison."""
 
 
 @contextmanager
@@ -40,13 +47,15 @@ def hold_folder(out: Path, settings: Mapping[str, Any], *, resume: bool = False,
     """
     found = listing(out)
     if found:
-        if not is_ours(out, "compare"):
+        if not is_ours(out, "compare") or not _holds_comparison(out, force):
             raise RunFolderError(f"out={out} is not empty and holds no comparison; give another folder.")
         if not (resume or force):
             raise RunFolderError(
                 f"out={out} holds another comparison; give another folder, --resume to continue it, "
                 "or --force to replace its runs."
             )
+        if not force:
+            _check_same(out, settings)
     elif resume:
         raise RunFolderError(f"out={out} holds no comparison to resume; leave out --resume to start one.")
     try:
@@ -56,14 +65,48 @@ def hold_folder(out: Path, settings: Mapping[str, Any], *, resume: bool = False,
             raise
         raise RunFolderError(f"out={out} can't be used ({error}); give another folder.") from error
     try:
-        # From here on the old result does not belong to the runs beside it.
-        (out / COMPARISON).unlink(missing_ok=True)
         if found and force:
+            (out / COMPARISON).unlink(missing_ok=True)
             _clear_below(out)
         write_atomically(out / CONFIG, as_json(MARK | dict(settings)))
         yield
     finally:
         held.release()
+
+
+def _holds_comparison(out: Path, force: bool) -> bool:
+    """Return whether a folder of ours is a comparison's and not a run's; a damaged one counts if it is to be replaced.
+
+    Raises:
+        RunFolderError: for a damaged or newer config, unless ``force``.
+    """
+    try:
+        return holds_runs(read_object(out / CONFIG))
+    except RunFolderError:
+        if force and not (out / STEPS).exists():
+            return True
+        raise
+
+
+def _check_same(out: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to go on with a comparison of other settings; other agents and seeds are more of the same.
+
+    Raises:
+        RunFolderError: naming what differs, before anything is changed.
+    """
+    before, now = (_specs(config) for config in (read_object(out / CONFIG), json.loads(as_json(dict(settings)))))
+    for one, other in zip(before, now, strict=False):
+        check_same(out, one, other)
+    if len(before) != len(now):
+        raise RunFolderError(
+            f"out={out} holds {len(before)} tasks and methods, and {len(now)} are asked for; give another folder."
+        )
+
+
+def _specs(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The settings of each part of a comparison, but for its agents and seeds."""
+    specs = config.get("comparisons") or [config.get("first", {})]
+    return [{name: value for name, value in spec.items() if not name.startswith(OF_AGENTS)} for spec in specs]
 
 
 def _clear_below(out: Path) -> None:

@@ -56,6 +56,8 @@ MARK = {"written_by": "dus-gym", "format": FORMAT}
 """What tells our config.json from anybody else's: only a folder that has it is ever replaced."""
 MAY_DIFFER = frozenset({"data_root", "policy", "run.device", "format"})
 """Where a run finds its files and where it computes does not make it another run, and neither does an older format."""
+MEND = "delete that run (dus runs rm) and run it again."
+"""The way out of a damaged run."""
 SET = "settings."
 """Prefix of the settings that were set; ``run`` has all of them, and one set to its default is the same run."""
 
@@ -118,7 +120,7 @@ def read_object(file: Path) -> dict[str, Any]:
         type(written) is not int or written != FORMAT
     ):
         if type(written) is not int or written < 1:
-            raise RunFolderError(f"{file} is damaged (format {written!r}); start again with --force.")
+            raise RunFolderError(f"{file} is damaged (format {written!r}); {MEND}")
         raise RunFolderError(
             f"{file} has format {written}; this version reads up to {FORMAT}. Install a newer dus-gym, "
             "or give another folder."
@@ -135,7 +137,7 @@ def _object(file: Path) -> dict[str, Any]:
     except IsADirectoryError as error:
         raise RunFolderError(f"{file} is a folder and should be a file; give another folder.") from error
     except ValueError as error:
-        raise RunFolderError(f"{file} is damaged ({error}); start again with --force.") from error
+        raise RunFolderError(f"{file} is damaged ({error}); {MEND}") from error
     return found
 
 
@@ -254,13 +256,7 @@ class RunFolder:
         """
         if not (path / CONFIG).is_file():
             raise RunFolderError(f"out={path} holds no run to resume; leave out --resume to start one.")
-        found = flat(read_object(path / CONFIG))
-        mine = flat(json.loads(as_json(MARK | dict(config))))
-        keys = sorted(key for key in (mine.keys() | found.keys()) - MAY_DIFFER if not key.startswith(SET))
-        differing = [key for key in keys if mine.get(key) != found.get(key)]
-        if differing:
-            named = "; ".join(f"{key}: {found.get(key)!r} there, {mine.get(key)!r} asked" for key in differing)
-            raise RunFolderError(f"out={path} holds a run of other settings ({named}); give another folder.")
+        check_same(path, read_object(path / CONFIG), json.loads(as_json(MARK | dict(config))))
         return cls(path, MARK | dict(config), lock(path))
 
     # -- steps -------------------------------------------------------------------------------------
@@ -285,7 +281,7 @@ class RunFolder:
         if len(kept) < count:
             raise CheckpointError(
                 f"{self.path / STEPS} has {len(kept)} steps and the checkpoint is at step {count}; "
-                "the folder is damaged, start again with --force."
+                f"the folder is damaged, {MEND}"
             )
         text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept)
         write_atomically(self.path / STEPS, text.encode())
@@ -325,6 +321,25 @@ class RunFolder:
         self._held.release()
 
 
+def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse a folder whose config asks for something else.
+
+    Args:
+        path: the folder, for the message.
+        before: its config.
+        now: what is asked for, read from JSON like the config.
+
+    Raises:
+        RunFolderError: naming every setting that differs.
+    """
+    found, mine = flat(before), flat(now)
+    keys = sorted(key for key in (mine.keys() | found.keys()) - MAY_DIFFER if not key.startswith(SET))
+    differing = [key for key in keys if mine.get(key) != found.get(key)]
+    if differing:
+        named = "; ".join(f"{key}: {found.get(key)!r} there, {mine.get(key)!r} asked" for key in differing)
+        raise RunFolderError(f"out={path} holds a run of other settings ({named}); give another folder.")
+
+
 def _check_free(path: Path, force: bool) -> bool:
     """Return whether there is a run that is to be cleared away.
 
@@ -340,7 +355,20 @@ def _check_free(path: Path, force: bool) -> bool:
         raise RunFolderError(
             f"out={path} holds another run; give another folder, --resume to continue it, or --force to replace it."
         )
+    if (path / CONFIG).is_file() and _is_of_many(path / CONFIG):
+        raise RunFolderError(
+            f"out={path} holds a comparison or a reproduction with runs below it, which --force of one run does not "
+            f"replace; give another folder, or delete them: dus runs rm {path} --yes"
+        )
     return True
+
+
+def _is_of_many(config: Path) -> bool:
+    """Return whether a config is that of many runs; a damaged one tells nothing and is taken for a run's."""
+    try:
+        return holds_runs(_object(config))
+    except RunFolderError:
+        return False
 
 
 def read_result(path: Path) -> Result | None:
@@ -405,12 +433,10 @@ def parse_steps(lines: Iterable[bytes], file: Path, before: int = 0) -> Iterator
         try:
             record = read_json(line)
         except ValueError as error:
-            raise RunFolderError(f"{where} is damaged ({error}); start again with --force.") from error
+            raise RunFolderError(f"{where} is damaged ({error}); {MEND}") from error
         names = StepHead.check(record, where)
         if names != (modalities := modalities or names):
-            raise RunFolderError(
-                f"{where} is damaged (its modalities are {', '.join(names)}); start again with --force."
-            )
+            raise RunFolderError(f"{where} is damaged (its modalities are {', '.join(names)}); {MEND}")
         yield record
 
 

@@ -152,10 +152,14 @@ def parse(
     return parsed
 
 
-def read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path, without: Sequence[str] = ()) -> dict[str, Any]:
     """Return what a YAML or JSON file of settings gives, such as a run's own ``config.json``, by option.
 
     An object under ``agent_options`` becomes ``agent.NAME``; the names in any other object stand for themselves.
+
+    Args:
+        path: the file.
+        without: names in it that are left out, with all below them.
 
     Raises:
         ConfigError: for a file that is not there or holds no object.
@@ -181,6 +185,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise ConfigError(f"config={path} must hold names and values, such as 'epochs: 20'.")
     flat: dict[str, Any] = {}
     for key, value in found.items():
+        if key in without:
+            continue
         if not isinstance(value, dict):
             flat[str(key)] = value
             continue

@@ -18,7 +18,7 @@ from dus_gym.methods import METHODS, method_class
 
 OWN_ID = f"DUS-{OWN_TASK}-v0"
 TRAINERS = ("real", "fake")
-NOT_ASKED = ("written_by", "format", "command", "data", "run", "agent_digest")
+NOT_ASKED = ("written_by", "command", "data", "run", "agent_digest", "folder_settings")
 """What a run's own ``config.json`` says beside the settings that were asked for."""
 
 
@@ -106,10 +106,11 @@ def beneath(given: Given) -> dict[str, Any]:
     """
     if (path := given.get("config")) is None:
         return {}
-    found = read_settings(Path(path))
-    if type(found.get("format", FORMAT)) is not int or found.get("format", FORMAT) > FORMAT:
-        raise ConfigError(f"config={path} has format {found['format']!r}; this version reads up to {FORMAT}.")
-    return {key: value for key, value in found.items() if key not in NOT_ASKED}
+    found = read_settings(Path(path), NOT_ASKED)
+    written = found.pop("format", FORMAT)
+    if type(written) is not int or written > FORMAT:
+        raise ConfigError(f"config={path} has format {written!r}; this version reads up to {FORMAT}.")
+    return found
 
 
 def env_of(options: TaskOptions) -> tuple[str, str | None]:

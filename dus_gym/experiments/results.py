@@ -129,10 +129,6 @@ class Result:
     """Whether a training loss was not finite."""
     settings: Mapping[str, Any]
     """Settings of the run that were set, by whoever asked or by the agent."""
-    folder_settings: Mapping[str, Any]
-    """Options of the data set, and its encoders, that the data root sets."""
-    policy: str | None
-    """The policy file that was the agent; None: a name or an object."""
     select: str
     """The model that was evaluated: ``last``, ``validation`` or ``best_test``."""
     epochs: int
@@ -149,6 +145,10 @@ class Result:
     """Seconds of deciding and learning, training runs of the agent's own included."""
     peak_memory_mib: float | None
     peak_device_memory_mib: float | None
+    folder_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the data set, and its encoders, that the data root sets."""
+    policy: str | None = None
+    """The policy file that was the agent; None: a name or an object."""
     folder: Path | None = field(default=None, metadata={NOT_KEPT: True}, compare=False)
     """Where the run is kept; None if it is not."""
 

@@ -207,15 +207,13 @@ def test_what_is_refused_leaves_no_folder(call, message, tmp_path):
 
 
 @pytest.mark.parametrize(("answer", "message"), [([np.nan] * 2, "finite"), ([0.5, 0.2, 0.3], r"shape \(3,\)")])
-def test_an_agent_that_answers_nonsense_is_named_and_its_comparison_is_not_finished(answer, message, tmp_path):
+def test_an_agent_that_answers_nonsense_is_named_before_anything_is_run(answer, message, tmp_path):
     def broken(observation, info):
         return answer
 
     with pytest.raises(AgentError, match=f"agent 'broken', action 1.*{message}"):
         compare("DUS-Fake-v0", [broken, "score"], seeds=1, epochs=3, out=tmp_path / "c")
-    assert not (tmp_path / "c" / COMPARISON).exists()
-    assert not (tmp_path / "c/broken/seed0/summary.json").exists()
-    assert (tmp_path / "c/score/seed0/summary.json").is_file(), "the others are kept"
+    assert not (tmp_path / "c").exists()
 
 
 def test_agent_runs_go_to_agents_that_learn_in_runs_alone():
@@ -223,3 +221,34 @@ def test_agent_runs_go_to_agents_that_learn_in_runs_alone():
     assert (found["ppo"].training_runs, found["score"].training_runs) == (2, 0)
     with pytest.raises(ConfigError, match="runs"):
         compare("DUS-Fake-v0", ["ppo"], seeds=1, epochs=3, agent_runs=0)
+
+
+def test_an_agent_that_learns_takes_nothing_from_one_run_to_the_next():
+    agent = make_agent("reinforce", 2, preset="tuned", lr=0.5)
+    both, second = (compare("DUS-Fake-v0", [agent], seeds=seeds, epochs=8, interval=5) for seeds in ([0, 1], [1]))
+    assert list(both.parts[0].agents) == ["uniform", "reinforce-2"], "an object is not taken for the agent of its name"
+    (*_, last), (only,) = (of.parts[0].agents["reinforce-2"].by_seed["method"] for of in (both, second))
+    assert last == only
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(lambda limit: lambda observation, info: np.maximum(observation, limit), id="another call"),
+        pytest.param(lambda limit: lambda observation, info: np.minimum(observation, limit / 2), id="another number"),
+    ],
+)
+def test_a_comparison_is_resumed_under_the_same_function_alone(changed, tmp_path):
+    def made(limit):
+        return lambda observation, info: np.minimum(observation, limit)
+
+    one, same, other = made(0.5), made(0.5), changed(0.5)
+    one.__name__ = same.__name__ = other.__name__ = "limited"
+    settings = {"seeds": 2, "epochs": 3, "out": tmp_path / "c"}
+    before = compare("DUS-Fake-v0", [one], **settings)
+    assert compare("DUS-Fake-v0", [same], **settings, resume=True).to_json() == before.to_json()
+    with pytest.raises(RunFolderError, match="agent_digest"):
+        compare("DUS-Fake-v0", [other], **settings, resume=True)
+    with pytest.raises(RunFolderError, match=r"run\.epochs: 3 there, 4 asked"):
+        compare("DUS-Fake-v0", [one], **settings | {"epochs": 4}, resume=True)
+    assert read_comparison(tmp_path / "c").to_json() == before.to_json(), "what was refused has changed nothing"

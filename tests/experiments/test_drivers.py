@@ -232,7 +232,9 @@ def test_words_files_and_objects_become_agents(tmp_path, monkeypatch):
     assert isinstance(resolve_agent("ppo:runs=3", 2), Driver)
     assert resolve_agent(lambda observation, info: [1, 1], 2).act(SCORES, {}).tolist() == [1.0, 1.0]
     agent = Reinforce(2)
-    assert resolve_agent(agent, 2) is agent
+    twin = resolve_agent(agent, 2)
+    assert type(twin) is type(agent)
+    assert twin is not agent, "what one run teaches it must not reach the next"
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_under_joint_the_rival_is_the_modality_trained_alone_if_it_was():
 def test_several_comparisons_have_an_overall_verdict():
     parts = [part_of({"pi": points, "score": 0.0}, every={"env": f"DUS-{points}-v0"}) for points in (3.0, 3.0, -3.0)]
     assert conclude(parts).verdict == "3 comparisons with uniform. pi gains in 2 and loses in 1."
-    assert conclude([part_of({"pi": 0.0})] * 2).verdict.endswith("No agent can be told from uniform in any.")
+    assert conclude([part_of({"pi": 0.0})] * 2).verdict.endswith("No agent that was tested can be told from uniform.")
     assert conclude([part_of({})] * 2).verdict.endswith("No agent was compared with uniform.")
     few = conclude([part_of({"pi": 3.0}, seeds=[1, 2])] * 2)
     assert "Too few seeds for a verdict on any difference in 2." in few.verdict

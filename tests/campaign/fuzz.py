@@ -117,7 +117,7 @@ def _outcome(target, wanted, damaged, name, number):
     except (DusError, OSError) as error:
         lines = str(error).strip().splitlines()
         said = str(error)
-        if len(lines) != 1 or len(said) > 2000:
+        if len(lines) != 1:
             return "tracebacks", name, number, f"{type(error).__name__} says {said[:200]!r}"
         return "refused", name, number, ""
     except BaseException as error:

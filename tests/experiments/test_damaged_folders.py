@@ -47,7 +47,8 @@ def make_run(path):
     [
         TRAIN,
         ("compare", "DUS-Fake-v0", "--agents", "pi", "--seeds", "2", "--epochs", "2", "--quiet"),
-        ("reproduce", "table1", "--datasets", "cremad", "--methods", "MLA", "--trainer", "fake", "--epochs", "2", "--quiet"),
+        ("reproduce", "table1", "--datasets", "cremad", "--methods", "MLA", "--trainer", "fake", "--epochs", "2",
+         "--quiet"),
     ],
     ids=lambda words: words[0],
 )  # fmt: skip
@@ -83,7 +84,7 @@ def nested(levels):
 
 @pytest.mark.parametrize("text", [nested(100_000), nested(MOST_NESTED + 1), "NaN", "[1e999]", b"\xff", "{", "9" * 5000])
 def test_a_text_that_is_no_json_of_ours_is_a_value_error(text):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"nested|number|utf-8|Expecting|Exceeds"):
         read_json(text)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from dus_gym.agents import agent_class, make_agent
 from dus_gym.agents.base import Agent
-from dus_gym.errors import CheckpointError, ConfigError, unknown_name
+from dus_gym.errors import CheckpointError, ConfigError, first_line, unknown_name
 from dus_gym.options import build_options
 
 NAME = "policy"
@@ -64,11 +64,18 @@ def policy_path(policy: str | Path) -> Path:
 
 
 def is_sb3_file(path: Path) -> bool:
-    """Tell whether a file is a ZIP of stable-baselines3; nothing in it is read."""
+    """Tell whether a file is a ZIP of stable-baselines3; nothing in it is read.
+
+    Raises:
+        CheckpointError: for a ZIP file that is damaged.
+    """
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return {"data", "policy.pth"} <= set(archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"data", "policy.pth"} <= set(archive.namelist())
+    except Exception as error:  # damaged archives make zipfile raise all kinds of errors
+        raise CheckpointError(f"{path} is a damaged ZIP file ({first_line(error)}); it can't be loaded.") from error
 
 
 def read_policy(policy: str | Path) -> dict[str, Any]:
@@ -124,12 +131,15 @@ def load_agent(path: str | Path) -> Agent:
 
 def _restored(content: Mapping[str, Any], path: Path) -> Agent:
     """Make the agent of a policy file's content."""
+    from dus_gym.state import check_form
+
     try:
         agent = agent_class(content["agent"])(content["num_modalities"], options=content["options"])
+        check_form(agent.state_dict(), content["state"], f"{path}: state")
         agent.load_state_dict(content["state"])
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError, OverflowError) as error:
         raise CheckpointError(f"{path} is damaged or from another version ({error}); it can't be loaded.") from error
     return agent
 

@@ -25,26 +25,40 @@ SOFTMAX_SCALE = 3.0
 """The factor of a logit before the softmax, where nobody says otherwise; confines two modalities to [.0025, .9975]."""
 
 
+def read_numbers(name: str, given: npt.ArrayLike, wanted: str) -> npt.NDArray[np.float64]:
+    """Return what a policy handed over as an array of floats.
+
+    Args:
+        name: of the argument, for messages.
+        given: numbers of any kind, but no text, dates or complex numbers.
+        wanted: what it must be, for messages.
+
+    Raises:
+        ConfigError: (a ValueError) for anything else.
+    """
+    try:
+        values = np.asarray(given)
+        # Python's whole numbers beyond 64 bits are objects; so are fractions.
+        if values.dtype.kind == "O" and not all(isinstance(entry, Real) for entry in values.flat):
+            raise TypeError("not all are numbers")
+        if values.dtype.kind not in "buifO":
+            raise TypeError(f"{values.dtype} is no number")
+        return values.astype(np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        # RuntimeError: a tensor that has a gradient, or is another device's.
+        raise ConfigError(
+            f"{name}={reprlib.repr(given)} is not allowed; it must be {wanted} ({first_line(error)})."
+        ) from error
+
+
 def read_action(action: npt.ArrayLike, num_modalities: int) -> list[float]:
     """Check an action and return it as floats.
 
     Raises:
         ConfigError: (a ValueError) if the shape is not ``(m,)`` or an entry is negative, infinite or NaN.
     """
-    try:
-        values = np.asarray(action)
-        # Python's whole numbers beyond 64 bits are objects; text, dates and complex numbers are no sizes at all.
-        if values.dtype.kind == "O" and not all(isinstance(entry, Real) for entry in values.flat):
-            raise TypeError("not all are numbers")
-        if values.dtype.kind not in "buifO":
-            raise TypeError(f"{values.dtype} is no number")
-        values = values.astype(np.float64)
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        # RuntimeError: a tensor that has a gradient, or is another device's.
-        raise ConfigError(
-            f"action={reprlib.repr(action)} is not allowed; it must be {num_modalities} numbers, one for each modality "
-            f"({first_line(error)})."
-        ) from error
+    wanted = f"{num_modalities} numbers, one for each modality"
+    values = read_numbers("action", action, wanted)
     if values.shape != (num_modalities,):
         raise ConfigError(
             f"action has shape {values.shape}; it must be ({num_modalities},), one number for each modality."

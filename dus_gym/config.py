@@ -100,6 +100,8 @@ class RunConfig:
         index = self.device.removeprefix("cuda").removeprefix(":") or "0"
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not (self.device.startswith("cuda") and index.isdecimal() and int(index) < count):
+            if self.device.startswith("mps"):
+                raise ConfigError(f"device={self.device!r} is not supported: Apple's GPUs are never used; use 'cpu'.")
             raise ConfigError(
                 f"device={self.device!r} is not available here; use 'cpu', or "
                 + (f"cuda:0 to cuda:{count - 1}." if count else "install a CUDA build of PyTorch.")

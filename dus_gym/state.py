@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import reprlib
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -184,3 +185,37 @@ def load_state(path: Path, kind: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} is damaged (its state is no object); it can't be loaded.")
     return found
+
+
+def check_form(fresh: Any, found: Any, where: str) -> None:
+    """Refuse a state that was read and has another form than one that has just begun.
+
+    A dict has at least its keys, a list entries like its own, a number is a number; None and what is empty says
+    nothing.
+
+    Args:
+        fresh: the state of the object that is to take ``found``.
+        found: what was read.
+        where: its name, for the message.
+
+    Raises:
+        CheckpointError: naming the part.
+    """
+    if fresh is None:
+        return
+    number = isinstance(fresh, int | float) and not isinstance(fresh, bool)
+    kind: Any = (int, float) if number else (list, tuple) if isinstance(fresh, list | tuple) else type(fresh)
+    if not isinstance(found, kind) or (number and isinstance(found, bool)):
+        raise CheckpointError(
+            f"{where} is damaged or from another version (it is {reprlib.repr(found)}, not {type(fresh).__name__})."
+        )
+    if isinstance(fresh, Mapping):
+        for key, part in fresh.items():
+            if key not in found:
+                raise CheckpointError(f"{where} is damaged or from another version ({key} is missing).")
+            check_form(part, found[key], f"{where}/{key}")
+    elif isinstance(fresh, list | tuple) and fresh:
+        if len(found) < len(fresh):
+            raise CheckpointError(f"{where} is damaged or from another version ({len(found)} of {len(fresh)} entries).")
+        for i, part in enumerate(found):
+            check_form(fresh[min(i, len(fresh) - 1)], part, f"{where}/{i}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -30,6 +32,7 @@ from dus_gym.recorder import Recorded, Recorder
 from dus_gym.records import Evaluation, Figures, Interval, Probe, Progress
 from dus_gym.seeding import RunSeeds, fresh_torch_state, isolated_torch_rng
 
+_log = logging.getLogger(__name__)
 Substeps = Callable[[Context], Iterator[Tensor]]
 
 
@@ -148,6 +151,8 @@ class Trainer:
         self._test_split: Split = data.test.to(self.device)
         num_train = len(self._train_split.labels)
         self.iterations_per_epoch = config.iterations or max(1, num_train // self.base_batch)
+        if config.iterations is None and self.iterations_per_epoch == 1:
+            _say_one_iteration(num_train, self.base_batch, m)
 
         def build() -> MultimodalModel:
             encoders = [build_encoder(e, s) for e, s in zip(recipe.encoders, data.input_shapes, strict=True)]
@@ -560,3 +565,14 @@ def _phase_ends(phases: Sequence[Phase], epochs: int) -> list[tuple[int, Phase]]
         most = epochs - (len(phases) - 1 - i)
         ends.append((max(least, min(most, round(done * epochs))), phase))
     return ends
+
+
+@lru_cache
+def _say_one_iteration(samples: int, batch: int, num_modalities: int) -> None:
+    """Log, once for each size of data, that an epoch is a single iteration."""
+    _log.warning(
+        "An epoch is one iteration: %d training samples at B = %d. A smaller total_batch makes more, such as %d.",
+        samples,
+        batch,
+        num_modalities * max(2, samples // 8),
+    )

@@ -17,11 +17,12 @@ from dus_gym.ambient import isolated_torch_modes
 from dus_gym.config import RunConfig
 from dus_gym.data.registry import get_task
 from dus_gym.discrepancy import CumulativeScore
-from dus_gym.errors import CheckpointError, ConfigError, DusError, check_choice
+from dus_gym.errors import CheckpointError, ConfigError, DusError, check_choice, first_line
 from dus_gym.methods import make_method, method_class, unpaired_methods
 from dus_gym.records import Evaluation, Figures, TrainingRun
 from dus_gym.rewards import Transition, reward_function
 from dus_gym.seeding import RunSeeds
+from dus_gym.state import check_form
 
 Array = npt.NDArray[np.float32]
 TRAINERS = ("real", "fake")
@@ -332,11 +333,14 @@ class DUSEnv(gym.Env[Array, Array]):
 
         Nested dicts of tensors, arrays and JSON values, taken at a step boundary.
         """
+        return {**self._outside_run(), "run": self._running().snapshot()}
+
+    def _outside_run(self) -> dict[str, Any]:
+        """A snapshot but for the run's own."""
         return {
             "identity": self._identity(),
             "run_seed": self._run_seed,
             "np_random": self.np_random.bit_generator.state,
-            "run": self._running().snapshot(),
             "score": self._score.state_dict(),
             "observation": list(self._observation),
             "info": dict(self._info),
@@ -365,10 +369,14 @@ class DUSEnv(gym.Env[Array, Array]):
         try:
             self._run_seed = int(state["run_seed"])
             run = self._build_run()
+            check_form({**self._outside_run(), "run": run.snapshot()}, state, "the snapshot")
             run.restore(state["run"])
-        except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+        except (KeyError, TypeError, AttributeError, RuntimeError, IndexError, ValueError, OverflowError) as error:
             self._run_seed = previous
-            raise CheckpointError(f"the snapshot is damaged or of another version ({error!r}).") from error
+            if isinstance(error, CheckpointError):
+                raise
+            why = first_line(error)
+            raise CheckpointError(f"the snapshot is damaged or of another version ({why}).") from error
         self._run = run
         self.np_random.bit_generator.state = state["np_random"]
         self._score.load_state_dict(state["score"])

@@ -21,7 +21,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.random.bit_generator import ISeedSequence
 
-from dus_gym.allocation import normalise
+from dus_gym.allocation import normalise, read_numbers
 from dus_gym.discrepancy import EMA_DECAY
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.envs.fake import CHANCE, CURVES, DROP, TEST_ACCURACY, VAL_ACCURACY, FakeTrainer
@@ -402,12 +402,7 @@ def read_actions(actions: npt.ArrayLike, num_envs: int, num_modalities: int) -> 
     Raises:
         ConfigError: if the shape is not ``(n, m)`` or an entry is negative, infinite or NaN.
     """
-    try:
-        values = np.asarray(actions, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"actions={actions!r} is not allowed; it must be {num_envs} rows of {num_modalities} numbers."
-        ) from error
+    values = read_numbers("actions", actions, f"{num_envs} rows of {num_modalities} numbers")
     if values.shape != (num_envs, num_modalities):
         raise ConfigError(
             f"actions has shape {values.shape}; it must be ({num_envs}, {num_modalities}), a row for each copy and "

@@ -37,6 +37,9 @@ imported when they are called."""
 RESUMABLE = {"train", "compare"}
 """Commands with ``--resume``."""
 
+LONGEST = 2000
+"""Characters of a message."""
+
 USAGE = (
     "usage: dus COMMAND [options]\n\n"
     + "".join(f"  {name:<12}{text}\n" for name, text in COMMANDS.items())
@@ -70,6 +73,11 @@ def import_modules(words: Sequence[str]) -> list[str]:
     return left
 
 
+def _shortened(message: str) -> str:
+    """A message without the middle of a value that fills screens."""
+    return message if len(message) <= LONGEST else f"{message[: LONGEST // 2]} … {message[-LONGEST // 4 :]}"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 failed while running, 2 asked for something that can't be."""
     words = asked = list(sys.argv[1:] if argv is None else argv)
@@ -94,14 +102,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             getattr(import_module(f"dus_gym.cli.{module}"), function)(words)
     except (ConfigError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
         # Asked for something that can't be: a name, a value, a folder, files that are not there.
-        print(f"dus: {error}", file=sys.stderr)
+        print(f"dus: {_shortened(str(error))}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         # Whoever read our output has stopped (`dus envs | head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (DusError, OSError) as error:
-        print(f"dus: {error}", file=sys.stderr)
+        print(f"dus: {_shortened(str(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         # A second Ctrl-C ends the process at once, without a word.

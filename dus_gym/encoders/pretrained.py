@@ -170,8 +170,10 @@ def _load(
     info: dict[str, Any] = loaded[1]
     # Without this, transformers fills what is missing with random numbers and goes on.
     if missing := sorted(info["missing_keys"]):
+        pooler = all(name.startswith("pooler.") for name in missing)
         raise ConfigError(
             f"weights={weights!r} lack {len(missing)} entries that {kind.__name__} needs ({some(missing)})."
+            + (" They were saved without a pooler: give the encoder the option output=cls." if pooler else "")
         )
     return model
 

@@ -20,13 +20,13 @@ from dus_gym.agents.policy_files import save_policy
 from dus_gym.costs import Stopwatch, peak_device_memory, peak_memory, reset_peaks
 from dus_gym.data.surveys import surveys_kept
 from dus_gym.envs.dus_env import DUSEnv
-from dus_gym.errors import CheckpointError
+from dus_gym.errors import CheckpointError, first_line
 from dus_gym.experiments.drivers import Driver
 from dus_gym.experiments.picture import draw_run
 from dus_gym.experiments.results import FORMAT, ModalityResult, Result
 from dus_gym.experiments.spec import DEFAULT_AGENT, RunSpec, make_spec
 from dus_gym.experiments.storage.run_folder import MODEL, PICTURE, POLICY, RunFolder, writing
-from dus_gym.state import save_state
+from dus_gym.state import check_form, save_state
 
 CHECKPOINT_SECONDS = float(os.environ.get("DUS_CHECKPOINT_SECONDS", "10"))
 """A killed run loses at most about this much work."""
@@ -147,7 +147,10 @@ class _Going:
         started, deciding = time.perf_counter(), Stopwatch()
         agent = spec.make_agent(len(spec.task().modalities))
         checkpoint = None if folder is None else folder.load_checkpoint()
-        prepared: dict[str, Any] = {} if checkpoint is None else checkpoint.get("prepared", {})
+        if folder is not None and checkpoint is not None:
+            form = {"prepared": {}, "seconds": 0.0, "agent_seconds": 0.0, "steps": 0, "agent": agent.state_dict()}
+            check_form(form, checkpoint, f"the checkpoint in {folder.path}")
+        prepared: dict[str, Any] = {} if checkpoint is None else checkpoint["prepared"]
         if checkpoint is None and isinstance(agent, Driver):
             with deciding:
                 prepared = agent.prepare(lambda **replaced: spec.make_env(agent, **replaced), spec.seed)
@@ -170,10 +173,13 @@ class _Going:
             self.spent, count = float(checkpoint["seconds"]), int(checkpoint["steps"])
             self.deciding = Stopwatch(float(checkpoint["agent_seconds"]))
             self.core_ended = bool(checkpoint["env"]["ended"])
+            if self.core_ended and count < 1:
+                raise CheckpointError(f"the checkpoint in {folder.path} is damaged (it ended before its first step).")
         except CheckpointError:
             raise
-        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError) as error:
-            raise CheckpointError(f"the checkpoint in {folder.path} does not fit this run ({error!r}).") from error
+        except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError) as error:
+            why = first_line(error)
+            raise CheckpointError(f"the checkpoint in {folder.path} does not fit this run ({why}).") from error
         folder.keep_steps(count)
         self.records = list(folder.steps())
 

@@ -214,7 +214,7 @@ def kills(count, seed=0, names=tuple(OPERATIONS), seconds=None):
             operation = OPERATIONS[name]
             trial += 1
             prepare(operation, out)
-            for _ in range(rng.choice((1, 1, 2, 4))):
+            for _ in range(rng.choice((1, 3, 6))):
                 words = named(operation.words, out)
                 # As a user would: go on where there is something, else start.
                 again = operation.resume and (out / "config.json").exists()

@@ -1,4 +1,4 @@
-"""Everything of ours that reads something from outside, each with a whole input and a function that reads a damaged one.
+"""Everything of ours that reads something from outside: a whole input each, and a function that reads a damaged one.
 
 A target returns what it read, as something that can be compared, or raises the package's own error.
 """
@@ -432,7 +432,7 @@ def actions(mode, vector=False):
             if ended:
                 env.reset(seed=0)
         for each in sizes:
-            if sum(each) > 128 or min(each) < 2 or (mode == "shares" and sum(each) not in (0, 128)):
+            if sum(each) > 128 or (min(each) < 2 and any(each)) or (mode == "shares" and sum(each) not in (0, 128)):
                 raise BrokenError(f"sizes {each}")
 
     assert ConfigError
@@ -463,7 +463,8 @@ def command_lines(scratch):
         for kinds in [*parsers, (TrainOptions,)] for kind in kinds for row in option_table(kind)
     } - {"--out", "--csv", "--parquet", "--yes", "--every"})  # fmt: skip
     words = [
-        "DUS-Fake-v0", "DUS-Digits-v0", "dus_gym:DUS-Fake-v0", "score", "pi", "reinforce", "gap", "ogm", "baseline", "0",
+        "DUS-Fake-v0", "DUS-Digits-v0", "dus_gym:DUS-Fake-v0",
+        "score", "pi", "reinforce", "gap", "ogm", "baseline", "0",
         "1", "-1", "1e400", "nan", "9" * 400, "", "=", "--", "-", "--agent.beta", "--agent.rule=softmax", "--task.x",
         "--method.alpha", "score:rule=softmax", "fixed:shares=1/3", "a:b", "a=b", ":", "--epochs=2", "--help", "-h",
         "cremad", "digits", "\udcff", "é", "[red]", "1,2", "0-9", "3-1", "0-99999999999", str(scratch / "whole"),

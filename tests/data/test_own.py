@@ -455,7 +455,7 @@ def break_list(text):
     [
         (lambda root: (root / "labels.csv").unlink(), r"labels\.csv is not there"),
         (break_list("sample,label\n"), "lists no samples"),
-        (break_list("sample,klass\ns0,a\n"), "line 2.*'label'.*sample, klass"),
+        (break_list("sample,klass\ns0,a\n"), "line 2.*'label'.*'sample', 'klass'"),
         (break_list("sample,label\ns0,a\ns0,b\n"), "'s0' more than once"),
         (break_list("sample,label\ns0,a\ns1,a\n"), "1 class"),
         (break_list("sample,label,split\ns0,a,train\ns1,b,tset\n"), "'tset' at sample 1"),

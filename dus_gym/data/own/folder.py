@@ -116,7 +116,7 @@ def _lines(path: Path) -> list[dict[str, str]]:
             if not row.get(column):
                 raise ConfigError(
                     f"{path}, line {number}, has nothing in column {column!r}; its columns are "
-                    f"{', '.join(str(name) for name in row)}, and sample and label are needed."
+                    f"{', '.join(map(repr, row))}, and sample and label are needed."
                 )
         if None in row or None in row.values():
             raise ConfigError(f"{path}, line {number}, has not as many columns as the header.")

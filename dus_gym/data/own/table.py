@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,7 +98,8 @@ def split_names(words: Sequence[object], where: str) -> tuple[str, ...]:
         split = (SPLIT_WORDS | numbers).get(str(word).strip().lower())
         if split is None:
             raise ConfigError(
-                f"{where} has {str(word)!r} at sample {i}; allowed are {', '.join(SPLITS)}, or 0, 1, 2 for these."
+                f"{where} has {reprlib.repr(str(word))} at sample {i}; allowed are {', '.join(SPLITS)}, or 0, 1, 2 for "
+                "these."
             )
         found.append(split)
     for needed in ("train", "test"):

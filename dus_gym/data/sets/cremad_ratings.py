@@ -21,7 +21,7 @@ from dus_gym.data.sets import cremad
 from dus_gym.data.small_source import Features, SmallSource, in_memory, standardised
 from dus_gym.data.splits import VALIDATION_FRACTION, stratified
 from dus_gym.data.task import Task
-from dus_gym.errors import AnnotationError, DatasetNotFoundError
+from dus_gym.errors import AnnotationError, DatasetNotFoundError, first_line
 
 if TYPE_CHECKING:
     from dus_gym.seeding import RunSeeds
@@ -48,8 +48,11 @@ def read_votes(path: Path) -> dict[str, tuple[dict[str, int], Features]]:
     Raises:
         AnnotationError: for a file without the columns, a value that is no number, or a clip rated twice.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise AnnotationError(f"{path} is no csv file in UTF-8 ({first_line(error)}).") from error
     missing = [name for name in (*VOTES, *LEVELS, "fileName", "numResponses") if name not in header]
     if missing:
         raise AnnotationError(f"{path} lacks the columns {', '.join(missing)}; its first line has {header[:12]}.")

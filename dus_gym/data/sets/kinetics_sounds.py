@@ -12,7 +12,7 @@ from dus_gym.data.audio_video import FBANK, AudioVideoOptions, AudioVideoSource,
 from dus_gym.data.media.layout import FOLDER, VIDEO_ENDINGS, Place
 from dus_gym.data.record import Record, bad_line, first_of, lines_of, unique
 from dus_gym.data.task import Task
-from dus_gym.errors import AnnotationError, DatasetNotFoundError, check_choice
+from dus_gym.errors import AnnotationError, DatasetNotFoundError, check_choice, first_line
 from dus_gym.json_text import read_json
 
 CLASSES = (
@@ -123,7 +123,7 @@ def parse_json(path: Path) -> list[Record]:
         database = read_json(path.read_bytes())["database"]
         return [_record(stem, _SUBSETS[entry["subset"]], class_id(entry["label"])) for stem, entry in database.items()]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise AnnotationError(f"{path} is not BML's list of Kinetics-Sounds ({error!r}).") from error
+        raise AnnotationError(f"{path} is not BML's list of Kinetics-Sounds ({first_line(error)}).") from error
 
 
 def _record(stem: str, split: str, label: int) -> Record:

@@ -17,7 +17,7 @@ from dus_gym.data.record import first_of
 from dus_gym.data.small_source import SmallSource, in_memory, standardised
 from dus_gym.data.splits import VALIDATION_FRACTION, stratified
 from dus_gym.data.task import DataOptions, Task
-from dus_gym.errors import AnnotationError, ConfigError, DatasetNotFoundError, unknown_name
+from dus_gym.errors import AnnotationError, ConfigError, DatasetNotFoundError, first_line, unknown_name
 
 if TYPE_CHECKING:
     from dus_gym.seeding import RunSeeds
@@ -61,8 +61,8 @@ def load(root: Path) -> tuple[dict[str, npt.NDArray[np.float64]], Indices]:
         found: dict[str, Any] = loadmat(path, variable_names=["X", "Y"])
         views = [np.asarray(view) for view in np.ravel(found["X"])]
         labels = np.ravel(found["Y"])
-    except (ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
-        raise AnnotationError(f"{path} can't be read as MATLAB data with X and Y ({error!r}).") from error
+    except Exception as error:  # the library raises all kinds of errors over damaged files
+        raise AnnotationError(f"{path} can't be read as MATLAB data with X and Y ({first_line(error)}).") from error
     by_width = {view.shape[-1]: view for view in views if view.ndim == 2}
     for view in (*views, labels):
         # Objects and texts are MATLAB values too.

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from dus_gym.data.record import SPLITS, Record, bad_line, first_of, lines_of, unique
 from dus_gym.data.task import DataOptions, Task
 from dus_gym.data.text_image import CLIP_MEAN, CLIP_STD, DEFAULT, Preset, TextImageOptions, TextImageSource
-from dus_gym.errors import AnnotationError, DatasetNotFoundError, check_choice
+from dus_gym.errors import AnnotationError, DatasetNotFoundError, check_choice, first_line
 from dus_gym.json_text import read_json
 
 CLASSES = ("not sarcastic", "sarcastic")
@@ -67,7 +67,7 @@ def parse_json(path: Path, split: str) -> list[Record]:
         records = [_of_json(entry, split) for entry in found]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AnnotationError(
-            f"{path} is no list of objects with text, label (0 or 1) and image or image_id ({error!r})."
+            f"{path} is no list of objects with text, label (0 or 1) and image or image_id ({first_line(error)})."
         ) from error
     return unique(records, path)
 

@@ -9,6 +9,7 @@ import pytest
 from command import dus
 
 import dus_gym
+from dus_gym.agents import make_agent
 from dus_gym.errors import AgentError, CheckpointError, ConfigError, DusError, RunFolderError
 from dus_gym.experiments.compare import compare
 from dus_gym.experiments.executors.executor import IMPORTED, ScaleOptions

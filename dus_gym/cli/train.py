@@ -101,7 +101,8 @@ def main(words: list[str]) -> None:
 def _folder(spec: RunSpec, output: OutputOptions) -> RunFolder:
     """The run's folder: the one that is named, or one of its own below runs/."""
     config = {"command": "train"} | spec.as_config()
-    default = Path("runs") / spec.env / f"{spec.agent}-{spec.method}-seed{spec.seed}"
+    agent = spec.agent if spec.policy is None else Path(spec.policy).stem
+    default = Path("runs") / spec.env / f"{agent}-{spec.method}-seed{spec.seed}"
     if output.resume:
         return RunFolder.resume(output.out or latest(default), config)
     return RunFolder.create(output.out or unused(default), config, force=output.force)

@@ -163,7 +163,7 @@ class Result:
         """The run in one line."""
         return (
             f"{self.env}, {with_said(self.method, self.method_options)} under "
-            f"{with_said(self.agent, self.agent_options)}, seed {self.seed}"
+            f"{with_said(self.policy or self.agent, self.agent_options)}, seed {self.seed}"
         )
 
     def to_json(self) -> dict[str, Any]:

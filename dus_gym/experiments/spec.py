@@ -96,8 +96,9 @@ class RunSpec:
     @property
     def title(self) -> str:
         """The run in one line."""
-        method, agent = with_said(self.method, self.method_options), with_said(self.agent, self.agent_options)
-        return f"{self.env}, {method} under {agent}, seed {self.seed}"
+        return (
+            f"{self.env}, {with_said(self.method, self.method_options)} under {self.named_agent.word}, seed {self.seed}"
+        )
 
     def task(self) -> Task:
         """Return the task with the options that were set."""
@@ -338,16 +339,16 @@ def make_spec(
     Raises:
         ConfigError: for an unknown name, or a value of another type.
     """
-    for argument, value in (("env", env), ("method", method)):
-        if not isinstance(value, str):
-            raise ConfigError(f"{argument}={value!r} is not allowed; it must be text.")
-    for argument, value in (
+    for argument, word in (("env", env), ("method", method)):
+        if not isinstance(word, str):
+            raise ConfigError(f"{argument}={word!r} is not allowed; it must be text.")
+    for argument, given in (
         ("agent_options", agent_options),
         ("method_options", method_options),
         ("task_options", task_options),
     ):
-        if value is not None and not isinstance(value, Mapping):
-            raise ConfigError(f"{argument}={value!r} is not allowed; give options by name, such as {{'lr': 0.1}}.")
+        if given is not None and not isinstance(given, Mapping):
+            raise ConfigError(f"{argument}={given!r} is not allowed; give options by name, such as {{'lr': 0.1}}.")
     method, said = parse_word(method)
     named = name_agent(policy if policy is not None else agent)
     if twice := [

@@ -127,7 +127,7 @@ class NamedAgent:
         if agent is not self.agent_object:
             return agent
         # What one run teaches an agent is not to reach the next run, whatever their order.
-        twin = copy.deepcopy(agent)
+        twin: Agent = copy.deepcopy(agent)
         twin.rng = np.random.default_rng(np.random.SeedSequence([int(seed), num_modalities]))
         return twin
 

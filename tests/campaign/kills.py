@@ -143,8 +143,8 @@ def result_of(operation, out):
         # The checkpoint holds the seconds that were spent; it is not what a finished run is read from.
         if path.is_dir() or path.name in ("checkpoint.safetensors", "report.html") or path.suffix == ".png":
             continue
-        # What a killed writer left beside a file that has no folder of its own goes at a write a minute later.
-        if path.name.startswith(".") and path.suffix[1:].isdecimal():
+        # What a killed writer left beside a lock or a file outside run folders is no result; the latter goes a minute later.
+        if path.name.startswith("..lock.") or (path.name[0] == "." and path.suffix[1:].isdecimal()):
             continue
         content = path.read_bytes()
         if path.suffix == ".json":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import math
+import sys
 import textwrap
 import types
 import typing
@@ -116,7 +116,8 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
             raise ConfigError(f"{name}={value!r} is not allowed; it must be a whole number.")
         return int(value)
     if hint is float:
-        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        # Compared, not converted: a whole number may be larger than any float.
+        if isinstance(value, bool) or not isinstance(value, Real) or not abs(value) <= sys.float_info.max:
             raise ConfigError(f"{name}={value!r} is not allowed; it must be a finite number.")
         return float(value)
     if hint is Path and isinstance(value, str | Path) and str(value):

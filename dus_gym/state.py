@@ -6,10 +6,13 @@ rename replaces a checkpoint whole. A checksum over all of it stands in the head
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import mmap
 import os
 import reprlib
+import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +22,7 @@ import numpy as np
 
 from dus_gym.ambient import isolated_torch_modes
 from dus_gym.errors import CheckpointError
+from dus_gym.lock import STALE_SECONDS, is_alive
 
 if TYPE_CHECKING:
     import torch
@@ -107,9 +111,25 @@ def _is_whole(path: Path) -> bool:
             return bool(header["__metadata__"].get(CHECKSUM) == _checksum(header, tensors))
 
 
+def _sweep(path: Path) -> None:
+    """Delete what killed processes left of this file. A process of another machine may have one of a like name: only
+    files that nobody has touched for a minute are deleted.
+    """
+    for beside in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        number = beside.name.removeprefix(f".{path.name}.")
+        with contextlib.suppress(FileNotFoundError):
+            if (
+                number.isdecimal()
+                and not is_alive(int(number))
+                and time.time() - beside.stat().st_mtime > STALE_SECONDS
+            ):
+                beside.unlink()
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file that is either the old one or the new one, whatever happens in between."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     # Not mkstemp: its files are readable by their owner alone, whatever the umask says.
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

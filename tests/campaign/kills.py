@@ -143,6 +143,9 @@ def result_of(operation, out):
         # The checkpoint holds the seconds that were spent; it is not what a finished run is read from.
         if path.is_dir() or path.name in ("checkpoint.safetensors", "report.html") or path.suffix == ".png":
             continue
+        # What a killed process left of a lock or of a file outside run folders is no result.
+        if path.name.startswith("..lock.") or (path.name[0] == "." and path.suffix[1:].isdecimal()):
+            continue
         content = path.read_bytes()
         if path.suffix == ".json":
             content = json.dumps(_timeless(json.loads(content)))

@@ -395,3 +395,13 @@ def test_a_file_without_a_checksum_is_refused(tmp_path):
     (tmp_path / "state").write_bytes(save({}, metadata=header))
     with pytest.raises(CheckpointError, match="checksum"):
         load_state(tmp_path / "state", "checkpoint")
+
+
+def test_what_killed_writers_left_is_swept_after_a_minute(tmp_path):
+    left = {name: tmp_path / f".a.json.{name}" for name in ("4194305", "4194306", "x", str(os.getppid()))}
+    for path in left.values():
+        path.write_text("")
+        os.utime(path, (0, 0))
+    os.utime(left["4194306"])
+    write_atomically(tmp_path / "a.json", b"{}")
+    assert [name for name, path in left.items() if path.exists()] == ["4194306", "x", str(os.getppid())]

@@ -22,6 +22,8 @@ from dus_gym.data.task import Task
 from dus_gym.errors import AnnotationError, ConfigError, DatasetNotFoundError, check_at_least, check_choice
 
 NUM_CLASSES = 25
+LONGEST_NUMBER = 9
+"""Digits of a frame or label."""
 _ENDINGS = ("correct_cvpr2016_v2", "correct_v2", "correct")
 _FOLDERS = ("", "annotations/", "meta/", "nvgesture/meta/")
 _SUBJECT = re.compile(r"(subject[0-9]+)_r[0-9]+")
@@ -43,9 +45,12 @@ def parse_list(path: Path, split: str) -> list[Record]:
         windows = {name: value.split(":") for name, value in words.items()}
         if (
             subject is None
-            or not label.isdecimal()
+            or not (label.isdecimal() and len(label) <= LONGEST_NUMBER)
             or not 1 <= int(label) <= NUM_CLASSES
-            or any(len(w) != 3 or not (w[1].isdecimal() and w[2].isdecimal()) for w in windows.values())
+            or any(
+                len(w) != 3 or not all(n.isdecimal() and len(n) <= LONGEST_NUMBER for n in w[1:])
+                for w in windows.values()
+            )
         ):
             raise bad_line(path, number, line, "path, sensors with first and last frame, and label from 1 to 25")
         media = folder.removeprefix("./")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -75,11 +74,23 @@ def live_run(console: Console, label: str) -> Iterator[OnStep]:
         yield on_step
 
 
+class _ToConsole(logging.Handler):
+    """Print what is logged, a line each."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        print_prose(self.console, self.format(record))
+
+
 def show_log(console: Console) -> None:
-    """Lets what the package logs, such as how many training runs an agent plans, appear above the tables."""
+    """Let what the package logs, such as how many training runs an agent plans, appear above the tables."""
     log = logging.getLogger("dus_gym")
     log.setLevel(logging.INFO)
-    log.handlers = [RichHandler(console=console, show_time=False, show_level=False, show_path=False)]
+    log.handlers = [_ToConsole(console)]
 
 
 def print_result(console: Console, result: Result) -> None:

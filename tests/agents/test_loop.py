@@ -77,3 +77,18 @@ def test_asking_without_learning_changes_nothing():
     agent = make_agent("reinforce", 2, options={"lr": 1e-2})
     run_episode(fake(), agent, seed=0, learn=False, deterministic=True)
     assert agent.updates == 0
+
+
+def test_a_function_is_run_as_it_is_and_a_word_says_what_to_do():
+    env = gym.make("dus_gym:DUS-Fake-v0", epochs=3)
+    seen = []
+
+    def keep(observation, info):
+        seen.append(info["epoch"])
+        return [0.25, 0.75]
+
+    episode = run_episode(env, keep, seed=0)
+    assert seen == [1, 2]
+    assert episode.info["size/columns"] == 96
+    with pytest.raises(ConfigError, match="make_agent"):
+        run_episode(env, "score", seed=0)

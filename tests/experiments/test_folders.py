@@ -138,3 +138,24 @@ def test_an_agent_that_diverges_while_it_learns_says_so_and_the_run_goes_on(tmp_
     run([*words, "--agent-runs", "2", "--quiet"], tmp_path / "run")
     assert "learning diverged" in caplog.text
     assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_force_replaces_a_folder_of_its_own_kind_alone(tmp_path, capsys):
+    run(COMPARE, tmp_path / "many", "--agents", "score")
+    run(TRAIN, tmp_path / "one", "--trainer", "fake")
+    before = sorted(tmp_path.rglob("*"))
+    assert refused(TRAIN, tmp_path / "many", "--trainer", "fake", "--force") == 2
+    assert "holds a comparison" in capsys.readouterr().err
+    assert refused(COMPARE, tmp_path / "one", "--agents", "score", "--force") == 2
+    assert "holds no comparison" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_comparison_that_can_not_be_resumed_stays_as_it_is(tmp_path, capsys):
+    run(COMPARE, tmp_path / "c", "--agents", "score")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert refused(COMPARE, tmp_path / "c", "--agents", "score", "--loss-norm", "fixed", "--resume") == 2
+    assert "run.loss_norm: 'mean' there, 'fixed' asked" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    run(COMPARE, tmp_path / "c", "--agents", "score,random", "--resume")
+    assert list(json.loads((tmp_path / "c/comparison.json").read_text())["agents"]) == ["uniform", "score", "random"]

@@ -209,3 +209,45 @@ def test_an_agent_that_needs_validation_is_refused_where_there_is_none(agent, fo
     with pytest.raises(UnfitAgentError, match="needs a validation split and DUS-CREMAD-v0 has none"):
         make_spec("DUS-CREMAD-v0", agent, data_root=folder).check()
     make_spec("DUS-CREMAD-v0", "score", data_root=folder).check()
+
+
+def test_what_the_folder_says_is_part_of_a_run(folder, tmp_path):
+    settings = {"data_root": folder, "trainer": "fake", "epochs": 2, "out": tmp_path / "run"}
+    result = train("DUS-CREMAD-v0", "uniform", **settings)
+    assert result.folder_settings["frames_per_clip"] == 2
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["folder_settings"]["validation"] == "none"
+    file = folder / "dus-data.json"
+    file.write_text(file.read_text().replace('"frames_per_clip": 2', '"frames_per_clip": 1'))
+    with pytest.raises(RunFolderError, match=r"folder_settings\.frames_per_clip: 2 there, 1 asked"):
+        train("DUS-CREMAD-v0", "uniform", **settings, resume=True)
+
+
+@pytest.mark.parametrize("written", ['{"options": [1]}', '{"encoders": 5}', '{"options": {"frames_per_clip": "two"}}'])
+def test_a_data_folder_that_says_nonsense_of_itself_is_refused(written, folder):
+    (folder / "dus-data.json").write_text(written)
+    with pytest.raises(ConfigError, match=r"dus-data\.json|frames_per_clip"):
+        make_spec("DUS-CREMAD-v0", "uniform", data_root=folder, trainer="fake").check()
+
+
+def test_a_config_of_a_newer_version_is_refused_wherever_it_is_read(tmp_path):
+    config = make_spec("DUS-Fake-v0", "score").as_config() | {"format": 99}
+    with pytest.raises(RunFolderError, match="format 99"):
+        RunSpec.of(config)
+    (tmp_path / "new.json").write_text(json.dumps(config))
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--config", str(tmp_path / "new.json"), "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_option_set_twice_is_refused():
+    with pytest.raises(ConfigError, match="rule of agent 'score' is set twice"):
+        make_spec("DUS-Fake-v0", "score:rule=softmax", agent_options={"rule": "inverse"})
+
+
+@pytest.mark.parametrize(
+    "given", [{"env": 3}, {"method": 3}, {"threads": 2.0}, {"agent_options": 3}, {"task_options": []}, {"agent": None}]
+)
+def test_values_of_another_type_are_refused_by_name(given):
+    with pytest.raises(ConfigError, match=next(iter(given))):
+        make_spec(**{"env": "DUS-Fake-v0"} | given)

@@ -50,8 +50,9 @@ def test_what_the_folder_says_goes_before_defaults_and_what_was_set_before_both(
 
 
 def test_a_set_validation_split_lets_an_agent_work_that_needs_one(folder):
-    with pytest.raises(UnfitAgentError, match="needs a validation split"):
-        make_spec("DUS-CREMAD-v0", "holdout", data_root=folder).check()
+    for agent in ("holdout", "lr-matched:match=holdout", "best-fixed"):
+        with pytest.raises(UnfitAgentError, match="needs a validation split"):
+            make_spec("DUS-CREMAD-v0", agent, data_root=folder).check()
     make_spec("DUS-CREMAD-v0", "holdout", data_root=folder, task_options={"validation": "auto"}).check()
 
 

@@ -40,7 +40,8 @@ class LRMatched(Driver):
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
         super().__init__(num_modalities, seed, options)
         self._spent = 0.0
-        self._matched(seed)
+        # Of this object: it needs what the agent that is matched needs.
+        self.needs_validation = self._matched(seed).needs_validation  # type: ignore[misc]
 
     @property
     def training_runs(self) -> float:

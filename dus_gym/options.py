@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 from dus_gym.errors import ConfigError, UnknownArgumentError, unknown_name
 
 T = TypeVar("T")
+LARGEST: Any = sys.float_info.max
+"""Of any number; ``Any``, since a Real of the standard library can be compared with nothing that has a type."""
 
 
 def build_options(options: type[T], given: Mapping[str, Any] | None, what: str) -> T:
@@ -117,7 +119,7 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         return int(value)
     if hint is float:
         # Compared, not converted: a whole number may be larger than any float.
-        if isinstance(value, bool) or not isinstance(value, Real) or not abs(value) <= sys.float_info.max:
+        if isinstance(value, bool) or not isinstance(value, Real) or not -LARGEST <= value <= LARGEST:
             raise ConfigError(f"{name}={value!r} is not allowed; it must be a finite number.")
         return float(value)
     if hint is Path and isinstance(value, str | Path) and str(value):

@@ -98,7 +98,7 @@ def print_result(console: Console, result: Result) -> None:
     title = (
         f"{result.title}  (trainer {result.trainer}, data {result.data_kind}, B = {result.base_batch}, "
         f"N_B = {result.total_batch}, {result.epochs} epochs, model: {SELECTIONS[result.select]}"
-        f"{said_settings(result.settings)})"
+        f"{said_settings(result.settings)}{said_settings(result.folder_settings, 'from the data folder: ')})"
     )
     if result.dropped:
         left_out = ", ".join(f"{count} of {split}" for split, count in result.dropped.items())

@@ -23,10 +23,16 @@ SELECTIONS = {
 """The choice of the evaluated model, in words."""
 
 
-def said_settings(settings: Mapping[str, Any]) -> str:
-    """Return the settings that were set, each after a comma, but for those that tables name in words of their own."""
+def said_settings(settings: Mapping[str, Any], before: str = "") -> str:
+    """Return settings, each after a comma, but for those that tables name in words of their own.
+
+    Args:
+        settings: by name.
+        before: stands before the first.
+    """
     named = ("select", "epochs", "total_batch", "action_mode")
-    return "".join(f", {key} {value}" for key, value in settings.items() if key not in named)
+    said = [f"{key} {value}" for key, value in settings.items() if key not in named]
+    return f", {before}{', '.join(said)}" if said else ""
 
 
 @dataclass(frozen=True)

@@ -369,7 +369,11 @@ class DUSEnv(gym.Env[Array, Array]):
         try:
             self._run_seed = int(state["run_seed"])
             run = self._build_run()
-            check_form({**self._outside_run(), "run": run.snapshot()}, state, "the snapshot")
+            form = run.snapshot()
+            if run.kind == "real":
+                # Which parameters are trained, and have momentum, depends on the phase that the run is in.
+                form["trainable"], form["optimizer"]["state"] = [], {}
+            check_form({**self._outside_run(), "run": form}, state, "the snapshot")
             run.restore(state["run"])
         except (KeyError, TypeError, AttributeError, RuntimeError, IndexError, ValueError, OverflowError) as error:
             self._run_seed = previous

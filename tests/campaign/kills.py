@@ -144,7 +144,10 @@ def result_of(operation, out):
         if path.is_dir() or path.name in ("checkpoint.safetensors", "report.html") or path.suffix == ".png":
             continue
         # What a killed process left of a lock or of a file outside run folders is no result.
-        if path.name.startswith("..lock.") or (path.name[0] == "." and path.suffix[1:].isdecimal()):
+        if path.name.startswith("..lock.") or (
+            # A build that was killed when it had finished: nobody takes the lock of a store that is there.
+            path.name[0] == "." and (path.suffix == ".lock" or path.suffix[1:].isdecimal())
+        ):
             continue
         content = path.read_bytes()
         if path.suffix == ".json":

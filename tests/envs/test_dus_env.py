@@ -327,3 +327,16 @@ def test_agents_that_choose_the_same_sizes_see_the_same_samples():
     finish(one, np.array([0.25, 0.75], dtype=np.float32))
     finish(other, np.array([0.2501, 0.7499], dtype=np.float32))
     assert one.evaluate() == other.evaluate()
+
+
+@pytest.mark.parametrize("method", ["domfn", "reconboost", "di_mml", "pmr"])
+def test_a_snapshot_of_a_later_phase_is_put_back_in_a_fresh_environment(method):
+    # Which parameters are trained and have momentum is not that of a run that has just begun.
+    first, second = (DUSEnv("Digits3", method=method, epochs=8) for _ in range(2))
+    thirds = np.full(3, 1 / 3, dtype=np.float32)
+    first.reset(seed=0)
+    for _ in range(6):
+        info = first.step(thirds)[4]
+    assert second.restore(first.snapshot())[1] == info
+    assert [first.step(thirds)[4] for _ in range(2)] == [second.step(thirds)[4] for _ in range(2)]
+    assert second.evaluate() == first.evaluate()

@@ -227,7 +227,7 @@ def test_a_function_is_an_agent_and_gets_a_generator_if_it_wants_one():
         (lambda: [0.5, 0.3, 0.2], r"shape \(3,\); it must be \(2,\)"),
         (lambda: [float("nan"), 1.0], r"every entry must be finite"),
         (lambda: [-1.0, 2.0], r"not negative"),
-        (lambda: None, r"shape \(\)"),
+        (lambda: None, r"must be 2 numbers"),
         (lambda: "half", r"must be 2 numbers"),
         (lambda: torch.tensor([1.0]), r"shape \(1,\)"),
     ],

@@ -186,7 +186,9 @@ def load_state(path: Path, kind: str) -> dict[str, Any]:
             # A name of a state is not a path of the file system: any file can be asked for any name.
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or not a {kind} ({error}); it can't be loaded.") from error
+        # The reader quotes what it met, which may hold characters that end a line.
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path} is damaged or not a {kind} ({reason}); it can't be loaded.") from error
     if header.get("kind") != kind:
         raise CheckpointError(f"{path} holds {header.get('kind', 'something else')!r}, not a {kind}.")
     if header.get("format", "").isdecimal() and int(header["format"]) > FORMAT:

@@ -405,3 +405,12 @@ def test_what_killed_writers_left_is_swept_after_a_minute(tmp_path):
     os.utime(left["4194306"])
     write_atomically(tmp_path / "a.json", b"{}")
     assert [name for name, path in left.items() if path.exists()] == ["4194306", "x", str(os.getppid())]
+
+
+def test_a_header_with_a_line_separator_is_still_one_line(tmp_path):
+    path = tmp_path / "model.safetensors"
+    header = json.dumps({"a": {"dtype": "F\u2028", "shape": [1], "data_offsets": [0, 4]}}, ensure_ascii=False).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(CheckpointError, match="damaged or not a model") as caught:
+        load_state(path, "model")
+    assert len(str(caught.value).splitlines()) == 1

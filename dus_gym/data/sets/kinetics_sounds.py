@@ -105,8 +105,12 @@ def parse_list(path: Path, split: str) -> list[Record]:
 
 
 def _table(path: Path, split: str, lines: list[tuple[int, str]]) -> list[Record]:
+    rows = list(csv.DictReader(text for _, text in lines))
+    if len(rows) != len(lines) - 1:
+        number, line = next(((n, text) for n, text in lines if text.count('"') % 2), lines[0])
+        raise bad_line(path, number, line, "one row on each line, with every quotation mark closed")
     records = []
-    for (number, line), row in zip(lines[1:], csv.DictReader(text for _, text in lines), strict=True):
+    for (number, line), row in zip(lines[1:], rows, strict=True):
         if not row.get("youtube_id") or not row.get("label"):
             raise bad_line(path, number, line, "the columns label and youtube_id")
         records.append(_record(row["youtube_id"], split, class_id(row["label"])))

@@ -276,3 +276,12 @@ def test_groups_that_can_not_be_split_are_refused():
         splits.carve_groups(records_of([0] * 20), np.random.default_rng(0), 7)
     with pytest.raises(ConfigError, match="needs 3 groups; these records have 2"):
         splits.split_groups(records_of([0, 1]), np.random.default_rng(0), (1, 1, 1))
+
+
+def test_a_quotation_mark_that_is_never_closed_names_its_line(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text(
+        'label,youtube_id,time_start,time_end\nplaying piano,abc,0,10\n"playing piano,def,0,10\nplaying drums,ghi,0,9\n'
+    )
+    with pytest.raises(AnnotationError, match=r"train\.csv, line 3: expected .*every quotation mark closed"):
+        kinetics_sounds.parse_list(path, "train")

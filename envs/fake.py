@@ -27,10 +27,11 @@ import numpy as np
 
 from dus_gym.config import RunConfig
 from dus_gym.data.task import Task
-from dus_gym.errors import ConfigError
+from dus_gym.errors import CheckpointError, ConfigError
 from dus_gym.methods.base import Method
 from dus_gym.records import Evaluation, Figures, Interval, Probe, Progress, Scores
 from dus_gym.seeding import RunSeeds
+from dus_gym.state import check_form
 
 CURVES = ("train_score", "train_accuracy", "val_score", "val_accuracy", "val_loss", "test_accuracy")
 VAL_ACCURACY, TEST_ACCURACY = CURVES.index("val_accuracy"), CURVES.index("test_accuracy")
@@ -179,7 +180,7 @@ class FakeTrainer:
         self._clock = 0.0
         self.progress = Progress(samples=[0] * m, coverage=[0.0] * m)
         self.validation: Figures | None = None
-        self._reached: dict[str, Any] = {}
+        self._reached: dict[str, Any] = {"points": [0] * m, "clock": 0.0, "tilts": [0.0] * m}
         self._epoch_scores = [0.0] * m
         self._epoch_samples = [0] * m
         self._best: dict[str, Any] | None = None
@@ -280,6 +281,15 @@ class FakeTrainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Puts a snapshot of the same task, settings and seed back."""
         state = copy.deepcopy(state)
+        best = state["best"]
+        for reached in (state["reached"], *([] if best is None else [best["reached"]])):
+            # The form of ``best`` is not known to who read the file: a run that has just begun has none.
+            check_form(self._reached, reached, "the fake trainer's state")
+            points, ends = reached["points"], [len(table) for table in self._fit.tables]
+            if len(points) != len(ends) or any(
+                not isinstance(i, int) or not 0 <= i < end for i, end in zip(points, ends, strict=True)
+            ):
+                raise CheckpointError(f"the fake trainer's state is damaged (points {points} of curves of {ends}).")
         self._rng.bit_generator.state = state["rng"]
         self._noise = state["noise"]
         self._exposure, self._samples_seen = state["exposure"], state["samples_seen"]
@@ -288,7 +298,7 @@ class FakeTrainer:
         self.validation = None if state["validation"] is None else Figures(**state["validation"])
         self._reached = state["reached"]
         self._epoch_scores, self._epoch_samples = state["epoch_scores"], state["epoch_samples"]
-        self._best = state["best"]
+        self._best = best
 
     # -- inside ------------------------------------------------------------------------------------
 

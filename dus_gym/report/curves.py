@@ -14,10 +14,12 @@ MOST_POINTS = 150
 """Of one line; more than the eye tells apart on a chart of this width."""
 MOST_LINES = 5
 """Of a comparison's chart, before anybody touches its switches."""
+LARGEST_DRAWN = 1e150
+"""Beyond it the arithmetic of bands and axes, which squares, overflows."""
 
 
 def figure(key: str, entry: int | None = None, scale: float = 1.0) -> Callable[[Step], float | None]:
-    """Return what a curve reads from each step: a finite number, else None.
+    """Return what a curve reads from each step: a number that can be drawn, else None.
 
     Args:
         key: of the record.
@@ -29,7 +31,7 @@ def figure(key: str, entry: int | None = None, scale: float = 1.0) -> Callable[[
         value = step.get(key)
         if entry is not None and isinstance(value, list):
             value = value[entry]
-        return scale * value if isinstance(value, int | float) and math.isfinite(value) else None
+        return scale * value if isinstance(value, int | float) and abs(value) <= LARGEST_DRAWN else None
 
     return read
 

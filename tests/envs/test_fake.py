@@ -13,6 +13,7 @@ from dus_gym.agents import make_agent
 from dus_gym.agents.loop import run_episode
 from dus_gym.benchmarks import fit_fake
 from dus_gym.envs.registration import FAKE_ID, ids
+from dus_gym.errors import CheckpointError
 from dus_gym.records import Interval, Probe
 from dus_gym.state import load_state, save_state
 
@@ -80,6 +81,25 @@ def test_a_snapshot_taken_in_the_middle_continues_to_the_same_bits_from_disk(tmp
         other.unwrapped.restore(load_state(tmp_path / "state", "checkpoint"))
         # The wrappers have not seen a reset.
         assert finish(other.unwrapped, actions[steps:]) == expected
+
+
+@pytest.mark.parametrize(
+    "points", [{"0": 1, "1": 1}, [0], [0, 0, 0], [0, 10**6], [0, -1], [0, 1.5], [0, True], "01"], ids=str
+)
+@pytest.mark.parametrize("part", ["reached", "best"])
+def test_a_damaged_point_of_the_curves_is_refused_and_changes_nothing(part, points):
+    env = make(select="validation")
+    env.reset(seed=5)
+    for _ in range(30):
+        env.step([0.5, 0.5])
+    good = env.unwrapped.snapshot()
+    bad = env.unwrapped.snapshot()
+    damaged = bad["run"]["reached"] | {"points": points}
+    bad["run"][part] = damaged if part == "reached" else {"value": 0.5, "epoch": 1, "reached": damaged}
+    with pytest.raises(CheckpointError, match="is damaged"):
+        env.unwrapped.restore(bad)
+    env.unwrapped.restore(good)
+    assert env.unwrapped.snapshot() == good
 
 
 def test_intervals_that_do_not_divide_an_epoch_end_where_whole_epochs_do():

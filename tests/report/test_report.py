@@ -202,6 +202,18 @@ def test_a_mean_is_over_the_runs_that_have_the_figure():
     assert found.high == pytest.approx([2.0 + 2**0.5, 2.0])
 
 
+@pytest.mark.parametrize(
+    "value", [1e308, -1e308, 10**400, float("inf"), float("nan")], ids=["large", "low", "whole", "infinite", "nan"]
+)
+def test_a_figure_that_no_axis_can_hold_is_left_out_and_the_rest_is_drawn(value):
+    runs = [[{"iterations": 1, "gap": 1e150}, {"iterations": 2, "gap": value}], [{"iterations": 1, "gap": -1e150}]]
+    found = mean_curve(runs, figure("gap"))
+    assert (found.iterations, found.mean) == ([1, 2], [0.0, None])
+    drawn = Chart("k", "t", "s", "x", "y", [1, 2], [Series("a", [figure("gap", scale=100)(s) for s in runs[0]])]).html()
+    assert "NaN" not in drawn
+    Reader(drawn)
+
+
 def test_a_chart_of_constants_or_single_points_is_drawn():
     for values in ([0.0], [5.0, 5.0], [None, 1.0]):
         one = Chart("k", "t", "s", "x", "y", list(range(len(values))), [Series("a", values)])

@@ -62,7 +62,7 @@ class DataInUse:
     run: Mapping[str, Any] = field(default_factory=dict)
     """Settings of every run on it."""
     instead: str = ""
-    """What is in the data set's place; empty if it is itself."""
+    """The data in the data set's place; empty if it is itself."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class PaperRow:
     run: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the run that differ from the data set's."""
     unimodal: bool = False
-    """Whether the row has one line per modality, each trained alone, and none for a fused prediction."""
+    """True if the row has a line for each modality, trained alone, and none for a fused prediction."""
 
     @property
     def folder(self) -> str:
@@ -111,9 +111,9 @@ class Item:
     table: str | None = None
     """The table's number in ``printed.csv``; None for a figure, which prints no numbers."""
     by_modality: bool = False
-    """Whether every row has a line for each modality beside the fused one."""
+    """True if every row has a line for each modality beside the fused one."""
     shape: str = ""
-    """What the paper's figure shows, in words."""
+    """The content of the paper's figure, in words."""
     draw: Draw | None = None
     """None for a table."""
 

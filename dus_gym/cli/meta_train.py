@@ -36,7 +36,7 @@ class MetaTrainOptions:
     method: str = DEFAULT_METHOD
     """What is minimised."""
     agent: str = field(default="ppo", metadata={"choices": ("ppo", "reinforce")})
-    """How the policy learns. Its other options are --agent.NAME."""
+    """The algorithm by which the policy learns. Its other options are --agent.NAME."""
     runs: int = 300
     """Runs to learn from; they cycle through environments and seeds."""
     seeds: str = "100-119"

@@ -19,7 +19,7 @@ from dus_gym.methods import METHODS, method_class
 OWN_ID = f"DUS-{OWN_TASK}-v0"
 TRAINERS = ("real", "fake")
 NOT_ASKED = ("written_by", "command", "data", "run", "agent_digest", "folder_settings")
-"""What a run's own ``config.json`` says beside the settings that were asked for."""
+"""Keys of a run's own ``config.json`` beside the settings that were asked for."""
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ class Result:
     rate_falls: tuple[int, ...]
     """Finished epochs at every fall of the learning rate to a tenth."""
     diverged: bool
-    """Whether a training loss was not finite."""
+    """True if a training loss was not finite."""
     settings: Mapping[str, Any]
     """Settings of the run that were set, by whoever asked or by the agent."""
     select: str

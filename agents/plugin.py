@@ -15,8 +15,9 @@ from dus_gym.agents.base import Agent
 from dus_gym.agents.policy_files import agent_from_policy, shipped_policies
 from dus_gym.allocation import Allocation
 from dus_gym.discrepancy import CumulativeScore
-from dus_gym.errors import CheckpointError, ConfigError, check_at_least
+from dus_gym.errors import ConfigError, check_at_least
 from dus_gym.rewards import paper_reward
+from dus_gym.state import restoring
 
 
 class DUS:
@@ -152,17 +153,14 @@ class DUS:
         Raises:
             CheckpointError: for the state of something else.
         """
-        try:
+        with restoring(f"this state, put into DUS({list(self.modalities)}, agent={self.agent.name!r}),"):
             read = _with_arrays(state)
-            self.epoch, self.history = int(read["epoch"]), list(read["history"])
+            epoch, history, validated = int(read["epoch"]), list(read["history"]), dict(read["validated"])
+            # First what another agent's state fails at: then nothing has changed.
+            self.agent.load_state_dict(read["agent"])
             self._score.load_state_dict(read["score"])
             self._window.load_state_dict(read["window"])
-            self._validated = dict(read["validated"])
-            self.agent.load_state_dict(read["agent"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"this state does not fit DUS({list(self.modalities)}, agent={self.agent.name!r}): {error!r}."
-            ) from error
+        self.epoch, self.history, self._validated = epoch, history, validated
 
     def observe(self, true_class_probability: Mapping[str, npt.ArrayLike]) -> None:
         """Take one iteration's outputs.

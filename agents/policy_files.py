@@ -18,6 +18,7 @@ from dus_gym.agents import agent_class, make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.errors import CheckpointError, ConfigError, first_line, unknown_name
 from dus_gym.options import build_options
+from dus_gym.state import check_form, load_state, restoring
 
 NAME = "policy"
 """The stem of a policy in a run folder."""
@@ -92,8 +93,6 @@ def read_policy(policy: str | Path) -> dict[str, Any]:
         CheckpointError: if the file is damaged, of a newer format, of an agent that is not registered, no policy, a
             pickle, or a model of stable-baselines3.
     """
-    from dus_gym.state import load_state
-
     path = policy_path(policy)
     if is_sb3_file(path):
         raise CheckpointError(
@@ -131,16 +130,10 @@ def load_agent(path: str | Path) -> Agent:
 
 def _restored(content: Mapping[str, Any], path: Path) -> Agent:
     """Make the agent of a policy file's content."""
-    from dus_gym.state import check_form
-
-    try:
+    with restoring(str(path)):
         agent = agent_class(content["agent"])(content["num_modalities"], options=content["options"])
         check_form(agent.state_dict(), content["state"], f"{path}: state")
         agent.load_state_dict(content["state"])
-    except CheckpointError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError, OverflowError) as error:
-        raise CheckpointError(f"{path} is damaged or from another version ({error}); it can't be loaded.") from error
     return agent
 
 

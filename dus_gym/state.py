@@ -14,14 +14,14 @@ import os
 import reprlib
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dus_gym.ambient import isolated_torch_modes
-from dus_gym.errors import CheckpointError
+from dus_gym.errors import CheckpointError, first_line
 from dus_gym.lock import STALE_SECONDS, is_alive
 
 if TYPE_CHECKING:
@@ -207,6 +207,23 @@ def load_state(path: Path, kind: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} is damaged (its state is no object); it can't be loaded.")
     return found
+
+
+@contextlib.contextmanager
+def restoring(what: str) -> Iterator[None]:
+    """Raise CheckpointError for whatever a state of another form makes its reader raise.
+
+    Args:
+        what: the state, for the message.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError) as error:
+        raise CheckpointError(
+            f"{what} is damaged, from another version or of something else ({first_line(error)}); it can't be loaded."
+        ) from error
 
 
 def check_form(fresh: Any, found: Any, where: str) -> None:

@@ -17,12 +17,12 @@ from dus_gym.ambient import isolated_torch_modes
 from dus_gym.config import RunConfig
 from dus_gym.data.registry import get_task
 from dus_gym.discrepancy import CumulativeScore
-from dus_gym.errors import CheckpointError, ConfigError, DusError, check_choice, first_line
+from dus_gym.errors import CheckpointError, ConfigError, DusError, check_choice
 from dus_gym.methods import make_method, method_class, unpaired_methods
 from dus_gym.records import Evaluation, Figures, TrainingRun
 from dus_gym.rewards import Transition, reward_function
 from dus_gym.seeding import RunSeeds
-from dus_gym.state import check_form
+from dus_gym.state import check_form, restoring
 
 Array = npt.NDArray[np.float32]
 TRAINERS = ("real", "fake")
@@ -367,20 +367,18 @@ class DUSEnv(gym.Env[Array, Array]):
             raise CheckpointError(f"the snapshot belongs to another run: {named}.")
         previous = self._run_seed
         try:
-            self._run_seed = int(state["run_seed"])
-            run = self._build_run()
-            form = run.snapshot()
-            if run.kind == "real":
-                # Which parameters are trained, and have momentum, depends on the phase that the run is in.
-                form["trainable"], form["optimizer"]["state"] = [], {}
-            check_form({**self._outside_run(), "run": form}, state, "the snapshot")
-            run.restore(state["run"])
-        except (KeyError, TypeError, AttributeError, RuntimeError, IndexError, ValueError, OverflowError) as error:
+            with restoring("the snapshot"):
+                self._run_seed = int(state["run_seed"])
+                run = self._build_run()
+                form = run.snapshot()
+                if run.kind == "real":
+                    # Which parameters are trained, and have momentum, depends on the phase that the run is in.
+                    form["trainable"], form["optimizer"]["state"] = [], {}
+                check_form({**self._outside_run(), "run": form}, state, "the snapshot")
+                run.restore(state["run"])
+        except BaseException:
             self._run_seed = previous
-            if isinstance(error, CheckpointError):
-                raise
-            why = first_line(error)
-            raise CheckpointError(f"the snapshot is damaged or of another version ({why}).") from error
+            raise
         self._run = run
         self.np_random.bit_generator.state = state["np_random"]
         self._score.load_state_dict(state["score"])

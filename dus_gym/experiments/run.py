@@ -20,13 +20,13 @@ from dus_gym.agents.policy_files import save_policy
 from dus_gym.costs import Stopwatch, peak_device_memory, peak_memory, reset_peaks
 from dus_gym.data.surveys import surveys_kept
 from dus_gym.envs.dus_env import DUSEnv
-from dus_gym.errors import CheckpointError, first_line
+from dus_gym.errors import CheckpointError
 from dus_gym.experiments.drivers import Driver
 from dus_gym.experiments.picture import draw_run
 from dus_gym.experiments.results import FORMAT, ModalityResult, Result
 from dus_gym.experiments.spec import DEFAULT_AGENT, RunSpec, make_spec
 from dus_gym.experiments.storage.run_folder import MODEL, PICTURE, POLICY, RunFolder, writing
-from dus_gym.state import check_form, save_state
+from dus_gym.state import check_form, restoring, save_state
 
 CHECKPOINT_SECONDS = float(os.environ.get("DUS_CHECKPOINT_SECONDS", "10"))
 """A killed run loses at most about this much work."""
@@ -167,7 +167,7 @@ class _Going:
 
     def _restore(self, folder: RunFolder, checkpoint: dict[str, Any]) -> None:
         """Put the checkpoint back."""
-        try:
+        with restoring(f"the checkpoint in {folder.path}"):
             self.resume = self.env.reset(seed=self.spec.seed, options={"snapshot": checkpoint["env"]})
             self.agent.load_state_dict(checkpoint["agent"])
             self.spent, count = float(checkpoint["seconds"]), int(checkpoint["steps"])
@@ -175,11 +175,6 @@ class _Going:
             self.core_ended = bool(checkpoint["env"]["ended"])
             if self.core_ended and count < 1:
                 raise CheckpointError(f"the checkpoint in {folder.path} is damaged (it ended before its first step).")
-        except CheckpointError:
-            raise
-        except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError) as error:
-            why = first_line(error)
-            raise CheckpointError(f"the checkpoint in {folder.path} does not fit this run ({why}).") from error
         folder.keep_steps(count)
         self.records = list(folder.steps())
 

@@ -131,9 +131,16 @@ def test_a_loop_saved_with_torch_goes_on_to_the_same_bits(name, options, tmp_pat
 
 
 def test_a_state_of_something_else_is_refused():
-    state = DUS(["a", "b"], agent="uniform").state_dict()
-    with pytest.raises(CheckpointError, match=r"does not fit DUS\(\['a', 'b'\], agent='reinforce'\)"):
-        DUS(["a", "b"]).load_state_dict(state)
+    other = DUS(["a", "b"], agent="uniform", epochs=5)
+    steps(other, 3)
+    dus = DUS(["a", "b"])
+    with pytest.raises(CheckpointError, match=r"put into DUS\(\['a', 'b'\], agent='reinforce'\), is damaged, from an"):
+        dus.load_state_dict(other.state_dict())
+    assert (dus.epoch, dus.history) == (0, [])
+    for part, value in (("agent", None), ("history", 3), ("score", {}), ("window", [1]), ("epoch", None)):
+        with pytest.raises(CheckpointError, match="of something else"):
+            dus.load_state_dict(dus.state_dict() | {part: value})
+        assert (dus.epoch, dus.history) == (0, [])
 
 
 def test_its_history_and_what_it_shows():

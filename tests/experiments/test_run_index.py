@@ -1,5 +1,6 @@
 """The index of runs: always what the folders say."""
 
+import dataclasses
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from made_results import result, step
 
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.storage.run_folder import STEPS, RunFolder
-from dus_gym.experiments.storage.run_index import COLUMNS, INDEX, last_step, list_runs
+from dus_gym.experiments.storage.run_index import INDEX, RunRow, last_step, list_runs
 from dus_gym.records import FUSED_PREDICTORS, Scores
 
 
@@ -41,7 +42,8 @@ def by_name(root, **options):
 def test_every_run_is_a_row_with_the_same_columns(root):
     rows = by_name(root)
     assert list(rows) == ["deep/er/seed0", "deep/er/seed1", "deep/er/seed2", "open"]
-    assert all(tuple(row) == COLUMNS for row in rows.values())
+    columns = [field.name for field in dataclasses.fields(RunRow)]
+    assert all(list(row) == columns for row in rows.values())
     assert rows["deep/er/seed1"]["agent"] == "score:rule=softmax"
     assert (rows["deep/er/seed1"]["seed"], rows["deep/er/seed1"]["accuracy_method"]) == (1, 0.75)
     assert rows["deep/er/seed1"]["accuracy_concat"] is None

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,6 @@ class RunRow:
     """What is wrong with a damaged run."""
 
 
-COLUMNS = tuple(field.name for field in fields(RunRow))
 COPIED = (
     "trainer", "data_kind", "select", "gap", "diverged", "epochs", "iterations", "samples", "training_runs", "seconds",
 )  # fmt: skip

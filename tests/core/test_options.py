@@ -23,6 +23,7 @@ class Options:
     many: tuple[float, ...] | None = None
 
 
+@pytest.mark.filterwarnings("error")
 def test_values_of_the_right_type_are_taken():
     given = {"flag": True, "count": np.int64(3), "weight": 2, "name": "b", "maybe": np.float32(0.5), "many": [1, 2.5]}
     found = build_options(Options, given, "option")

@@ -19,14 +19,14 @@ import time
 from pathlib import Path
 
 from dus_gym.experiments.executors.executor import Executor, ScaleOptions, open_executor
-from dus_gym.experiments.run_many import PlannedRun, perform
+from dus_gym.experiments.run_many import PlannedRun, Task, perform
 from dus_gym.experiments.spec import RunSpec
 
 
 def cpu_seconds(run: PlannedRun, again: bool) -> float:
     """Makes a run and returns the CPU time of all threads of its process."""
     started = time.process_time()
-    perform(run, again)
+    perform(Task((run,)), again)
     return time.process_time() - started
 
 

@@ -20,6 +20,9 @@ class Batch:
 
     With prefix pairing, row i of every modality is the same sample, so the first ``paired`` rows are
     complete. With independent pairing nothing is paired and ``paired`` is 0.
+
+    In the batch of R runs every tensor leads with the axis of runs, and a_j is the largest of the runs' sizes. A run
+    with a smaller one is filled up with rows that do not count, as ``counted`` and ``paired_counted`` say.
     """
 
     inputs: tuple[Tensor, ...]
@@ -30,16 +33,37 @@ class Batch:
     """Number of leading rows that every modality holds."""
     keep: Tensor | None = None
     """Shape ``(max a_j, m)``, False where a row's modality is masked (copies made by ``Method.expand``)."""
+    counted: tuple[Tensor | None, ...] = ()
+    """By modality which of its rows count, ``(a_j,)``; None, or nothing for all modalities: all of them."""
+    paired_counted: Tensor | None = None
+    """Which of the paired rows count, ``(paired,)``; None: all of them."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """a_j of every modality."""
-        return tuple(len(labels) for labels in self.labels)
+        return tuple(labels.shape[-1] for labels in self.labels)
 
     @property
     def paired_labels(self) -> Tensor:
         """The labels of the complete samples, shape ``(paired,)``; a view."""
-        return self.labels[0][: self.paired]
+        return self.labels[0][..., : self.paired]
+
+    def counted_rows(self, j: int | None = None) -> Tensor | None:
+        """Return which rows of modality j count, or of the modality with the most rows (None); None: all of them."""
+        if not self.counted:
+            return None
+        if j is not None:
+            return self.counted[j]
+        widest = max(self.sizes)
+        every = [mask for mask, size in zip(self.counted, self.sizes, strict=True) if size == widest]
+        if any(mask is None for mask in every):
+            return None
+        # Two modalities may be the widest in different runs; a row counts where any of them holds it.
+        found = torch.stack([mask for mask in every if mask is not None]).any(dim=0)
+        for mask, size in zip(self.counted, self.sizes, strict=True):
+            if size < widest:
+                found[..., :size] |= True if mask is None else mask
+        return found
 
 
 class IndexStream:
@@ -211,6 +235,23 @@ def _earlier(samples: Indices, weights: Indices | None) -> Indices:
     counted = np.empty(len(flat), dtype=np.int64)
     counted[order] = before - np.repeat(before[starts], np.diff(starts, append=len(flat)))
     return counted.reshape(samples.shape)
+
+
+def counted_mean(values: Tensor, counted: Tensor | None, dim: int = -1) -> Tensor:
+    """Return the mean over the rows that count.
+
+    Args:
+        values: rows lie along ``dim``, the last dimension or the one before.
+        counted: which rows count, ``(rows,)`` or, of R runs, ``(R, rows)``; None: all of them.
+        dim: -1 or -2.
+    """
+    if counted is None:
+        return values.mean(dim=dim)
+    number = counted.sum(dim=-1)
+    if dim == -2:
+        counted, number = counted.unsqueeze(-1), number.unsqueeze(-1)
+    # where, not a product: a row that does not count may hold what is not finite.
+    return torch.where(counted, values, 0.0).sum(dim=dim) / number
 
 
 def to_device(indices: Indices, device: torch.device) -> Tensor:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dus_gym.batch import Batch
+from dus_gym.batch import Batch, counted_mean
 from dus_gym.data.dataset import Split
+from dus_gym.discrepancy import sample_cross_entropy
 from dus_gym.errors import unknown_name
 from dus_gym.model import MultimodalModel
 from dus_gym.optim import GroupedOptimizer
@@ -41,7 +43,11 @@ class Context:
 
     The loop changes ``batch``, ``epoch`` and ``iteration`` as it goes; a method reads them.
 
+    Shapes are those of one run. Where R runs train as one (``runs`` is R, else None), each leads with an axis of R, a
+    loss is of shape ``(R,)`` instead of ``()``, and what is one figure or generator a run stands in a list.
+
     Attributes:
+        runs: R, or None where there is no axis of runs.
         modalities: names, in order.
         model: encoders and heads.
         optimizer: one group per owner, with a multiplier each.
@@ -54,13 +60,13 @@ class Context:
         phase: the one under way, as ``Method.phases`` made it; in ``on_epoch_end`` that of the epoch that ended.
         epochs: of the whole run.
         iterations_per_epoch: iterations of one epoch.
-        rng: a private generator for methods that draw.
+        rngs: a private generator a run for methods that draw; a list of one without the axis of runs.
         train_features: encoder features of every training sample in evaluation mode, without a gradient, m
             tensors ``(n, d_j)`` in the order of ``train_split``.
         clone_and_fit: trains a copy of the model on another loss for some epochs and returns it; the run
             itself is left as it was, to the bit.
-        restart_plateau: tells the ``plateau`` schedule that training losses from here on can't be compared with those
-            before, because a term begins or ends, other samples are drawn, or parameters were put back.
+        normal_like: draws standard normal numbers of the shapes of some tensors from the run's own generator of the
+            device, which snapshots hold.
     """
 
     def __init__(
@@ -75,11 +81,12 @@ class Context:
         update: str,
         epochs: int,
         iterations_per_epoch: int,
-        rng: np.random.Generator,
-        figures: Callable[[str, MultimodalModel | None], Figures | None],
+        rngs: Sequence[np.random.Generator],
+        figures: Callable[[str, MultimodalModel | None], list[Figures] | None],
         train_features: Callable[[], list[Tensor]],
         clone_and_fit: Callable[[Callable[[Context], Tensor], int], MultimodalModel],
-        restart_plateau: Callable[[], None],
+        restart_plateau: Callable[[Iterable[int]], None],
+        normal_like: Callable[[Sequence[Tensor]], list[Tensor]],
         logs: Sequence[str] = (),
     ) -> None:
         self.modalities = modalities
@@ -92,11 +99,13 @@ class Context:
         self.update = update
         self.epochs = epochs
         self.iterations_per_epoch = iterations_per_epoch
-        self.rng = rng
+        self.runs = model.runs
+        self.rngs = rngs
         self._figures = figures
         self.train_features = train_features
         self.clone_and_fit = clone_and_fit
-        self.restart_plateau = restart_plateau
+        self._restart_plateau = restart_plateau
+        self.normal_like = normal_like
         self.epoch = 0
         self.iteration = 0
         self.batch: Batch
@@ -122,24 +131,43 @@ class Context:
         """Return :meth:`features` of the rows that every modality holds, ``(p, d_j)``."""
         found, paired = self.features(j), self.batch.paired
         # A slice that leaves nothing out would still cost a copy in the backward pass.
-        return found if len(found) == paired else found[:paired]
+        return found if found.shape[-2] == paired else found[..., :paired, :]
 
     @property
     def paired_labels(self) -> Tensor:
         """Labels of the rows that every modality holds, ``(p,)``."""
         return self.batch.paired_labels
 
-    def reduce(self, values: Tensor) -> Tensor:
-        """Reduce losses of a modality's own samples, ``(a_j,)``, to a scalar as ``loss_norm`` says.
+    def reduce(self, values: Tensor, j: int | None = None) -> Tensor:
+        """Reduce losses of samples, ``(a_j,)``, to a scalar as ``loss_norm`` says.
 
         Under ``"mean"`` it is the mean over a_j (the paper), under ``"fixed"`` the sum over B: the batch
         size then acts as a learning rate of the modality.
+
+        Args:
+            values: one a row.
+            j: whose samples they are of; None: a row for each of the largest modality.
         """
-        return values.sum() / self.base_batch if self._fixed_norm else values.mean()
+        counted = self.batch.counted_rows(j)
+        if not self._fixed_norm:
+            return counted_mean(values, counted)
+        if counted is not None:
+            values = torch.where(counted, values, 0.0)
+        return values.sum(dim=-1) / self.base_batch
+
+    def mean(self, values: Tensor, j: int, dim: int = -1) -> Tensor:
+        """Return the mean over modality j's samples, which lie along the last dimension or the one before it."""
+        return counted_mean(values, self.batch.counted_rows(j), dim)
+
+    def paired_mean(self, values: Tensor) -> Tensor:
+        """Return the mean of one number a paired sample, ``(..., p)``, over the samples."""
+        return counted_mean(values, self.batch.paired_counted)
 
     def cross_entropy(self, j: int, logits: Tensor) -> Tensor:
         """Return the cross entropy of logits ``(a_j, c)`` of modality j's own samples; records nothing."""
         labels = self.batch.labels[j]
+        if self.runs is not None:
+            return self.reduce(sample_cross_entropy(logits, labels), j)
         if self._fixed_norm:
             return F.cross_entropy(logits, labels, reduction="sum") / self.base_batch
         return F.cross_entropy(logits, labels)
@@ -152,20 +180,23 @@ class Context:
     def fused_loss(self, logits: Tensor) -> Tensor:
         """Return the mean cross entropy of fused logits ``(p, c)`` over the paired samples, under either norm."""
         self.record_fused(logits)
+        if self.runs is not None:
+            return self.paired_mean(sample_cross_entropy(logits, self.batch.paired_labels))
         return F.cross_entropy(logits, self.batch.paired_labels)
 
     def record(self, j: int, logits: Tensor) -> None:
         """Record modality j's score from logits ``(a_j, c)`` that carry no loss of their own."""
-        self._recorder.modality(j, logits, self.batch.labels[j])
+        self._recorder.modality(j, logits, self.batch.labels[j], self.batch.counted_rows(j))
 
     def record_fused(self, logits: Tensor) -> None:
         """Record the accuracy of fused logits ``(p, c)`` that carry another loss than cross entropy."""
-        self._recorder.fused(logits, self.batch.paired_labels)
+        self._recorder.fused(logits, self.batch.paired_labels, self.batch.paired_counted)
 
     def log(self, values: Mapping[str, float | Tensor]) -> None:
         """Report figures of the method's own, which it has named in ``Method.logs``.
 
-        A scalar tensor stays on its device until somebody reads the figure.
+        A scalar tensor, ``(R,)`` with the axis of runs, stays on its device until somebody reads the figure. A number
+        holds for all runs.
         """
         for name, value in values.items():
             if name not in self.logged:
@@ -174,8 +205,8 @@ class Context:
 
     # -- between iterations ------------------------------------------------------------------------
 
-    def figures(self, split: str, model: MultimodalModel | None = None) -> Figures | None:
-        """Return scores, accuracies and losses of ``"train"`` or ``"validation"`` in evaluation mode.
+    def figures(self, split: str, model: MultimodalModel | None = None) -> list[Figures] | None:
+        """Return scores, accuracies and losses of ``"train"`` or ``"validation"`` in evaluation mode, an entry a run.
 
         Args:
             split: which; None comes back for a validation split that is not there.
@@ -183,9 +214,30 @@ class Context:
         """
         return self._figures(split, model)
 
-    def validate(self) -> Figures | None:
+    def validate(self) -> list[Figures] | None:
         """Return :meth:`figures` of the validation split; None without one."""
         return self._figures("validation", None)
+
+    def restart_plateau(self, runs: Iterable[int] | None = None) -> None:
+        """Tell the ``plateau`` schedule that training losses from here on can't be compared with those before.
+
+        For a term that begins or ends, other samples that are drawn, or parameters that were put back.
+
+        Args:
+            runs: in which runs, by place; None: in all of them.
+        """
+        self._restart_plateau(range(self.runs or 1) if runs is None else runs)
+
+    def by_run(self, values: Sequence[float]) -> float | Tensor:
+        """Return numbers, one a run, as one of shape ``(R,)``; without the axis of runs the only one."""
+        if self.runs is None:
+            return values[0]
+        first = self.optimizer.parameters(self.optimizer.names[0])[0]
+        return torch.tensor(list(values), dtype=first.dtype).to(first.device, non_blocking=True)
+
+    def stack(self, values: Sequence[Tensor]) -> Tensor:
+        """Return tensors, one a run, as one with the axis of runs; without the axis the only one."""
+        return values[0] if self.runs is None else torch.stack(list(values))
 
     def set_trainable(self, owners: Iterable[str] | None) -> None:
         """Freeze every parameter owner that is not in ``owners`` (None: all train), down to the last bit.
@@ -195,6 +247,23 @@ class Context:
         """
         self.optimizer.set_trainable(owners)
         self.model.train(self.model.training)
+
+    def freeze(self, frozen: Sequence[Collection[str]]) -> None:
+        """Freeze parameter owners by run, as :meth:`set_trainable` does for all runs.
+
+        Args:
+            frozen: for each run the owners that are frozen from now on; all others train.
+        """
+        self.optimizer.freeze(frozen)
+        self.model.train(self.model.training)
+
+    def skip_step(self, skipped: Tensor) -> None:
+        """Leave some runs out of the coming step: neither their parameters nor their momentum move.
+
+        Args:
+            skipped: which runs, ``(R,)``, bool; only with the axis of runs.
+        """
+        self.optimizer.skip(skipped)
 
     # -- for the loop ------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import Self
 
 MIB = 2.0**20
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_MEMORY = Path("/proc/meminfo")
 
 
 class Stopwatch:
@@ -75,3 +76,15 @@ def peak_device_memory(device: str) -> float | None:
     import torch
 
     return torch.cuda.max_memory_allocated(device) / MIB
+
+
+def available_memory(device: str) -> int | None:
+    """Return the bytes that can still be had on the device; None where the system does not tell."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    if _MEMORY.is_file():
+        lines = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())
+        return 1024 * int(lines["MemAvailable"].split()[0])
+    return None

@@ -29,7 +29,7 @@ def true_class_probability(logits: torch.Tensor, labels: torch.Tensor) -> torch.
 
 
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Return ``log_softmax`` over the last dimension, in float32.
+    """Return ``log_softmax`` over the last dimension, in float32 or, of float64, in that.
 
     Args:
         logits: shape ``(..., c)``.
@@ -38,7 +38,31 @@ def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
         The same shape. It is a transposed view: PyTorch's CPU kernel takes ten times as long over a last
         dimension of ten classes as over a first one.
     """
-    return logits.float().movedim(-1, 0).contiguous().log_softmax(0).movedim(0, -1)
+    return unrounded(logits).movedim(-1, 0).contiguous().log_softmax(0).movedim(0, -1)
+
+
+def unrounded(values: torch.Tensor) -> torch.Tensor:
+    """Return values of mixed precision in float32; float32 and float64 as they are."""
+    return values if values.is_floating_point() and values.element_size() >= 4 else values.float()
+
+
+def sample_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the cross entropy of every sample, nats.
+
+    Args:
+        logits: shape ``(n, c)``, or ``(R, n, c)`` of R runs.
+        labels: shape ``(n,)`` or ``(R, n)``, integer classes.
+
+    Returns:
+        Shape ``(n,)`` or ``(R, n)``.
+    """
+    if logits.ndim == 2:
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(logits, labels, reduction="none")
+    # Classes first, as in log_probabilities.
+    surely = logits.movedim(-1, 0).contiguous().log_softmax(0)
+    return -surely.gather(0, labels.unsqueeze(0)).squeeze(0)
 
 
 class CumulativeScore:

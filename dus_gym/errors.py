@@ -17,6 +17,23 @@ class ConfigError(DusError, ValueError):
     """A setting that can't be: its message names the argument, the value and what is allowed."""
 
 
+class TooManyRunsError(ConfigError):
+    """More runs as one computation than memory has room for.
+
+    Args:
+        message: with the figures.
+        fits: how many would.
+    """
+
+    def __init__(self, message: str, fits: int) -> None:
+        super().__init__(message)
+        self.fits = fits
+
+
+ONE_BY_ONE = 'use parallel_runs=1 (with gym.make_vec, vectorization_mode="sync")'
+"""The advice where several runs can't train as one computation."""
+
+
 class UnfitAgentError(ConfigError):
     """An agent that can't steer this task under this method, though others can."""
 

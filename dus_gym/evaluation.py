@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from dus_gym.data.dataset import Split
-from dus_gym.discrepancy import log_probabilities
+from dus_gym.discrepancy import log_probabilities, unrounded
 from dus_gym.methods.base import Method
 from dus_gym.metrics import score_all
 from dus_gym.model import MultimodalModel
-from dus_gym.records import FUSED_PREDICTORS, Evaluation, Figures, Scores
+from dus_gym.records import FUSED_PREDICTORS, Evaluation, Figures
 
 EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits of a split."""
+    """Logits of a split; of R runs' splits one after the other, so that n is R times one's length."""
 
     unimodal: Tensor
     """Shape ``(m, n, c)``."""
@@ -76,22 +76,25 @@ class Evaluator:
 
     def predict(self, split: Split, indices: Tensor | None = None) -> Predictions:
         """Return logits of ``split``, or of its rows ``indices``."""
-        labels = split.labels if indices is None else split.labels[indices]
-        rows = torch.arange(len(labels), device=labels.device) if indices is None else indices
-        m = len(self.model.encoders)
+        labels = split.labels if indices is None else split.labels.gather(-1, indices)
+        rows = _every_row(split) if indices is None else indices
+        m, classes = len(self.model.encoders), self.model.num_classes
         unimodal: list[Tensor] = []
         concat: list[Tensor] = []
         with self._evaluating(), torch.inference_mode(), self.autocast():
-            for chunk in rows.split(EVALUATION_BATCH):
+            for chunk in rows.split(EVALUATION_BATCH, dim=-1):
                 features = [self.model.encode(j, split.fetch(j, chunk)) for j in range(m)]
-                unimodal.append(torch.stack(self.method.unimodal_logits(self.model, features)).float())
+                unimodal.append(unrounded(torch.stack(self.method.unimodal_logits(self.model, features))))
                 if self.has_concat:
-                    concat.append(self.model.fused(features).float())
-            logits = torch.cat(unimodal, dim=1) if len(unimodal) > 1 else unimodal[0]
+                    concat.append(unrounded(self.model.fused(features)))
+            # What follows goes sample by sample, so that it need not know whose a sample is.
+            joined = torch.cat(unimodal, dim=-2) if len(unimodal) > 1 else unimodal[0]
+            logits = joined.reshape(m, -1, classes)
             logp = log_probabilities(logits)
             common: dict[str, Tensor] = {"sum": logits.sum(0), "entropy": entropy_weighted(logits, logp)}
             if concat:
-                common["concat"] = torch.cat(concat) if len(concat) > 1 else concat[0]
+                fused_logits = torch.cat(concat, dim=-2) if len(concat) > 1 else concat[0]
+                common["concat"] = fused_logits.reshape(-1, classes)
             if self.predict_with == "method":
                 own = self.method.predict(logits, common if self.has_concat else {"concat": common["sum"]} | common)
             elif self.predict_with == "sum-all":
@@ -99,16 +102,14 @@ class Evaluator:
             else:
                 own = common[self.predict_with]
         fused = {name: own if name == "method" else common.get(name) for name in FUSED_PREDICTORS}
-        return Predictions(logits, fused, logp, labels)
+        return Predictions(logits, fused, logp, labels.reshape(-1))
 
     def features(self, split: Split) -> list[Tensor]:
         """Return encoder features of every sample in evaluation mode, without a gradient: m tensors ``(n, d_j)``."""
-        rows = torch.arange(len(split.labels), device=split.labels.device)
+        chunks = _every_row(split).split(EVALUATION_BATCH, dim=-1)
         with self._evaluating(), torch.no_grad(), self.autocast():
             return [
-                torch.cat(
-                    [self.model.encode(j, split.fetch(j, chunk)).float() for chunk in rows.split(EVALUATION_BATCH)]
-                )
+                torch.cat([unrounded(self.model.encode(j, split.fetch(j, chunk))) for chunk in chunks], dim=-2)
                 for j in range(len(self.model.encoders))
             ]
 
@@ -121,10 +122,11 @@ class Evaluator:
         finally:
             self.model.train(was_training)
 
-    def figures(self, split: Split, indices: Tensor | None = None) -> Figures:
-        """Compute scores, accuracies and losses, with one transfer to the host."""
+    def figures(self, split: Split, indices: Tensor | None = None) -> list[Figures]:
+        """Compute scores, accuracies and losses, with one transfer to the host; an entry a run."""
         found = self.predict(split, indices)
         m, n, _ = found.unimodal.shape
+        runs = self.model.runs or 1
         names = [name for name, logits in found.fused.items() if logits is not None]
         heads = torch.stack([logits for logits in found.fused.values() if logits is not None])
         logp = found.log_probabilities.gather(-1, found.labels.expand(m, n).unsqueeze(-1)).squeeze(-1)
@@ -132,29 +134,54 @@ class Evaluator:
         right = torch.cat([found.unimodal, heads]).argmax(-1) == found.labels
         # A diverged head has no probability of being right, and the worst loss there is: whoever compares must see it.
         worst = torch.finfo(torch.float32).max
-        losses = (-torch.cat([logp, fused_logp]).mean(1)).nan_to_num(nan=worst)
-        parts = [logp.exp().mean(1).nan_to_num(nan=0.0), losses[:m], right.float().mean(1), losses[m:]]
-        values: list[float] = torch.cat(parts).tolist()
-        accuracy = dict(zip(names, values[3 * m :], strict=False))
-        loss = dict(zip(names, values[3 * m + len(names) :], strict=True))
-        return Figures(
-            scores=values[:m],
-            losses=values[m : 2 * m],
-            accuracies=values[2 * m : 3 * m],
-            fused={name: accuracy.get(name) for name in found.fused},
-            fused_losses={name: loss.get(name) for name in found.fused},
-        )
 
-    def evaluate(self, split: Split, modalities: tuple[str, ...]) -> Evaluation:
-        """Compute all metrics of every modality and predictor."""
+        def means(values: Tensor) -> Tensor:
+            return values.view(len(values), runs, -1).mean(2)
+
+        losses = (-means(torch.cat([logp, fused_logp]))).nan_to_num(nan=worst)
+        parts = [means(logp.exp()).nan_to_num(nan=0.0), losses[:m], means(right.to(losses.dtype)), losses[m:]]
+        by_run: list[list[float]] = torch.cat(parts).T.tolist()
+        every = []
+        for values in by_run:
+            accuracy = dict(zip(names, values[3 * m :], strict=False))
+            loss = dict(zip(names, values[3 * m + len(names) :], strict=True))
+            every.append(
+                Figures(
+                    scores=values[:m],
+                    losses=values[m : 2 * m],
+                    accuracies=values[2 * m : 3 * m],
+                    fused={name: accuracy.get(name) for name in found.fused},
+                    fused_losses={name: loss.get(name) for name in found.fused},
+                )
+            )
+        return every
+
+    def evaluate(self, split: Split, modalities: tuple[str, ...]) -> list[Evaluation]:
+        """Compute all metrics of every modality and predictor, an entry a run."""
         found = self.predict(split)
+        runs, classes = self.model.runs or 1, self.model.num_classes
 
-        def score(logits: Tensor | None) -> Scores | None:
-            return None if logits is None else score_all(logits, found.labels)
+        def of_runs(logits: Tensor) -> Tensor:
+            return logits.view(runs, -1, classes)
 
-        return Evaluation(
-            modalities={
-                name: score_all(logits, found.labels) for name, logits in zip(modalities, found.unimodal, strict=True)
-            },
-            fused={name: score(logits) for name, logits in found.fused.items()},
-        )
+        labels = found.labels.view(runs, -1)
+        return [
+            Evaluation(
+                modalities={
+                    name: score_all(of_runs(logits)[r], labels[r])
+                    for name, logits in zip(modalities, found.unimodal, strict=True)
+                },
+                fused={
+                    name: None if logits is None else score_all(of_runs(logits)[r], labels[r])
+                    for name, logits in found.fused.items()
+                },
+            )
+            for r in range(runs)
+        ]
+
+
+def _every_row(split: Split) -> Tensor:
+    """Return the rows of a split in order, ``(n,)``, or ``(R, n)`` of the splits of R runs."""
+    labels = split.labels
+    rows = torch.arange(labels.shape[-1], device=labels.device)
+    return rows if labels.ndim == 1 else rows.expand(labels.shape)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from dus_gym.errors import ConfigError, check_at_least, check_choice, check_fraction, unknown_name
+from dus_gym.errors import ONE_BY_ONE, ConfigError, check_at_least, check_choice, check_fraction, unknown_name
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("step", "plateau", "none")
@@ -108,26 +108,42 @@ class Schedule:
         self.best = float("inf") if state["best"] is None else state["best"]
 
 
+ByRun = float | Sequence[float]
+"""A number that holds for all runs, or one a run."""
+
+
+def along(by_run: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Return one number a run, ``(R,)``, in the form that multiplies ``(R, ...)``; a scalar as it is."""
+    return by_run.view(-1, *[1] * (values.ndim - 1)) if by_run.ndim else by_run
+
+
 class GroupedOptimizer:
     """A torch optimiser in which every owner of parameters has a name and a multiplier.
 
     An owner's learning rate is base × schedule × multiplier, always recomputed from the three, so a
     method's multiplier and the schedule can't overwrite each other.
 
+    The parameters of R runs lead with an axis of R. Runs may then differ in schedule and multiplier, and in which
+    owners are frozen: the torch optimiser takes the step of the largest rate, of which each run takes its part. That
+    is exact, for neither SGD's momentum nor Adam's moments depend on the rate.
+
     Args:
         groups: owner to parameters, see ``MultimodalModel.parameter_groups``.
         config: the task's optimiser.
         multipliers: owner to multiplier of the learning rate; 1 where absent.
+        runs: R, or None where parameters have no axis of runs.
     """
 
     def __init__(
         self,
         groups: Mapping[str, Sequence[nn.Parameter]],
         config: OptimizerConfig,
-        multipliers: Mapping[str, float] | None = None,
+        multipliers: Mapping[str, ByRun] | None = None,
+        runs: int | None = None,
     ) -> None:
         self.config = config
-        self.multipliers = dict.fromkeys(groups, 1.0) | dict(multipliers or {})
+        self.runs = runs
+        self.multipliers: dict[str, ByRun] = {**dict.fromkeys(groups, 1.0), **(multipliers or {})}
         self.names = list(groups)
         self._groups = {name: list(parameters) for name, parameters in groups.items()}
         every = [p for parameters in self._groups.values() for p in parameters]
@@ -141,26 +157,53 @@ class GroupedOptimizer:
             self.torch = torch.optim.Adam(every, lr=config.lr, weight_decay=config.weight_decay, fused=True)
         self._start_momentum()
         self._settings = {key: value for key, value in self.torch.param_groups[0].items() if key != "params"}
-        self._factor = 1.0
-        self._step_factors: dict[str, float] = {}
+        self._factor: ByRun = 1.0
+        self._step_factors: dict[str, float | torch.Tensor] = {}
+        self._frozen: dict[str, list[int]] = {}
+        self._ended: list[int] = []
+        self._parts: dict[str, torch.Tensor] = {}
+        self._skipped: torch.Tensor | None = None
         self.set_rates(1.0)
 
-    def set_rates(self, factor: float) -> None:
+    def set_rates(self, factor: ByRun) -> None:
         """Set every owner's learning rate from the schedule's factor.
 
         Owners with the same rate share a group of the torch optimiser: a group costs as much as a kernel.
         """
         self._factor = factor
+        self._parts = {}
         by_rate: dict[float, list[nn.Parameter]] = {}
         for name, parameters in self._groups.items():
-            rate = self.config.lr * factor * self.multipliers[name] * self._step_factors.get(name, 1.0)
+            now = self._step_factors.get(name, 1.0)
+            rate = self._rate_of(name, parameters[0].device, 1.0 if isinstance(now, torch.Tensor) else now)
+            if isinstance(now, torch.Tensor):
+                self._parts[name] = self._parts[name] * now if name in self._parts else now
             by_rate.setdefault(rate, []).extend(parameters)
         self.torch.param_groups[:] = [
             self._settings | {"lr": rate, "params": parameters} for rate, parameters in by_rate.items()
         ]
 
-    def scale_step(self, factors: Mapping[str, float]) -> None:
-        """Multiply owners' learning rates for the coming step alone."""
+    def _rate_of(self, name: str, device: torch.device, now: float) -> float:
+        """Return the largest of the runs' rates, and note the runs' parts of it where they differ."""
+        factors = (self._factor, self.multipliers[name])
+        out = {*self._ended, *self._frozen.get(name, ())}
+        numbers = [factor for factor in factors if not isinstance(factor, Sequence)]
+        if not out and len(numbers) == len(factors):
+            rate = self.config.lr
+            for factor in (*numbers, now):
+                rate *= factor
+            return rate
+        assert self.runs is not None, "rates differ by run where there are several"
+        columns = [[f] * self.runs if not isinstance(f, Sequence) else f for f in factors]
+        rates = [self.config.lr * f * g * now for f, g in zip(*columns, strict=True)]
+        largest: float = max(rates)
+        parts = [0.0 if r in out or not largest else rate / largest for r, rate in enumerate(rates)]
+        if any(part != 1.0 for part in parts):
+            self._parts[name] = torch.tensor(parts, dtype=self._groups[name][0].dtype, device=device)
+        return largest
+
+    def scale_step(self, factors: Mapping[str, float | torch.Tensor]) -> None:
+        """Multiply owners' learning rates for the coming step alone; by tensors ``(R,)`` where runs have an axis."""
         for name in factors:
             if name not in self._groups:
                 raise unknown_name("parameter owner", name, self.names)
@@ -169,9 +212,42 @@ class GroupedOptimizer:
 
     def step(self) -> None:
         """Take one step of the torch optimiser."""
+        moving = [
+            (p, along(part, p), p.detach().clone())
+            for name, part in self._parts.items()
+            for p in self._groups[name]
+            if p.grad is not None
+        ]
+        skipped, self._skipped = self._skipped, None
+        kept = [] if skipped is None else [
+            (value, along(skipped, value), value.detach().clone())
+            for parameters in self._groups.values()
+            for p in parameters
+            for value in (p, *self.torch.state.get(p, {}).values())
+            if p.grad is not None
+        ]  # fmt: skip
         self.torch.step()
+        with torch.no_grad():
+            for p, part, before in moving:
+                # A run that takes no part stays to the bit, also where its own step is not finite.
+                p.copy_(torch.where(part == 0.0, before, torch.lerp(before, p, part)))
+            for value, mask, before in kept:
+                value.copy_(torch.where(mask, before, value))
         if self._step_factors:
             self.scale_step({})
+
+    def skip(self, skipped: torch.Tensor) -> None:
+        """Leave some runs, ``(R,)``, out of the coming step, with their momentum.
+
+        Raises:
+            ConfigError: under Adam, which counts its steps for all runs together.
+        """
+        if self.config.name != "sgd":
+            raise ConfigError(
+                f"optimizer={self.config.name!r} can't leave single runs out of a step, which this method asks for "
+                f'under update="alternating"; {ONE_BY_ONE}.'
+            )
+        self._skipped = skipped
 
     def start_anew(self) -> None:
         """Forget momentum and moments, as a new optimiser would."""
@@ -183,7 +259,7 @@ class GroupedOptimizer:
         return self._groups[name]
 
     def set_trainable(self, names: Iterable[str] | None) -> None:
-        """Freeze every owner that is not in ``names`` (None: all train).
+        """Freeze every owner that is not in ``names`` (None: all train), in all runs.
 
         A frozen parameter also loses its momentum: a zero gradient alone would not stop it from moving.
         """
@@ -191,6 +267,7 @@ class GroupedOptimizer:
         for name in sorted(wanted):
             if name not in self._groups:
                 raise unknown_name("parameter owner", name, self.names)
+        self._frozen = {}
         for name in self.names:
             for parameter in self.parameters(name):
                 parameter.requires_grad_(name in wanted)
@@ -198,6 +275,23 @@ class GroupedOptimizer:
                     parameter.grad = None
                     self.torch.state.pop(parameter, None)
         self._start_momentum()
+
+    def freeze(self, frozen: Sequence[Collection[str]]) -> None:
+        """Freeze owners by run: of each run those that are named, and no others.
+
+        Args:
+            frozen: one collection of owners a run.
+        """
+        everywhere = set(self.names).intersection(*frozen)
+        self.set_trainable([name for name in self.names if name not in everywhere])
+        some = {name: [r for r, names in enumerate(frozen) if name in names] for name in self.names}
+        self._frozen = {name: runs for name, runs in some.items() if runs and name not in everywhere}
+        self.set_rates(self._factor)
+
+    def end(self, runs: Sequence[int]) -> None:
+        """Leave the parameters of these runs as they are from now on, whatever their gradients."""
+        self._ended = sorted({*self._ended, *runs})
+        self.set_rates(self._factor)
 
     def _start_momentum(self) -> None:
         """Give every trainable parameter a momentum of zero, which is what SGD starts from anyway.
@@ -212,7 +306,7 @@ class GroupedOptimizer:
                     self.torch.state[p] = {"momentum_buffer": torch.zeros_like(p)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return momentum and multipliers, by owner and position."""
+        """Return momentum, multipliers and what is frozen, by owner and position."""
         state = {
             f"{name}.{i}": {
                 key: value.clone() for key, value in self.torch.state[p].items() if isinstance(value, torch.Tensor)
@@ -221,11 +315,14 @@ class GroupedOptimizer:
             for i, p in enumerate(self.parameters(name))
             if p in self.torch.state
         }
-        return {"state": state, "multipliers": dict(self.multipliers)}
+        multipliers = {name: m if isinstance(m, float | int) else list(m) for name, m in self.multipliers.items()}
+        by_run = {} if self.runs is None else {"frozen": dict(self._frozen), "ended": list(self._ended)}
+        return {"state": state, "multipliers": multipliers} | by_run
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`state_dict` returned."""
         self.multipliers = dict(state["multipliers"])
+        self._frozen, self._ended = dict(state.get("frozen", {})), list(state.get("ended", ()))
         self.torch.state.clear()
         for name in self.names:
             for i, p in enumerate(self.parameters(name)):

@@ -118,7 +118,7 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
             raise ConfigError(f"{name}={value!r} is not allowed; it must be a whole number.")
         return int(value)
     if hint is float:
-        # Compared, not converted: a whole number may be larger than any float. NumPy would compare in its own precision.
+        # Compared, not converted: a whole number may be larger than any float, and NumPy has precisions of its own.
         plain = value.item() if isinstance(value, Real) and hasattr(value, "item") else value
         if isinstance(value, bool) or not isinstance(value, Real) or not -LARGEST <= plain <= LARGEST:
             raise ConfigError(f"{name}={value!r} is not allowed; it must be a finite number.")

@@ -111,9 +111,16 @@ class TrainingRun(Protocol):
     has_validation: bool
     trains_fused: bool
     """True if intervals carry ``fused_accuracy``."""
-    progress: Progress
-    validation: Figures | None
-    """Validation figures of the last evaluation; None before the first."""
+
+    @property
+    def progress(self) -> Progress:
+        """State of the run so far."""
+        ...
+
+    @property
+    def validation(self) -> Figures | None:
+        """Validation figures of the last evaluation; None before the first."""
+        ...
 
     @property
     def logged(self) -> Mapping[str, float]:

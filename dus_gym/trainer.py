@@ -5,29 +5,31 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from dus_gym.ambient import isolated_torch_modes
-from dus_gym.batch import Batch, BatchSampler, to_device
+from dus_gym.batch import Batch, BatchSampler, Indices, to_device
 from dus_gym.config import RunConfig
 from dus_gym.context import Context, Phase
-from dus_gym.data.dataset import Split, TaskData
+from dus_gym.data.dataset import Split, StackedSplit, TaskData, TensorSplit
 from dus_gym.data.prefetch import PreparedSplit, in_order
 from dus_gym.data.task import Task
 from dus_gym.encoders import build_encoder
-from dus_gym.errors import ConfigError, check_at_least
+from dus_gym.errors import ONE_BY_ONE, ConfigError, check_at_least
 from dus_gym.evaluation import Evaluator
 from dus_gym.methods import independent_methods
 from dus_gym.methods.base import Method
-from dus_gym.model import MultimodalModel, initialised
-from dus_gym.optim import GroupedOptimizer, OptimizerConfig, Schedule
+from dus_gym.model import MultimodalModel, initialised, stacked
+from dus_gym.optim import ByRun, GroupedOptimizer, OptimizerConfig, Schedule
 from dus_gym.recorder import Recorded, Recorder
 from dus_gym.records import Evaluation, Figures, Interval, Probe, Progress
 from dus_gym.seeding import RunSeeds, fresh_torch_state, isolated_torch_rng
@@ -113,70 +115,110 @@ class _Tally:
         return [h / n for h, n in zip(self.hits, self.samples, strict=True)]
 
 
-class Trainer:
-    """One multimodal training run on real data.
+class TrainingRuns:
+    """R multimodal training runs on real data, which train as one computation.
+
+    They share task, method, settings and clock. They differ in seed, and so in split, noise, order and initialisation,
+    in batch sizes, and in what follows from those. What comes of one run does not depend on the others, but for the
+    last bits of its sums. A run whose loss is not finite ends there, and the others go on.
+
+    With R = 1 no tensor has an axis of runs: it is the loop of one run, with exact sizes. With more, every tensor
+    leads with the axis, and smaller batches are filled up to the largest with rows that do not count.
 
     Args:
         recipe: what the task fixes.
-        data: its splits.
-        method: what is minimised; used by this run alone.
-        config: settings of the run.
-        seeds: where every random number of the run comes from.
+        data: each run's splits.
+        method: what is minimised; used by these runs alone.
+        config: settings of the runs.
+        seeds: where every random number of each run comes from.
+        lr_scales: each run's multipliers on the learning rates of its modalities; None: ``config.lr_scale`` for all.
 
     Raises:
-        ConfigError: for a method, setting and task that don't fit together.
+        ConfigError: for a method, setting and task that don't fit together, and for several runs of what can't be
+            trained as one computation.
     """
 
     kind = "real"
 
     @isolated_torch_modes()
-    def __init__(self, recipe: Recipe, data: TaskData, method: Method, config: RunConfig, seeds: RunSeeds) -> None:
-        m = len(recipe.modalities)
-        method.check(m, data.validation is not None)
-        _check(config, method, data, m)
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Sequence[TaskData],
+        method: Method,
+        config: RunConfig,
+        seeds: Sequence[RunSeeds],
+        lr_scales: Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        m, one = len(recipe.modalities), data[0]
+        self.num_runs = len(seeds)
+        method.check(m, one.validation is not None)
+        _check(config, method, one, m)
+        if self.num_runs > 1 and not method.maps_runs:
+            raise ConfigError(
+                f"method={method.name!r} is written for one run, so {self.num_runs} of them can't train as one "
+                f"computation (its class says maps_runs = False); {ONE_BY_ONE}."
+            )
         self.modalities = recipe.modalities
-        self.data_kind = data.data_kind
-        self.dropped: Mapping[str, int] = dict(data.dropped)
-        self.has_validation = data.validation is not None
+        self.data_kind = one.data_kind
+        self.dropped: Mapping[str, int] = dict(one.dropped)
+        self.has_validation = one.validation is not None
         self.epochs = config.epochs if config.epochs is not None else recipe.epochs
         self.method = method
         self.config = config
         self.device = torch.device(config.device)
-        self.progress = Progress(samples=[0] * m, coverage=[0.0] * m)
-        self.validation: Figures | None = None
+        self.progresses = [Progress(samples=[0] * m, coverage=[0.0] * m) for _ in seeds]
+        self.validations: list[Figures] | None = None
+        """Validation figures of the last evaluation, one a run; None before the first."""
+        self.ended = [False] * self.num_runs
+        """Which runs have diverged; they are trained no further."""
 
         self.base_batch = recipe.batch if config.total_batch is None else max(1, config.total_batch // m)
-        self._train_split: Split = data.train.to(self.device)
-        self._validation_split = None if data.validation is None else data.validation.to(self.device)
-        self._test_split: Split = data.test.to(self.device)
-        num_train = len(self._train_split.labels)
+        self._train_split = self._split([found.train for found in data])
+        validations = [found.validation for found in data if found.validation is not None]
+        self._validation_split = self._split(validations) if validations else None
+        self._test_split = self._split([found.test for found in data])
+        self._num_train = num_train = self._train_split.labels.shape[-1]
         self.iterations_per_epoch = config.iterations or max(1, num_train // self.base_batch)
         if config.iterations is None and self.iterations_per_epoch == 1:
             _say_one_iteration(num_train, self.base_batch, m)
 
         def build() -> MultimodalModel:
-            encoders = [build_encoder(e, s) for e, s in zip(recipe.encoders, data.input_shapes, strict=True)]
+            encoders = [build_encoder(e, s) for e, s in zip(recipe.encoders, one.input_shapes, strict=True)]
             return MultimodalModel(encoders, recipe.num_classes, method.heads, method.fused_hidden)
 
-        self.model = initialised(build, seeds.integer("initialisation")).to(self.device)
-        scale = dict(zip(recipe.modalities, config.lr_scale or (1.0,) * m, strict=True))
+        models = [initialised(build, seed.integer("initialisation")) for seed in seeds]
+        self.model = (models[0] if self.num_runs == 1 else stacked(models)).to(self.device)
+        self.runs = self.model.runs
+        """R, or None where tensors have no axis of runs."""
+        scale: dict[str, ByRun] = dict(zip(recipe.modalities, config.lr_scale or (1.0,) * m, strict=True))
+        if lr_scales is not None:
+            columns = zip(*lr_scales, strict=True)
+            scale = {
+                name: list(of) if self.runs is not None else of[0]
+                for name, of in zip(recipe.modalities, columns, strict=True)
+            }
         self.optimizer = GroupedOptimizer(
             self.model.parameter_groups(recipe.modalities),
             recipe.optimizer,
             {f"{part}/{name}": factor for part in ("encoder", "head") for name, factor in scale.items()},
+            self.runs,
         )
-        self._schedule = Schedule(recipe.optimizer, self.epochs)
+        self._schedules = [Schedule(recipe.optimizer, self.epochs) for _ in seeds]
         streams = 1 if config.pairing == "prefix" else m
-        self._sampler = BatchSampler(
-            num_train, m, config.pairing, [seeds.generator(f"order/{i}") for i in range(streams)]
-        )
-        self._seeds = seeds
-        self._torch_rng = fresh_torch_state(seeds, "forward", config.device)
-        self._epoch_tally = _Tally.empty(m)
+        self._samplers = [
+            BatchSampler(num_train, m, config.pairing, [seed.generator(f"order/{i}") for i in range(streams)])
+            for seed in seeds
+        ]
+        self._seeds = list(seeds)
+        self._torch_rngs = [fresh_torch_state(seed, "forward", config.device) for seed in seeds]
+        self.iterations = 0
+        self.epoch = 0
+        self._epoch_tallies = [_Tally.empty(m) for _ in seeds]
         self.trains_fused = method.fuses and config.pairing == "prefix"
         self._evaluator = self._evaluator_of(self.model)
         self._phases = _phase_ends(method.phases(self.epochs, recipe.modalities), self.epochs)
-        self._best: dict[str, Any] | None = None
+        self._best = _Best.empty(self.num_runs)
         self._ctx = Context(
             modalities=recipe.modalities,
             model=self.model,
@@ -187,102 +229,132 @@ class Trainer:
             update=config.update,
             epochs=self.epochs,
             iterations_per_epoch=self.iterations_per_epoch,
-            rng=seeds.generator("method"),
+            rngs=[seed.generator("method") for seed in seeds],
             figures=self._figures,
             train_features=self._train_features,
             clone_and_fit=self._clone_and_fit,
-            restart_plateau=self._schedule.restart_watch,
+            restart_plateau=self._restart_watches,
+            normal_like=self._normal_like,
             logs=method.figures_of(recipe.modalities),
         )
-        with isolated_torch_rng(self._torch_rng):
+        with self._own_generators():
             method.on_fit_start(self._ctx)
 
-    # -- what the environment calls ----------------------------------------------------------------
+    def _split(self, splits: Sequence[Split]) -> Split:
+        """Return the runs' splits on the device as one."""
+        moved = [split.to(self.device) for split in splits]
+        return moved[0] if self.num_runs == 1 else StackedSplit(moved)
+
+    # -- what the environments call ----------------------------------------------------------------
 
     @isolated_torch_modes()
-    def probe(self) -> Probe:
-        """Compute forward-only figures on B training samples and, if there are any, B validation samples."""
+    def probe_all(self) -> list[Probe]:
+        """Compute forward-only figures on B training samples and, if there are any, B validation samples, by run."""
 
-        def some(split: Split, name: str) -> Figures:
-            n = len(split.labels)
-            rows = self._seeds.generator(f"probe/{name}").permutation(n)[: self.base_batch]
-            return self._evaluator.figures(split, to_device(rows, self.device))
+        def some(split: Split, name: str) -> list[Figures]:
+            n = split.labels.shape[-1]
+            rows = [seed.generator(f"probe/{name}").permutation(n)[: self.base_batch] for seed in self._seeds]
+            chosen = rows[0] if self.runs is None else np.stack(rows)
+            return self._evaluator.figures(split, to_device(chosen, self.device))
 
-        validation = self._validation_split
-        return Probe(some(self._train_split, "train"), None if validation is None else some(validation, "validation"))
+        train, split = some(self._train_split, "train"), self._validation_split
+        validation = [None] * self.num_runs if split is None else some(split, "validation")
+        return [Probe(*both) for both in zip(train, validation, strict=True)]
 
     @isolated_torch_modes()
-    def train(self, sizes: Sequence[int], iterations: int) -> Interval:
-        """Run ``iterations`` iterations, modality j with ``sizes[j]`` samples in each.
+    def train_all(self, sizes: Sequence[Sequence[int]], iterations: int) -> list[Interval | None]:
+        """Run ``iterations`` iterations, modality j of run r with ``sizes[r][j]`` samples in each.
 
         Epochs begin and end inside as they fall, with their hooks, schedule and validation.
+
+        Returns:
+            One record a run; None for a run that has ended before.
 
         Raises:
             ConfigError: after the last epoch, or for fewer than one iteration.
         """
         check_at_least("iterations", iterations, 1)
-        m = len(self.modalities)
-        tally = _Tally.empty(m)
-        rows: list[list[float]] = []
-        used = list(sizes)
+        m, going = len(self.modalities), [r for r in range(self.num_runs) if not self.ended[r]]
+        tallies = [_Tally.empty(m) for _ in range(self.num_runs)]
+        rows: list[list[list[float]]] = [[] for _ in range(self.num_runs)]
+        asked = [list(of) for of in sizes]
+        for r in set(range(self.num_runs)) - {*going}:
+            # The rows of an ended run are computed with the others' and thrown away.
+            asked[r] = [min(asked[other][j] for other in going or [r]) for j in range(m)]
+        used = asked
         per_epoch = self.iterations_per_epoch
-        left = min(iterations, self.epochs * per_epoch - self.progress.iterations)
-        if left <= 0:
+        left = min(iterations, self.epochs * per_epoch - self.iterations)
+        if left <= 0 or not going:
             raise ConfigError("this run has ended: all its epochs are trained; start a new one.")
-        with isolated_torch_rng(self._torch_rng):
+        with self._own_generators():
             while left > 0:
                 phase = self._ctx.phase = self._phase()
                 # Algorithm 1, line 2: epoch by epoch, or as much of one as the environment asks for.
-                if self.progress.iterations % per_epoch == 0:
+                if self.iterations % per_epoch == 0:
                     self._start_epoch()
-                count = min(left, per_epoch - self.progress.iterations % per_epoch)
-                used = list(sizes) if phase.sampling else [self.base_batch] * m
-                recorded = self._iterate(used, count, self.method.substeps, self.method.after_backward)
-                self._epoch_tally.add(recorded)
-                tally.add(recorded)
-                rows += recorded.rows
-                self.progress.iterations += count
-                self.progress.samples = [
-                    total + n for total, n in zip(self.progress.samples, recorded.samples, strict=True)
-                ]
+                count = min(left, per_epoch - self.iterations % per_epoch)
+                used = asked if phase.sampling else [[self.base_batch] * m] * self.num_runs
+                found = self._iterate(used, count, self.method.substeps, self.method.after_backward)
+                self.iterations += count
+                for r in going:
+                    recorded, progress = found[r], self.progresses[r]
+                    self._epoch_tallies[r].add(recorded)
+                    tallies[r].add(recorded)
+                    rows[r] += recorded.rows
+                    progress.iterations += count
+                    progress.samples = [total + n for total, n in zip(progress.samples, recorded.samples, strict=True)]
                 left -= count
-                if self.progress.iterations % per_epoch == 0:
+                if self.iterations % per_epoch == 0:
                     self._end_epoch()
-        diverged = tally.finite_losses < tally.iterations
-        if diverged and self.progress.iterations % per_epoch:
-            # The run ends here, in the middle of an epoch, and is summarised all the same.
-            self._close_tally()
-        self.progress.coverage = self._sampler.coverage()
-        return Interval(
-            iteration_scores=[(row, 1) for row in rows],
-            sizes=used,
-            scores=tally.scores(),
-            accuracies=tally.accuracies(),
-            fused_accuracy=tally.fused_hits / tally.fused_samples if tally.fused_samples else None,
-            loss=tally.mean_loss(),
-            diverged=diverged,
-        )
+        intervals: list[Interval | None] = [None] * self.num_runs
+        for r in going:
+            tally = tallies[r]
+            diverged = tally.finite_losses < tally.iterations
+            if diverged and self.iterations % per_epoch:
+                # The run ends here, in the middle of an epoch, and is summarised all the same.
+                self._close_tally(r)
+            self.ended[r] = diverged
+            self.progresses[r].coverage = self._samplers[r].coverage()
+            intervals[r] = Interval(
+                iteration_scores=[(row, 1) for row in rows[r]],
+                sizes=list(used[r]),
+                scores=tally.scores(),
+                accuracies=tally.accuracies(),
+                fused_accuracy=tally.fused_hits / tally.fused_samples if tally.fused_samples else None,
+                loss=tally.mean_loss(),
+                diverged=diverged,
+            )
+        if self.runs is not None and any(self.ended[r] for r in going):
+            self.optimizer.end([r for r in going if self.ended[r]])
+        return intervals
 
     @isolated_torch_modes()
-    def validate(self) -> Figures | None:
-        """Evaluate the validation split with the model as it is; None without one."""
+    def validate_all(self) -> list[Figures] | None:
+        """Evaluate the validation split with the models as they are, by run; None without one."""
         return self._figures("validation")
 
     @isolated_torch_modes()
-    def evaluate(self) -> Evaluation:
-        """Evaluate the test split with the selected model."""
-        if self._best is None or self.config.select == "last":
+    def evaluate_all(self) -> list[Evaluation]:
+        """Evaluate the test split with the selected model of each run."""
+        if self.config.select == "last" or not any(self._best.phases):
             return self._evaluator.evaluate(self._test_split, self.modalities)
-        last = self._weights()
-        self._load_weights(self._best["weights"])
-        found = self._evaluator.evaluate(self._test_split, self.modalities)
+        last, best = self._weights(), self._best
+        by_phase: dict[str, list[Evaluation]] = {}
+        # A run without a best epoch is evaluated as it is.
+        for phase in dict.fromkeys(best.phases):
+            self._load_weights({"model": best.model, "method": best.methods[phase]} if phase else last)
+            by_phase[phase] = self._evaluator.evaluate(self._test_split, self.modalities)
         self._load_weights(last)
-        return found
+        return [by_phase[phase][r] for r, phase in enumerate(best.phases)]
 
     @property
-    def logged(self) -> Mapping[str, float]:
-        """The method's own figures, as it last reported them."""
-        return {name: float(value) for name, value in self._ctx.logged.items()}
+    def logged_all(self) -> list[Mapping[str, float]]:
+        """The method's own figures, as it last reported them, by run."""
+        columns = {name: v.tolist() if isinstance(v, Tensor) else v for name, v in self._ctx.logged.items()}
+        return [
+            {name: float(value[r] if isinstance(value, list) else value) for name, value in columns.items()}
+            for r in range(self.num_runs)
+        ]
 
     @property
     def phase(self) -> Phase:
@@ -293,52 +365,33 @@ class Trainer:
 
     def _iterate(
         self,
-        sizes: Sequence[int],
+        sizes: Sequence[Sequence[int]],
         count: int,
         substeps: Substeps,
         after_backward: Callable[[Context], None] | None = None,
         *,
         wanted: bool = True,
-    ) -> Recorded:
+    ) -> list[Recorded]:
         """Run ``count`` iterations inside one epoch. No value leaves the device before the end.
 
         Args:
-            sizes: a_j of each modality.
+            sizes: a_j of each modality, by run.
             count: iterations.
             substeps: gives the losses of an iteration.
             after_backward: the method's hook on gradients.
             wanted: whether the figures are needed; if not, nothing has to be recorded and nothing is computed.
+
+        Returns:
+            What was recorded, by run.
         """
-        sampler, split, ctx, device = self._sampler, self._train_split, self._ctx, self.device
-        optimizer = self.optimizer
-        m = len(sizes)
-        prefix = self.config.pairing == "prefix"
-        # Algorithm 1, line 5: a_j samples per modality from the shuffled training set, for all iterations at once.
-        positions = sampler.draw(sizes, count)
-        widest = max(range(m), key=lambda j: sizes[j])
-        keep = sampler.keep_of(positions[widest]) if prefix else None
-        keep_rows = None if keep is None else torch.from_numpy(keep).to(device)
-        draws = None
-        if split.augments:
-            draws = sampler.draw_numbers(positions, shared=isinstance(split, PreparedSplit) and split.shared)
-        samples = sampler.samples_of(positions)
-        if prefix:
-            shared = to_device(samples[widest], device)
-            shared_labels = split.labels[shared]
-            indices = [shared[:, :size].unbind(0) for size in sizes]
-            labels = [shared_labels[:, :size].unbind(0) for size in sizes]
-        else:
-            drawn = [to_device(rows, device) for rows in samples]
-            indices = [rows.unbind(0) for rows in drawn]
-            labels = [split.labels[rows].unbind(0) for rows in drawn]
-        paired = min(sizes) if prefix else 0
-        recorder = Recorder(m)
-        with closing(in_order(split, indices, samples, draws)) as batches:
+        ctx, optimizer = self._ctx, self.optimizer
+        m = len(self.modalities)
+        recorder = Recorder(m, self.runs)
+        with closing(self._batches(sizes, count)) as batches:
             # Algorithm 1, lines 3 and 11: the iterations of an epoch.
-            for i, inputs in enumerate(batches):
-                targets = tuple(rows[i] for rows in labels)
-                ctx.begin(Batch(inputs, targets, paired, None if keep_rows is None else keep_rows[i]), recorder)
-                ctx.iteration = self.progress.iterations + i
+            for i, batch in enumerate(batches):
+                ctx.begin(batch, recorder)
+                ctx.iteration = self.iterations + i
                 total: Tensor | None = None
                 steps = substeps(ctx)
                 # Algorithm 1, lines 4 and 10: the modalities in turn (alternating) or in one step (joint).
@@ -351,8 +404,8 @@ class Trainer:
                         break
                     if loss.requires_grad:
                         optimizer.torch.zero_grad()
-                        # Algorithm 1, line 8.
-                        loss.backward()
+                        # Algorithm 1, line 8. No parameter is two runs', so the gradient of the sum is each run's own.
+                        (loss if self.runs is None else loss.sum()).backward()
                         if after_backward is not None:
                             after_backward(ctx)
                         # Algorithm 1, line 9.
@@ -362,12 +415,84 @@ class Trainer:
                 if total is None:
                     raise ConfigError(f"method={self.method.name!r} yielded no loss for an iteration.")
                 recorder.end_iteration(total)
-        return recorder.finish() if wanted else Recorded()
+        return recorder.finish() if wanted else [Recorded()] * self.num_runs
+
+    def _batches(self, sizes: Sequence[Sequence[int]], count: int) -> Generator[Batch, None, None]:
+        """Yield the batches of ``count`` iterations, drawn at once."""
+        split, device, m = self._train_split, self.device, len(self.modalities)
+        prefix = self.config.pairing == "prefix"
+        widths = [max(of[j] for of in sizes) for j in range(m)]
+        # Algorithm 1, line 5: a_j samples per modality from the shuffled training set.
+        drawn = [self._draw(r, sizes[r], count) for r in range(self.num_runs)]
+        if prefix:
+            # One stream: every modality has the first rows of the widest one's.
+            widest = max(widths)
+            shared = to_device(self._together([of.samples[of.widest] for of in drawn], widest), device)
+            shared_labels = _rows_of(split.labels, shared)
+            indices = [shared[..., :width].unbind(0) for width in widths]
+            labels = [shared_labels[..., :width].unbind(0) for width in widths]
+        else:
+            blocks = [self._together([of.samples[j] for of in drawn], widths[j]) for j in range(m)]
+            moved = [to_device(block, device) for block in blocks]
+            indices = [rows.unbind(0) for rows in moved]
+            labels = [_rows_of(split.labels, rows).unbind(0) for rows in moved]
+        keeps = [of.keep for of in drawn if of.keep is not None]
+        keep = torch.from_numpy(self._together(keeps, max(widths))).to(device) if keeps else None
+        numbers = [of.numbers for of in drawn if of.numbers is not None]
+        draws = [self._together([of[j] for of in numbers], widths[j]) for j in range(m)] if numbers else None
+        counted = tuple(self._counted([of[j] for of in sizes]) for j in range(m))
+        smallest = [min(of) if prefix else 0 for of in sizes]
+        paired_counted = self._counted(smallest)
+        with closing(in_order(split, indices, drawn[0].samples, draws)) as inputs:
+            for i, rows in enumerate(inputs):
+                yield Batch(
+                    inputs=rows,
+                    labels=tuple(of[i] for of in labels),
+                    paired=max(smallest),
+                    keep=None if keep is None else keep[i],
+                    counted=counted,
+                    paired_counted=paired_counted,
+                )
+
+    def _draw(self, r: int, sizes: Sequence[int], count: int) -> _Drawn:
+        """Draw the samples of one run for ``count`` iterations."""
+        sampler, split = self._samplers[r], self._train_split
+        widest = max(range(len(sizes)), key=lambda j: sizes[j])
+        if self.ended[r]:
+            nothing = [np.zeros((count, size), dtype=np.int64) for size in sizes]
+            keep = None if sampler.keep_of(nothing[widest]) is None else np.ones((count, max(sizes), len(sizes)), bool)
+            return _Drawn(nothing, widest, keep, nothing if split.augments else None)
+        positions = sampler.draw(sizes, count)
+        keep = sampler.keep_of(positions[widest]) if self.config.pairing == "prefix" else None
+        numbers = None
+        if split.augments:
+            numbers = sampler.draw_numbers(positions, shared=isinstance(split, PreparedSplit) and split.shared)
+        return _Drawn(sampler.samples_of(positions), widest, keep, numbers)
+
+    def _together(self, blocks: Sequence[npt.NDArray[Any]], width: int) -> npt.NDArray[Any]:
+        """Return the runs' arrays ``(k, a, ...)`` as one ``(k, R, width, ...)``, filled up with zeros.
+
+        Without the axis of runs the only one comes back as it is.
+        """
+        if self.runs is None:
+            return blocks[0]
+        k, _, *rest = blocks[0].shape
+        whole = np.zeros((k, len(blocks), width, *rest), dtype=blocks[0].dtype)
+        for r, block in enumerate(blocks):
+            whole[:, r, : block.shape[1]] = block
+        return whole
+
+    def _counted(self, sizes: Sequence[int]) -> Tensor | None:
+        """Return which of the rows of the largest size count, ``(R, width)``; None if all do."""
+        if min(sizes) == max(sizes):
+            return None
+        width = torch.arange(max(sizes), device=self.device)
+        return width < torch.tensor(sizes).to(self.device).unsqueeze(1)
 
     def _start_epoch(self) -> None:
-        epoch = self._ctx.epoch = self.progress.epoch
-        self._ctx.iteration = self.progress.iterations
-        self._epoch_tally = _Tally.empty(len(self.modalities))
+        epoch = self._ctx.epoch = self.epoch
+        self._ctx.iteration = self.iterations
+        self._epoch_tallies = [_Tally.empty(len(self.modalities)) for _ in self._seeds]
         starts = [0, *(end for end, _ in self._phases[:-1])]
         if epoch in starts:
             phase = self._ctx.phase
@@ -377,54 +502,92 @@ class Trainer:
             )
             if phase.fresh:
                 self.optimizer.start_anew()
-            if phase.own_schedule:
-                self._schedule.restart(epoch, next(end for end, _ in self._phases if epoch < end) - epoch)
-            else:
-                self._schedule.restart_watch()
-        before = self._schedule.factor
-        self._schedule.start_epoch(epoch)
-        self._note_fall(before)
+            for schedule in self._schedules:
+                if phase.own_schedule:
+                    schedule.restart(epoch, next(end for end, _ in self._phases if epoch < end) - epoch)
+                else:
+                    schedule.restart_watch()
+        for r, schedule in enumerate(self._schedules):
+            before = schedule.factor
+            schedule.start_epoch(epoch)
+            self._note_fall(r, before)
         self.method.on_epoch_start(self._ctx)
         # After the hook, so that a method's new multipliers count from this epoch on.
-        self.optimizer.set_rates(self._schedule.factor)
+        self.optimizer.set_rates(self._factor())
 
     def _end_epoch(self) -> None:
-        progress, config = self.progress, self.config
-        progress.epoch += 1
-        self._close_tally()
-        before = self._schedule.factor
-        self._schedule.end_epoch(self._epoch_tally.cross_entropy())
-        self._note_fall(before)
-        evaluated = progress.epoch % config.eval_every == 0 or progress.epoch == self.epochs
-        figures = self.validate() if evaluated else None
+        config = self.config
+        self.epoch += 1
+        for r, (progress, schedule) in enumerate(zip(self.progresses, self._schedules, strict=True)):
+            if self.ended[r]:
+                continue
+            progress.epoch += 1
+            self._close_tally(r)
+            before = schedule.factor
+            schedule.end_epoch(self._epoch_tallies[r].cross_entropy())
+            self._note_fall(r, before)
+        evaluated = self.epoch % config.eval_every == 0 or self.epoch == self.epochs
+        figures = self.validate_all() if evaluated else None
         if figures is not None:
-            self.validation = figures
+            self.validations = figures
         if evaluated and config.select != "last":
             criterion = figures if config.select == "validation" else self._evaluator.figures(self._test_split)
-            value = None if criterion is None else criterion.fused["method"]
-            if value is not None and (self._best is None or value > self._best["value"]):
-                self._best = {"value": value, "epoch": progress.epoch, "weights": self._weights()}
-        self._ctx.epoch, self._ctx.iteration = progress.epoch, progress.iterations
+            assert criterion is not None, "select='validation' is checked when the run is made"
+            self._select([found.fused["method"] for found in criterion])
+        self._ctx.epoch, self._ctx.iteration = self.epoch, self.iterations
         self.method.on_epoch_end(self._ctx, figures)
         if (copies := self.method.expand(self._ctx)) is not None:
-            self._sampler.expand(*copies)
+            for sampler, of in zip(self._samplers, copies, strict=True):
+                sampler.expand(*of)
 
-    def _note_fall(self, before: float) -> None:
-        if self._schedule.factor < before:
-            self.progress.rate_falls.append(self.progress.epoch)
+    def _select(self, values: Sequence[float | None]) -> None:
+        """Keep the weights of the runs for which this epoch is the best so far."""
+        best = self._best
+        better = [
+            r
+            for r, (value, old) in enumerate(zip(values, best.values, strict=True))
+            if value is not None and not self.ended[r] and (old is None or value > old)
+        ]
+        if not better:
+            return
+        now = self._weights()
+        if self.runs is None or not best.model:
+            best.model = now["model"]
+        else:
+            rows = torch.tensor(better, device=self.device)
+            best.model = {name: kept.index_copy(0, rows, now["model"][name][rows]) for name, kept in best.model.items()}
+        phase = self._ctx.phase.name
+        best.methods[phase] = now["method"]
+        for r in better:
+            best.values[r], best.epochs[r], best.phases[r] = values[r], self.epoch, phase
+        best.methods = {name: state for name, state in best.methods.items() if name in best.phases}
 
-    def _close_tally(self) -> None:
-        scores = self.progress.scores = self._epoch_tally.scores()
-        self.progress.gaps.append(max(scores) - min(scores))
+    def _note_fall(self, r: int, before: float) -> None:
+        if self._schedules[r].factor < before and not self.ended[r]:
+            self.progresses[r].rate_falls.append(self.progresses[r].epoch)
+
+    def _close_tally(self, r: int) -> None:
+        progress = self.progresses[r]
+        scores = progress.scores = self._epoch_tallies[r].scores()
+        progress.gaps.append(max(scores) - min(scores))
 
     def _phase(self) -> Phase:
-        return next(phase for end, phase in self._phases if self.progress.epoch < end)
+        return next(phase for end, phase in self._phases if self.epoch < end)
+
+    def _factor(self) -> ByRun:
+        """Return the schedules' factor, one a run where they differ."""
+        factors = [schedule.factor for schedule in self._schedules]
+        return factors[0] if min(factors) == max(factors) else factors
+
+    def _restart_watches(self, runs: Iterable[int]) -> None:
+        for r in runs:
+            self._schedules[r].restart_watch()
 
     def _clone_and_fit(self, loss: Callable[[Context], Tensor], epochs: int) -> MultimodalModel:
         before = self.snapshot()
         # In on_epoch_start the schedule has moved on already, the rates have not.
-        self.optimizer.set_rates(self._schedule.factor)
-        m = len(self.modalities)
+        self.optimizer.set_rates(self._factor())
+        sizes = [[self.base_batch] * len(self.modalities)] * self.num_runs
 
         def substeps(ctx: Context) -> Iterator[Tensor]:
             yield loss(ctx)
@@ -432,7 +595,7 @@ class Trainer:
         # Hooks run inside the run's own generators, which the copy must not move.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             for _ in range(epochs):
-                self._iterate([self.base_batch] * m, self.iterations_per_epoch, substeps, wanted=False)
+                self._iterate(sizes, self.iterations_per_epoch, substeps, wanted=False)
         fitted = copy.deepcopy(self.model)
         self.restore(before)
         return fitted
@@ -440,7 +603,7 @@ class Trainer:
     def _evaluator_of(self, model: MultimodalModel) -> Evaluator:
         return Evaluator(model, self.method, self.config.predict_with, self.config.pairing == "prefix", self._autocast)
 
-    def _figures(self, split: str, model: MultimodalModel | None = None) -> Figures | None:
+    def _figures(self, split: str, model: MultimodalModel | None = None) -> list[Figures] | None:
         found = {"train": self._train_split, "validation": self._validation_split}[split]
         evaluator = self._evaluator if model is None else self._evaluator_of(model)
         return None if found is None else evaluator.figures(found)
@@ -453,19 +616,78 @@ class Trainer:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
+    def _own_generators(self) -> AbstractContextManager[None]:
+        """Let layers draw from the run's own generators; several runs have no layer that draws."""
+        return isolated_torch_rng(self._torch_rngs[0]) if self.runs is None else nullcontext()
+
+    def _normal_like(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        if self.runs is None:
+            return [torch.randn_like(tensor) for tensor in tensors]
+        drawn: list[list[Tensor]] = [[] for _ in tensors]
+        generator, key = torch.Generator(self.device), "cpu" if self.device.type == "cpu" else self.config.device
+        for states in self._torch_rngs:
+            generator.set_state(states[key])
+            for tensor, of in zip(tensors, drawn, strict=True):
+                shape, kind = tensor.shape[1:], tensor.dtype
+                of.append(torch.randn(shape, dtype=kind, device=self.device, generator=generator))
+            states[key] = generator.get_state()
+        return [torch.stack(of) for of in drawn]
+
+    # -- memory ------------------------------------------------------------------------------------
+
+    @isolated_torch_modes()
+    def bytes_of_a_run(self) -> int:
+        """Return about how much memory one run takes among many of its kind, by training one iteration of this one.
+
+        Its samples, twice while they are put together; parameters with gradient, momentum and two copies; what an
+        iteration keeps for its backward pass, and half as much again; the logits of an epoch, seven times while
+        figures are computed from them; and half the features of all training samples, where the method asks for them
+        before its first epoch. Measured within 20 % (docs/run-axis.md).
+        """
+        parameters = sum(p.nbytes for p in self.model.parameters())
+        own = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        features: list[Tensor] = []
+
+        def train_features() -> list[Tensor]:
+            features[:] = self._train_features()
+            return features
+
+        self._ctx.phase = self._phase()
+        self._ctx.train_features = train_features
+        with self._own_generators(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            self._start_epoch()
+            sizes = [[self.base_batch] * len(self.modalities)] * self.num_runs
+            self._iterate(sizes, 1, self.method.substeps, self.method.after_backward)
+        splits = (self._train_split, self._validation_split, self._test_split)
+        samples = sum(
+            x.nbytes for split in splits if isinstance(split, TensorSplit) for x in (*split.inputs, split.labels)
+        )
+        rows = (len(self.modalities) + 1) * self.base_batch * self.iterations_per_epoch
+        logits = 4 * rows * self.model.num_classes
+        of_features = sum(h.nbytes for h in features) // 2
+        return 2 * samples + 5 * parameters + sum(kept.values()) * 3 // 2 + 7 * logits + of_features
+
     # -- state -------------------------------------------------------------------------------------
 
     def _weights(self) -> dict[str, Any]:
         model = {name: value.clone() for name, value in self.model.state_dict().items()}
         return {"model": model, "method": self.method.state_dict()}
 
-    def _load_weights(self, state: dict[str, Any]) -> None:
+    def _load_weights(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.method.load_state_dict(state["method"])
 
     @isolated_torch_modes()
-    def fork(self) -> Trainer:
-        """Copy the whole run in memory; the data, which nobody changes, is shared.
+    def fork(self) -> Self:
+        """Copy the whole run, or all runs, in memory; the data, which nobody changes, is shared.
 
         Raises:
             ConfigError: if the method keeps something that can't be copied.
@@ -479,51 +701,164 @@ class Trainer:
         ]
         memo: dict[int, Any] = {id(thing): thing for thing in shared}
         try:
-            return copy.deepcopy(self, memo)
+            twin = copy.deepcopy(self, memo)
         except (RuntimeError, TypeError) as error:
             raise ConfigError(
                 f"method={self.method.name!r} keeps something that can't be copied ({error}), so its run can't be "
                 "forked; keep detached tensors, arrays and numbers."
             ) from error
+        # Its tensors are replaced when there are better ones, never changed.
+        twin._best = self._best.copied()
+        return twin
 
     @isolated_torch_modes()
     def snapshot(self) -> dict[str, Any]:
-        """Return model, method, optimiser, schedule, data order, generators, counters and selection."""
+        """Return model, method, optimiser, schedule, data order, generators, counters, selection; lists are by run."""
+        validations = self.validations
         return {
             "weights": self._weights(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
-            "sampler": self._sampler.state_dict(),
-            "torch_rng": {device: state.clone() for device, state in self._torch_rng.items()},
-            "method_rng": self._ctx.rng.bit_generator.state,
-            "progress": asdict(self.progress),
-            "epoch_tally": asdict(self._epoch_tally),
-            "validation": None if self.validation is None else asdict(self.validation),
+            "schedules": [schedule.state_dict() for schedule in self._schedules],
+            "samplers": [sampler.state_dict() for sampler in self._samplers],
+            "torch_rngs": [{device: state.clone() for device, state in states.items()} for states in self._torch_rngs],
+            "method_rngs": [rng.bit_generator.state for rng in self._ctx.rngs],
+            "epoch": self.epoch,
+            "iterations": self.iterations,
+            "ended": list(self.ended),
+            "progress": [asdict(progress) for progress in self.progresses],
+            "epoch_tallies": [asdict(tally) for tally in self._epoch_tallies],
+            "validation": None if validations is None else [asdict(figures) for figures in validations],
             "trainable": [name for name in self.optimizer.names if self.optimizer.parameters(name)[0].requires_grad],
-            "best": self._best,
-            "logged": dict(self.logged),
+            "best": vars(self._best.copied()),
+            "logged": [dict(figures) for figures in self.logged_all],
         }
 
     @isolated_torch_modes()
     def restore(self, state: dict[str, Any]) -> None:
-        """Put a snapshot of the same task, method and settings back."""
+        """Put a snapshot of the same task, method, settings and number of runs back."""
         self._load_weights(state["weights"])
         self._ctx.set_trainable(state["trainable"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
-        self.optimizer.set_rates(self._schedule.factor)
-        self._sampler.load_state_dict(state["sampler"])
+        for schedule, kept in zip(self._schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(kept)
+        self.optimizer.set_rates(self._factor())
+        for sampler, kept in zip(self._samplers, state["samplers"], strict=True):
+            sampler.load_state_dict(kept)
         # In place, because a hook may be running inside these very generators; and only this run's devices,
         # because a run may go on on another machine.
-        for device in self._torch_rng.keys() & state["torch_rng"].keys():
-            self._torch_rng[device] = torch.as_tensor(state["torch_rng"][device]).clone()
-        self._ctx.rng.bit_generator.state = state["method_rng"]
-        self.progress = Progress(**copy.deepcopy(state["progress"]))
-        self._epoch_tally = _Tally(**copy.deepcopy(state["epoch_tally"]))
-        self.validation = None if state["validation"] is None else Figures(**copy.deepcopy(state["validation"]))
-        self._best = state["best"]
-        self._ctx.logged.update(state["logged"])
-        self._ctx.epoch, self._ctx.iteration = self.progress.epoch, self.progress.iterations
+        for states, kept in zip(self._torch_rngs, state["torch_rngs"], strict=True):
+            for device in states.keys() & kept.keys():
+                states[device] = torch.as_tensor(kept[device]).clone()
+        for rng, kept in zip(self._ctx.rngs, state["method_rngs"], strict=True):
+            rng.bit_generator.state = kept
+        self.epoch, self.iterations = state["epoch"], state["iterations"]
+        self.ended = list(state["ended"])
+        self.progresses = [Progress(**kept) for kept in copy.deepcopy(state["progress"])]
+        self._epoch_tallies = [_Tally(**kept) for kept in copy.deepcopy(state["epoch_tallies"])]
+        validations = copy.deepcopy(state["validation"])
+        self.validations = None if validations is None else [Figures(**kept) for kept in validations]
+        self._best = _Best(**state["best"]).copied()
+        by_run = state["logged"]
+        for name in self._ctx.logged:
+            values = [float(figures[name]) for figures in by_run]
+            self._ctx.logged[name] = values[0] if self.runs is None else torch.tensor(values, dtype=torch.float64)
+        self._ctx.epoch, self._ctx.iteration = self.epoch, self.iterations
+
+
+class Trainer(TrainingRuns):
+    """One multimodal training run on real data: :class:`TrainingRuns` with R = 1, without lists.
+
+    Args:
+        recipe: what the task fixes.
+        data: its splits.
+        method: what is minimised; used by this run alone.
+        config: settings of the run.
+        seeds: where every random number of the run comes from.
+
+    Raises:
+        ConfigError: for a method, setting and task that don't fit together.
+    """
+
+    def __init__(self, recipe: Recipe, data: TaskData, method: Method, config: RunConfig, seeds: RunSeeds) -> None:
+        super().__init__(recipe, [data], method, config, [seeds])
+
+    @property
+    def progress(self) -> Progress:
+        """State of the run so far."""
+        return self.progresses[0]
+
+    @property
+    def validation(self) -> Figures | None:
+        """Validation figures of the last evaluation; None before the first."""
+        return None if self.validations is None else self.validations[0]
+
+    @property
+    def logged(self) -> Mapping[str, float]:
+        """The method's own figures, as it last reported them."""
+        return self.logged_all[0]
+
+    def probe(self) -> Probe:
+        """Compute forward-only figures on B training samples and, if there are any, B validation samples."""
+        return self.probe_all()[0]
+
+    def train(self, sizes: Sequence[int], iterations: int) -> Interval:
+        """Run ``iterations`` iterations, modality j with ``sizes[j]`` samples in each; see :meth:`train_all`."""
+        # A diverged run may go on: what ends is its episode.
+        self.ended = [False]
+        (interval,) = self.train_all([sizes], iterations)
+        assert interval is not None, "the run has not ended"
+        return interval
+
+    def validate(self) -> Figures | None:
+        """Evaluate the validation split with the model as it is; None without one."""
+        found = self.validate_all()
+        return None if found is None else found[0]
+
+    def evaluate(self) -> Evaluation:
+        """Evaluate the test split with the selected model."""
+        return self.evaluate_all()[0]
+
+
+@dataclass
+class _Drawn:
+    """One run's samples of several iterations."""
+
+    samples: Sequence[Indices]
+    """By modality, ``(k, a_j)``."""
+    widest: int
+    """The modality with the most."""
+    keep: npt.NDArray[np.bool_] | None
+    """Which modalities the widest one's rows show, ``(k, max a_j, m)``."""
+    numbers: Sequence[Indices] | None
+    """Which draw of its sample each is, like ``samples``."""
+
+
+@dataclass
+class _Best:
+    """The best epoch of each run so far."""
+
+    values: list[float | None]
+    """What was compared, by run; None before the first."""
+    epochs: list[int]
+    phases: list[str]
+    """The method's phase in that epoch, by run; empty before the first."""
+    model: dict[str, Tensor]
+    """The weights of that epoch, each run's of its own; empty before the first."""
+    methods: dict[str, Any]
+    """The method's state by phase; what a method predicts depends on its state through the phase alone."""
+
+    @classmethod
+    def empty(cls, runs: int) -> _Best:
+        return cls([None] * runs, [0] * runs, [""] * runs, {}, {})
+
+    def copied(self) -> _Best:
+        """Return a copy that shares the tensors, which are replaced and never changed."""
+        return _Best(list(self.values), list(self.epochs), list(self.phases), dict(self.model), dict(self.methods))
+
+
+def _rows_of(labels: Tensor, rows: Tensor) -> Tensor:
+    """Return labels ``(n,)`` of rows ``(k, a)``, or ``(R, n)`` of ``(k, R, a)``."""
+    return labels[rows] if labels.ndim == 1 else labels.expand(len(rows), *labels.shape).gather(2, rows)
 
 
 def _check(config: RunConfig, method: Method, data: TaskData, m: int) -> None:

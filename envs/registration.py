@@ -23,6 +23,6 @@ def register_ids() -> None:
         register(
             id=env_id,
             entry_point="dus_gym.envs.dus_env:DUSEnv",
-            vector_entry_point="dus_gym.envs.fake_vector:FakeVectorEnv" if fake else None,
+            vector_entry_point="dus_gym.envs.vector_env:DUSVectorEnv",
             kwargs={"task": task} | ({"trainer": "fake"} if fake else {}),
         )

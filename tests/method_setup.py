@@ -54,11 +54,12 @@ class Setup:
             update=update,
             epochs=100,
             iterations_per_epoch=10,
-            rng=np.random.default_rng(0),
+            rngs=[np.random.default_rng(0)],
             figures=lambda split, model: None,
             train_features=lambda: [self.model.encode(j, x) for j, x in enumerate(self.inputs)],
             clone_and_fit=lambda loss, epochs: self.model,
-            restart_plateau=lambda: None,
+            restart_plateau=lambda runs: None,
+            normal_like=lambda tensors: [torch.randn_like(tensor) for tensor in tensors],
             logs=self.method.figures_of(NAMES[:m]),
         )
         self.paired = min(sizes) if paired else 0

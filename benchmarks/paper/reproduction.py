@@ -184,7 +184,7 @@ def reproduce(
             bar as advance,
         ):
             try:
-                run_all(runs, executor, lambda run: advance(str(run)))
+                run_all(runs, executor, lambda run: advance(str(run)), (scale or ScaleOptions()).parallel_runs)
             except (DusError, OSError):
                 # A failed run takes nothing from the others: their cells are written, and its own says so.
                 for part in parts:

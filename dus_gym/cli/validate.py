@@ -7,10 +7,11 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -18,7 +19,7 @@ from dus_gym import __version__
 from dus_gym.cli.arguments import read
 from dus_gym.cli.console import open_console
 from dus_gym.cli.runs import differences
-from dus_gym.errors import RunFolderError
+from dus_gym.errors import DusError, RunFolderError
 from dus_gym.experiments.storage.run_folder import (
     CONFIG,
     MARK,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dus_gym.experiments.results import Result
+    from dus_gym.experiments.spec import RunSpec
 
 NOT_RESULTS = (*NOT_REPRODUCIBLE, "version", "format")
 """Of a summary: what a second run may say otherwise although it came to the same."""
@@ -61,12 +63,14 @@ def main(words: list[str]) -> None:
     options = read(ValidateOptions, words, "validate", "Run a run again and say whether every bit is the same.")
     console = open_console(quiet=options.quiet)
     results = []
-    for path in _runs(options.run):
-        difference = validate(path, options.data_root, console)
-        results.append({"run": str(path), "identical": difference is None, "difference": difference})
-        said = ("identical", "green") if difference is None else ("different", "red")
-        behind = "" if difference is None else f": {difference}"
-        console.print(Text.assemble(f"{path}: ", said, behind), soft_wrap=True)
+    with tempfile.TemporaryDirectory(prefix="dus-validate-") as scratch:
+        again = Again(Path(scratch), options.data_root, console)
+        for path in _runs(options.run):
+            difference = validate(path, again)
+            results.append({"run": str(path), "identical": difference is None, "difference": difference})
+            said = ("identical", "green") if difference is None else ("different", "red")
+            behind = "" if difference is None else f": {difference}"
+            console.print(Text.assemble(f"{path}: ", said, behind), soft_wrap=True)
     if options.json:
         print(json.dumps({"identical": all(row["identical"] for row in results), "runs": results}))
     if not all(row["identical"] for row in results):
@@ -83,32 +87,72 @@ def _runs(path: Path) -> list[Path]:
     return runs
 
 
-def validate(path: Path, data_root: Path | None, console: Console) -> str | None:
+class Again:
+    """Runs that are run again, each once: those that trained as one computation do so again, and serve each other.
+
+    Args:
+        scratch: a folder for them.
+        data_root: replaces the configs', where it is given.
+        console: shows a run while it goes on.
+    """
+
+    def __init__(self, scratch: Path, data_root: Path | None, console: Console) -> None:
+        self._scratch, self._data_root, self._console = scratch, data_root, console
+        self._done: dict[Any, Path] = {}
+
+    def of(self, path: Path, before: Result) -> Path:
+        """Return the folder of the second run of what the config of a finished run asks for."""
+        from dus_gym.experiments.spec import RunSpec
+
+        spec = RunSpec.of(read_run(path)[0], str(path / CONFIG))
+        if self._data_root is not None:
+            spec = dataclasses.replace(spec, data_root=str(self._data_root))
+        if not before.together:
+            return self._alone(spec, keep_model=(path / MODEL).is_file())
+        from dus_gym.experiments.together import execute_together, kind_of
+
+        key = (kind_of(spec), before.together)
+        if (*key, spec.seed) not in self._done:
+            specs = [dataclasses.replace(spec, seed=seed) for seed in before.together]
+            with ExitStack() as held:
+                folders = [held.enter_context(self._folder(one)) for one in specs]
+                found = execute_together(specs, folders)
+            for one, folder, result in zip(specs, folders, found, strict=True):
+                if isinstance(result, DusError):
+                    raise result
+                self._done[(*key, one.seed)] = folder.path
+        return self._done[(*key, spec.seed)]
+
+    def _alone(self, spec: RunSpec, keep_model: bool) -> Path:
+        from dus_gym.cli.tables import live_run
+        from dus_gym.experiments.run import execute
+
+        with self._folder(spec) as folder, live_run(self._console, f"{spec.env} again") as on_step:
+            execute(spec, folder, on_step=on_step, keep_model=keep_model)
+        return folder.path
+
+    def _folder(self, spec: RunSpec) -> RunFolder:
+        path = self._scratch / f"run{len([*self._scratch.iterdir()])}"
+        return RunFolder.create(path, MARK | spec.as_config())
+
+
+def validate(path: Path, again: Again) -> str | None:
     """Run again what a folder's config asks for, elsewhere, and compare.
 
     Args:
         path: a finished run; nothing in it is changed.
-        data_root: replaces the config's, where it is given.
-        console: shows the run while it goes on.
+        again: makes the second run.
 
     Returns:
         The first difference, with both values; None if steps, summary (all but what the run cost, and the
         version) and model weights are the same to the bit.
     """
-    from dus_gym.cli.tables import live_run
-    from dus_gym.experiments.run import execute
-    from dus_gym.experiments.spec import RunSpec
-
-    config, before = read_run(path)
+    before = read_run(path)[1]
     assert before is not None
-    spec = RunSpec.of(config, str(path / CONFIG))
-    if data_root is not None:
-        spec = dataclasses.replace(spec, data_root=str(data_root))
-    with tempfile.TemporaryDirectory(prefix="dus-validate-") as scratch:
-        folder = RunFolder.create(Path(scratch) / "run", MARK | spec.as_config())
-        with folder, live_run(console, f"{spec.env} again") as on_step:
-            after = execute(spec, folder, on_step=on_step, keep_model=(path / MODEL).is_file())
-        found = next(_differences(path, folder.path, before, after), None)
+    second = again.of(path, before)
+    after = read_run(second)[1]
+    assert after is not None
+    found = next(_differences(path, second, before, after), None)
     if found is not None and before.version != __version__:
         found += f" (it was written by version {before.version}; this is {__version__})"
     return found

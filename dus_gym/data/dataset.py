@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dus_gym.errors import ONE_BY_ONE, ConfigError
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -66,6 +68,63 @@ class TensorSplit:
     def to(self, device: torch.device) -> TensorSplit:
         """Return a copy on ``device``; itself where it is there already."""
         return TensorSplit(tuple(x.to(device) for x in self.inputs), self.labels.to(device))
+
+
+class StackedSplit:
+    """The splits of R runs, which differ in their samples and not in their number; every tensor leads with R.
+
+    Args:
+        splits: one a run, on one device.
+
+    Raises:
+        ConfigError: for splits of different lengths.
+    """
+
+    def __init__(self, splits: Sequence[Split]) -> None:
+        import torch
+
+        self.splits = list(splits)
+        lengths = [len(split.labels) for split in splits]
+        if len(set(lengths)) > 1:
+            other = next(r for r, n in enumerate(lengths) if n != lengths[0])
+            raise ConfigError(
+                f"run 0 has a split of {lengths[0]} samples and run {other} one of {lengths[other]}, so they can't "
+                f"train as one computation; {ONE_BY_ONE}."
+            )
+        self.augments = any(split.augments for split in splits)
+        self.labels = torch.stack([split.labels for split in splits])
+        self._first = torch.arange(len(splits), device=self.labels.device).unsqueeze(1) * lengths[0]
+        self._flat: list[Tensor] | None = None
+        kept = [split for split in splits if isinstance(split, TensorSplit)]
+        if len(kept) == len(self.splits):
+            # One table of all runs' samples, so that one look-up serves them all.
+            self._flat = [torch.cat([split.inputs[j] for split in kept]) for j in range(len(kept[0].inputs))]
+            # The runs' own copies are not needed any more.
+            self.splits = []
+
+    def fetch(self, modality: int, indices: Tensor, draws: Indices | None = None) -> Tensor:
+        """Return modality ``modality`` of the samples ``indices``, ``(R, k)``, shape ``(R, k, ...)``.
+
+        Args:
+            modality: which.
+            indices: each run's rows of its own split.
+            draws: see :meth:`Split.fetch`, shape ``(R, k)``.
+        """
+        import torch
+
+        if self._flat is not None:
+            table = self._flat[modality]
+            return table.index_select(0, (indices + self._first).flatten()).view(*indices.shape, *table.shape[1:])
+        return torch.stack(
+            [
+                split.fetch(modality, rows, None if draws is None else draws[r])
+                for r, (split, rows) in enumerate(zip(self.splits, indices, strict=True))
+            ]
+        )
+
+    def to(self, device: torch.device) -> StackedSplit:
+        """Return itself: it lies where the runs' splits lay when it was made."""
+        return self
 
 
 @dataclass(frozen=True)

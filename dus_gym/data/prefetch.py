@@ -49,12 +49,12 @@ def in_order(
     Args:
         split: read ahead if it is a :class:`PreparedSplit`; fetched when needed otherwise.
         indices: for every modality, k tensors of rows on the split's device.
-        samples: the same on the host, one array ``(k, a_j)`` a modality.
+        samples: the same on the host, one array ``(k, a_j)`` a modality; read for a :class:`PreparedSplit` alone.
         draws: the draw number of each, of the same shapes; None: nothing is augmented.
         ahead: iterations read before they are needed.
         threads: at most this many; one per modality by default, and no more than there are other processors.
     """
-    m, count = len(samples), len(samples[0])
+    m, count = len(indices), len(indices[0])
     if not isinstance(split, PreparedSplit):
         for i in range(count):
             if draws is None:

@@ -31,6 +31,9 @@ def check_ids(ids: Tensor, vocabulary: int) -> None:
     """
     if ids.device.type != "cpu" or not ids.numel():
         return
+    if torch._C._functorch.is_batchedtensor(ids):
+        # Mapped over runs, where a value can't be looked at: all runs' ids at once can.
+        ids = torch._C._functorch.get_unwrapped(ids)
     low, high = (int(bound) for bound in torch.aminmax(ids))
     if low < 0 or high >= vocabulary:
         raise ConfigError(

@@ -103,7 +103,8 @@ def run_comparison(
     ):
         path = out()
         folders = hold_comparison(held, plans, path, resume=resume, force=force)
-        comparison = conclude(_run(plans, path, folders, executor, progress), path)
+        parallel = (scale or ScaleOptions()).parallel_runs
+        comparison = conclude(_run(plans, path, folders, executor, progress, parallel), path)
         if len(plans) > 1:
             for part, folder in zip(comparison.parts, folders, strict=True):
                 write_comparison(folder, Comparison((part,)))
@@ -213,7 +214,12 @@ def hold_comparison(
 
 
 def _run(
-    plans: Sequence[TaskPlan], out: Path, folders: Sequence[Path], executor: Executor, progress: Progress | None
+    plans: Sequence[TaskPlan],
+    out: Path,
+    folders: Sequence[Path],
+    executor: Executor,
+    progress: Progress | None,
+    parallel_runs: str,
 ) -> list[Any]:
     """Run everything, then uniform at equal samples, and return what came out, one part a plan."""
     label = plans[0].first.env if len(plans) == 1 else f"{len(plans)} comparisons"
@@ -221,7 +227,7 @@ def _run(
     def run(wanted: Sequence[PlannedRun], what: str) -> dict[Path, Result]:
         bar: Any = nullcontext(lambda _: None) if progress is None else progress(what, len(wanted))
         with bar as advance:
-            found = run_all(wanted, executor, lambda done: advance(str(done)))
+            found = run_all(wanted, executor, lambda done: advance(str(done)), parallel_runs)
         return dict(zip([one.folder for one in wanted], found, strict=True))
 
     planned = [

@@ -155,6 +155,8 @@ class Result:
     """Options of the data set, and its encoders, that the data root sets."""
     policy: str | None = None
     """The policy file that was the agent; None: a name or an object."""
+    together: tuple[int, ...] = ()
+    """Seeds of the runs that trained as one computation, this one's among them, in order; none: this run alone."""
     folder: Path | None = field(default=None, metadata={NOT_KEPT: True}, compare=False)
     """Where the run is kept; None if it is not."""
 

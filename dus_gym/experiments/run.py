@@ -26,6 +26,7 @@ from dus_gym.experiments.picture import draw_run
 from dus_gym.experiments.results import FORMAT, ModalityResult, Result
 from dus_gym.experiments.spec import DEFAULT_AGENT, RunSpec, make_spec
 from dus_gym.experiments.storage.run_folder import MODEL, PICTURE, POLICY, RunFolder, writing
+from dus_gym.records import Evaluation, Progress
 from dus_gym.state import check_form, restoring, save_state
 
 CHECKPOINT_SECONDS = float(os.environ.get("DUS_CHECKPOINT_SECONDS", "10"))
@@ -98,7 +99,19 @@ def execute(
             going.env, going.agent, seed=spec.seed, resume=going.resume, on_step=going.after_step, watch=going.deciding
         )
     going.save(finished=True)
-    result = _result(spec, going)
+    core, run = going.core, going.core.run
+    finished = Finished(
+        progress=run.progress,
+        evaluation=core.evaluate(),
+        diverged=core.diverged,
+        epochs=run.epochs,
+        data_kind=run.data_kind,
+        dropped=run.dropped,
+        seconds=going.seconds,
+        agent_seconds=going.deciding.seconds,
+        prepared=going.prepared,
+    )
+    result = result_of(spec, going.agent, core, going.records, finished, None if folder is None else folder.path)
     if folder is not None:
         if keep_model:
             _keep_model(folder, going, result)
@@ -217,11 +230,39 @@ def _keep_model(folder: RunFolder, going: _Going, result: Result) -> None:
         draw_run(folder.path / PICTURE, title, core.modalities, going.records)
 
 
-def _result(spec: RunSpec, going: _Going) -> Result:
-    """Return settings, figures on the test split, what was drawn and what it cost."""
-    core, agent, last = going.core, going.agent, going.records[-1]
-    run, evaluation = core.run, core.evaluate()
-    progress = run.progress
+@dataclass(frozen=True)
+class Finished:
+    """A run that has ended, alone or beside others."""
+
+    progress: Progress
+    evaluation: Evaluation
+    diverged: bool
+    epochs: int
+    data_kind: str
+    dropped: Mapping[str, int]
+    seconds: float
+    """Of the whole run; its part of what several runs took together."""
+    agent_seconds: float
+    prepared: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that the agent's driver replaced."""
+    together: tuple[int, ...] = ()
+    """Seeds of the runs that trained as one computation."""
+
+
+def result_of(
+    spec: RunSpec, agent: Agent, core: DUSEnv, records: Sequence[Record], run: Finished, folder: Path | None
+) -> Result:
+    """Return settings, figures on the test split, what was drawn and what it cost.
+
+    Args:
+        spec: of the run.
+        agent: who decided.
+        core: an environment of its settings.
+        records: of every step.
+        run: what came out.
+        folder: where the run is kept; None if it is not.
+    """
+    progress, last = run.progress, records[-1]
     modalities = {
         name: ModalityResult(
             **asdict(scores),
@@ -231,7 +272,7 @@ def _result(spec: RunSpec, going: _Going) -> Result:
             val_accuracy=last.get(f"val_accuracy/{name}"),
             val_score=last.get(f"val_score/{name}"),
         )
-        for j, (name, scores) in enumerate(evaluation.modalities.items())
+        for j, (name, scores) in enumerate(run.evaluation.modalities.items())
     }
     return Result(
         format=FORMAT,
@@ -245,15 +286,16 @@ def _result(spec: RunSpec, going: _Going) -> Result:
         trainer=core.trainer,
         data_kind=run.data_kind,
         dropped=dict(run.dropped),
-        fused=evaluation.fused,
+        fused=run.evaluation.fused,
         modalities=modalities,
         gap=sum(progress.gaps) / len(progress.gaps) if progress.gaps else 0.0,
-        score_rise=score_rise(going.records, core.modalities),
+        score_rise=score_rise(records, core.modalities),
         rate_falls=tuple(progress.rate_falls),
-        diverged=core.diverged,
-        settings=spec.settings_under(agent) | going.prepared,
+        diverged=run.diverged,
+        settings=spec.settings_under(agent) | dict(run.prepared),
         folder_settings=spec.folder_settings(),
         policy=spec.policy,
+        together=run.together,
         select=core.config.select,
         epochs=run.epochs,
         total_batch=core.allocation.total_batch,
@@ -262,11 +304,11 @@ def _result(spec: RunSpec, going: _Going) -> Result:
         samples=sum(progress.samples),
         version=dus_gym.__version__,
         training_runs=agent.training_runs if isinstance(agent, Driver) else 0.0,
-        seconds=going.seconds,
-        agent_seconds=going.deciding.seconds,
+        seconds=run.seconds,
+        agent_seconds=run.agent_seconds,
         peak_memory_mib=peak_memory(),
         peak_device_memory_mib=peak_device_memory(spec.run.device),
-        folder=None if going.folder is None else going.folder.path,
+        folder=folder,
     )
 
 

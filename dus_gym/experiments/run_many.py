@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dus_gym.errors import ConfigError, DusError, RunFolderError
+from dus_gym.errors import ConfigError, DusError, RunFolderError, TooManyRunsError
 from dus_gym.experiments.executors.executor import Executor
 from dus_gym.experiments.results import Result
 from dus_gym.experiments.run import execute
 from dus_gym.experiments.spec import RunSpec
 from dus_gym.experiments.storage.run_folder import CONFIG, RunFolder, writer
+from dus_gym.experiments.together import MOST_TOGETHER, begun_alone, can_train_together, execute_together, kind_of
 from dus_gym.lock import STALE_SECONDS
 
 MOST_NAMED = 5
@@ -46,16 +47,32 @@ class PlannedRun:
         return self.spec.title
 
 
+@dataclass(frozen=True)
+class Task:
+    """Runs that one worker makes: one, or several that train as one computation."""
+
+    runs: tuple[PlannedRun, ...]
+    may_split: bool = False
+    """Whether fewer may train together where memory has no room for all."""
+
+    def __str__(self) -> str:
+        more = f" and {len(self.runs) - 1} more seeds" if len(self.runs) > 1 else ""
+        return f"{self.runs[0]}{more}"
+
+
 OnDone = Callable[[PlannedRun], None]
 
 
-def run_all(runs: Sequence[PlannedRun], executor: Executor, on_done: OnDone | None = None) -> list[Result]:
+def run_all(
+    runs: Sequence[PlannedRun], executor: Executor, on_done: OnDone | None = None, parallel_runs: str = "1"
+) -> list[Result]:
     """Run every run that is not finished; a run that fails does not stop the others.
 
     Args:
         runs: each with a folder of its own.
         executor: where they are run.
         on_done: called after each run, in the order in which they end.
+        parallel_runs: see :class:`dus_gym.experiments.executors.executor.ScaleOptions`.
 
     Returns:
         Their results, in the order of ``runs``.
@@ -77,22 +94,30 @@ def run_all(runs: Sequence[PlannedRun], executor: Executor, on_done: OnDone | No
     for index in left:
         make_folder(runs[index].folder)
     errors: list[DusError | OSError] = []
-    outcomes = executor.do(perform, [absolute(runs[index]) for index in left])
+    failed = 0
+    places = _in_tasks(runs, left, parallel_runs)
+    auto = parallel_runs == "auto"
+    tasks = [Task(tuple(absolute(runs[index]) for index in part), may_split=auto) for part in places]
+    outcomes = executor.do(perform, tasks)
     with closing(outcomes):  # type: ignore[type-var]
         for position, outcome in outcomes:
-            index = left[position]
-            if isinstance(outcome, Exception):
-                errors.append(outcome)  # type: ignore[arg-type]
-            else:
-                results[index] = dataclasses.replace(outcome, folder=runs[index].folder)
-            if on_done is not None:
-                on_done(runs[index])
+            part = places[position]
+            of_runs = [outcome] * len(part) if isinstance(outcome, Exception) else outcome
+            for index, of_run in zip(part, of_runs, strict=True):
+                if isinstance(of_run, Exception):
+                    failed += 1
+                    if of_run not in errors:
+                        errors.append(of_run)  # type: ignore[arg-type]
+                else:
+                    results[index] = dataclasses.replace(of_run, folder=runs[index].folder)
+                if on_done is not None:
+                    on_done(runs[index])
     if len(errors) == 1:
         raise errors[0]
     if errors:
         more = f"\n  and {len(errors) - MOST_NAMED} more" if len(errors) > MOST_NAMED else ""
         raise RunsFailedError(
-            f"{len(errors)} of {len(runs)} runs failed; the others are kept. The same command goes on, "
+            f"{failed} of {len(runs)} runs failed; the others are kept. The same command goes on, "
             "dus compare with --resume:\n  "
             + "\n  ".join(dict.fromkeys(str(error) for error in errors[:MOST_NAMED]))
             + more
@@ -133,18 +158,56 @@ def finished(run: PlannedRun) -> Result | None:
         return folder.result()
 
 
-def perform(run: PlannedRun, again: bool) -> Result:
-    """Run one run, from its checkpoint if it has one.
+def _in_tasks(runs: Sequence[PlannedRun], left: Sequence[int], parallel_runs: str) -> list[list[int]]:
+    """Return the places of the runs that are left, those together that train as one computation.
+
+    Runs are grouped among all that were planned, so that a command that goes on groups them as it did before.
+    """
+    if parallel_runs == "1":
+        return [[index] for index in left]
+    kinds: dict[Any, list[int]] = {}
+    for index, run in enumerate(runs):
+        alone = begun_alone(run.folder) or (parallel_runs == "auto" and not can_train_together(run.spec))
+        kinds.setdefault(index if alone else (run.command, kind_of(run.spec)), []).append(index)
+    most = MOST_TOGETHER if parallel_runs == "auto" else int(parallel_runs)
+    parts = [part[i : i + most] for part in kinds.values() for i in range(0, len(part), most)]
+    wanted = set(left)
+    # A group in which one run is missing is made again whole: its runs have no checkpoint of their own.
+    return [part for part in parts if wanted.intersection(part)]
+
+
+def perform(task: Task, again: bool) -> list[Result | DusError]:
+    """Run the runs of a task, from their checkpoint if they have one.
 
     Args:
-        run: its folder must be there, if only empty: a machine that does not share it shows by that.
-        again: its worker was lost. That one's lock lasts until its death is known, on another machine
+        task: the runs' folders must be there, if only empty: a machine that does not share them shows by that.
+        again: its worker was lost. That one's locks last until its death is known, on another machine
             :data:`dus_gym.lock.STALE_SECONDS`.
 
     Raises:
-        ConfigError: if the folder is not there.
+        ConfigError: if a folder is not there.
         DusError: see :func:`dus_gym.experiments.run.execute`.
     """
+    with ExitStack() as stack:
+        folders = [stack.enter_context(_held(run, again)) for run in task.runs]
+        found: list[Result | DusError | None] = [folder.result() for folder in folders]
+        if len(task.runs) == 1:
+            return [found[0] or execute(task.runs[0].spec, folders[0])]
+        if any(result is None for result in found):
+            try:
+                return execute_together([run.spec for run in task.runs], folders)
+            except TooManyRunsError as error:
+                if not task.may_split:
+                    raise
+                fits = error.fits
+        else:
+            return [result for result in found if result is not None]
+    parts = [task.runs[i : i + fits] for i in range(0, len(task.runs), fits)]
+    return [result for part in parts for result in perform(Task(part, may_split=True), again)]
+
+
+def _held(run: PlannedRun, again: bool) -> RunFolder:
+    """Return the run's folder, made if it is not there, for this process to write."""
     if not run.folder.is_dir():
         raise ConfigError(
             f"out={run.folder} is not there where the run is to be made; give an --out that all machines share."
@@ -153,6 +216,4 @@ def perform(run: PlannedRun, again: bool) -> Result:
     while again and writer(run.folder) is not None and time.monotonic() < deadline:
         time.sleep(0.1)
     begun = (run.folder / CONFIG).is_file()
-    held = RunFolder.resume(run.folder, run.config) if begun else RunFolder.create(run.folder, run.config, force=True)
-    with held as folder:
-        return folder.result() or execute(run.spec, folder)
+    return RunFolder.resume(run.folder, run.config) if begun else RunFolder.create(run.folder, run.config, force=True)

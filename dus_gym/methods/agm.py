@@ -12,12 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from dus_gym.batch import counted_mean
 from dus_gym.context import Context
+from dus_gym.discrepancy import sample_cross_entropy
 from dus_gym.errors import check_at_least, check_choice
 from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.methods.scaling import SCALE_VIA, resolve, scale_encoders
 from dus_gym.methods.shapley import features_of_zeros, inputs_of_zeros, shapley_weights
 from dus_gym.model import MultimodalModel
+from dus_gym.optim import along
 
 LARGEST_RATE_FACTOR = 4.0
 """Bound on κ where it multiplies a learning rate, where no clip of gradients reaches it. Ours: under Adam at α = 4 and
@@ -60,19 +63,27 @@ LEAST_PROBABILITY = 1e-8
 """Probabilities below it count as it in AGM's scores."""
 
 
-def response_scores(responses: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross entropy of every modality's responses ``(m, p, c)``, ``(m,)``, in nats; low is good."""
-    m, p, _ = responses.shape
-    losses = F.cross_entropy(responses.flatten(0, 1), labels.repeat(m), reduction="none")
-    return losses.clamp_max(-log(LEAST_PROBABILITY)).view(m, p).mean(dim=1)
+def response_scores(responses: Tensor, labels: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Return the mean cross entropy of every modality's responses ``(m, p, c)``, ``(m,)``, in nats; low is good.
+
+    Args:
+        responses: of R runs ``(m, R, p, c)``, to ``(m, R)``.
+        labels: shape ``(p,)``, or ``(R, p)``.
+        counted: which rows count; None: all of them.
+    """
+    shape = responses.shape[:-1]
+    losses = F.cross_entropy(
+        responses.reshape(-1, responses.shape[-1]), labels.expand(shape).reshape(-1), reduction="none"
+    )
+    return counted_mean(losses.clamp_max(-log(LEAST_PROBABILITY)).view(shape), counted)
 
 
 def agm_coefficients(scores: Tensor, running: Tensor, alpha: float, cap: float | None) -> Tensor:
     """Return AGM's factor κ of every modality, ``(m,)``: below 1 for one further ahead than on average so far.
 
     Args:
-        scores: of this batch, shape ``(m,)``.
-        running: means of the scores of the batches before, shape ``(m,)``.
+        scores: of this batch, shape ``(m,)``, or ``(m, R)`` of R runs.
+        running: means of the scores of the batches before, of the same shape.
         alpha: α.
         cap: C; None: 10 with two modalities, 7 with more.
     """
@@ -81,12 +92,16 @@ def agm_coefficients(scores: Tensor, running: Tensor, alpha: float, cap: float |
 
     def lead(s: Tensor) -> Tensor:
         # The mean of the others minus one's own is m / (m - 1) times the mean of all minus one's own.
-        return torch.exp((s.mean() - s) * (len(s) / (len(s) - 1)))
+        return torch.exp((s.mean(dim=0) - s) * (len(s) / (len(s) - 1)))
 
     return torch.exp(alpha * (lead(running) - lead(scores)).clamp_max(cap))
 
 
-def additive_responses(parts: Sequence[Tensor], empty: Sequence[Tensor]) -> Tensor:
+Counted = Sequence[Tensor | None]
+"""By modality which of its rows are there, ``(R, a_j)`` of R runs whose batches are filled up; None: all of them."""
+
+
+def additive_responses(parts: Sequence[Tensor], empty: Sequence[Tensor], counted: Counted = ()) -> Tensor:
     """Return responses ψ_j of a linear fused head, ``(m, a_max, c)``: ``part_j - part_j(0) + F(∅) / m``.
 
     Equal to :func:`shapley_responses` for such a head, without its 2^m - 1 evaluations. From row a_j on, modality j
@@ -95,14 +110,27 @@ def additive_responses(parts: Sequence[Tensor], empty: Sequence[Tensor]) -> Tens
     Args:
         parts: additive parts of the samples, m tensors ``(a_j, c)``.
         empty: additive parts of a sample of zeros, m tensors ``(1, c)``; their sum is F(∅).
+        counted: rows that are there; the others are absent.
     """
-    rows = max(map(len, parts))
-    own = [F.pad(part - zero, (0, 0, 0, rows - len(part))) for part, zero in zip(parts, empty, strict=True)]
+    rows = max(part.shape[-2] for part in parts)
+    own = [
+        F.pad(_where(there, part - zero, 0.0), (0, 0, 0, rows - part.shape[-2]))
+        for part, zero, there in zip(parts, empty, counted or [None] * len(parts), strict=True)
+    ]
     return torch.stack(own) + sum(empty[1:], start=empty[0]) / len(parts)
 
 
+def _where(there: Tensor | None, values: Tensor, otherwise: Tensor | float) -> Tensor:
+    """Return ``values`` of the rows that are there."""
+    return values if there is None else torch.where(there.unsqueeze(-1), values, otherwise)
+
+
 def shapley_responses(
-    fused: Callable[[Sequence[Tensor]], Tensor], features: Sequence[Tensor], empty: Sequence[Tensor], weights: Tensor
+    fused: Callable[[Sequence[Tensor]], Tensor],
+    features: Sequence[Tensor],
+    empty: Sequence[Tensor],
+    weights: Tensor,
+    counted: Counted = (),
 ) -> Tensor:
     """Return ψ_j of any fused head, ``(m, a_max, c)``; row by row they sum to F of the modalities that are there.
 
@@ -111,20 +139,29 @@ def shapley_responses(
         features: h_j of the samples, m tensors ``(a_j, d_j)``; from row a_j on, modality j is absent.
         empty: features of a sample of zeros, m tensors ``(1, d_j)``.
         weights: of :func:`shapley_weights`.
+        counted: rows that are there; the others are absent.
     """
-    m, rows = len(features), max(map(len, features))
+    m, rows = len(features), max(h.shape[-2] for h in features)
     columns = []
-    for j, (h, zero) in enumerate(zip(features, empty, strict=True)):
-        present = torch.cat([h, zero.expand(rows - len(h), -1)])
-        absent = zero.expand(rows, -1)
-        columns.append(torch.cat([present if members >> j & 1 else absent for members in range(1, 2**m)]))
-    logits = fused(columns)
+    for j, (h, zero, there) in enumerate(zip(features, empty, counted or [None] * m, strict=True)):
+        width = zero.shape[-1]
+        more = zero.expand(*zero.shape[:-2], rows - h.shape[-2], width)
+        present = torch.cat([_where(there, h, zero), more], dim=-2)
+        absent = zero.expand(*zero.shape[:-2], rows, width)
+        columns.append(torch.cat([present if members >> j & 1 else absent for members in range(1, 2**m)], dim=-2))
+    # Sets first: (2^m - 1, ..., rows, c).
+    logits = fused(columns).unflatten(-2, (-1, rows)).movedim(-3, 0)
     # No matrix product, which mixed precision would round.
-    return (weights[:, :, None, None] * logits.view(-1, rows, logits.shape[1])).sum(dim=1)
+    responses: Tensor = (weights.view(*weights.shape, *[1] * (logits.ndim - 1)) * logits).sum(dim=1)
+    return responses
 
 
 def fused_responses(
-    model: MultimodalModel, features: Sequence[Tensor], empty: Sequence[Tensor], weights: Tensor
+    model: MultimodalModel,
+    features: Sequence[Tensor],
+    empty: Sequence[Tensor],
+    weights: Tensor,
+    counted: Counted = (),
 ) -> tuple[Tensor, list[Tensor]]:
     """Return ψ_j of a model's fused head, ``(m, a_max, c)``, and what modalities are judged by, m ``(a_j, c)``.
 
@@ -136,12 +173,13 @@ def fused_responses(
         features: as in :func:`shapley_responses`.
         empty: as in :func:`shapley_responses`.
         weights: as in :func:`shapley_responses`, which only a head with a hidden layer needs.
+        counted: as in :func:`shapley_responses`.
     """
     if not isinstance(model.fused_head, nn.Linear):
-        found = shapley_responses(model.fused, features, empty, weights)
-        return found, [response[: len(h)] for response, h in zip(found, features, strict=True)]
+        found = shapley_responses(model.fused, features, empty, weights, counted)
+        return found, [response[..., : h.shape[-2], :] for response, h in zip(found, features, strict=True)]
     parts = model.additive_parts(features)
-    return additive_responses(parts, model.additive_parts(empty)), parts
+    return additive_responses(parts, model.additive_parts(empty), counted), parts
 
 
 class ScaleGradient(torch.autograd.Function):
@@ -160,7 +198,9 @@ class ScaleGradient(torch.autograd.Function):
         return gradient * factors, None
 
 
-def clip_if_exceeded(parameters: Iterable[nn.Parameter], watched: nn.Parameter, limit: float) -> None:
+def clip_if_exceeded(
+    parameters: Iterable[nn.Parameter], watched: nn.Parameter, limit: float, by_run: bool = False
+) -> None:
     """Clip the norm of all gradients to ``limit`` if any entry of the watched one exceeds it.
 
     The host does not wait for the device.
@@ -169,10 +209,19 @@ def clip_if_exceeded(parameters: Iterable[nn.Parameter], watched: nn.Parameter, 
         parameters: all that train; those without a gradient are left out.
         watched: whose gradient decides; without one there is no clip.
         limit: the largest norm, above 0.
+        by_run: gradients lead with an axis of runs, each of which is watched and clipped by itself.
     """
     if watched.grad is None:
         return
     every = [p for p in parameters if p.grad is not None]
+    if by_run:
+        gradients = [p.grad for p in every if p.grad is not None]
+        norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
+        exceeded = watched.grad.flatten(1).abs().amax(dim=1) > limit
+        factors = torch.where(exceeded, (limit / (norms + 1e-6)).clamp_max(1.0), 1.0)
+        for gradient in gradients:
+            gradient.mul_(along(factors, gradient))
+        return
     norm = get_total_norm([p.grad for p in every if p.grad is not None])
     # A norm given as 0 clips nothing, and the host need not know whether it is.
     clip_grads_with_norm_(every, limit, torch.where(watched.grad.abs().amax() > limit, norm, 0.0))
@@ -201,6 +250,7 @@ class AGM(Method):
     year: ClassVar[int] = 2023
     changes: ClassVar[str] = "scales each modality's gradient by how far its Shapley share of the logits is ahead"
     heads: ClassVar[frozenset[str]] = frozenset({"fused"})
+    maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("kappa/*",)
     options_type: ClassVar[type[MethodOptions]] = AGMOptions
@@ -227,24 +277,25 @@ class AGM(Method):
         features = [ctx.features(j) for j in range(ctx.num_modalities)]
         # After the samples' features: running statistics must not change between their use and the backward pass.
         empty = features_of_zeros(ctx.model, self._zeros)
-        responses, parts = fused_responses(ctx.model, features, empty, self._weights)
+        responses, parts = fused_responses(ctx.model, features, empty, self._weights, ctx.batch.counted)
         for j, part in enumerate(parts):
             ctx.record(j, part)
         paired = ctx.batch.paired
-        kappa = self._coefficients(ctx, response_scores(responses.detach()[:, :paired], ctx.paired_labels))
+        of_paired = responses.detach()[..., :paired, :]
+        kappa = self._coefficients(ctx, response_scores(of_paired, ctx.paired_labels, ctx.batch.paired_counted))
         if resolve(self.options.scale_via, ctx) == "lr":
             scale_encoders(ctx, kappa)
         else:
-            responses = ScaleGradient.apply(responses, kappa[:, None, None])
+            responses = ScaleGradient.apply(responses, kappa[..., None, None])
         logits = responses.sum(dim=0)
-        ctx.record_fused(logits[:paired])
-        yield ctx.reduce(F.cross_entropy(logits, max(ctx.batch.labels, key=len), reduction="none"))
+        ctx.record_fused(logits[..., :paired, :])
+        yield ctx.reduce(sample_cross_entropy(logits, max(ctx.batch.labels, key=lambda labels: labels.shape[-1])))
 
     def after_backward(self, ctx: Context) -> None:
         """Clip the gradients under the authors' condition."""
         if self.options.clip:
             *_, weight, _ = ctx.optimizer.parameters("fused")
-            clip_if_exceeded(ctx.model.parameters(), weight, self.options.clip)
+            clip_if_exceeded(ctx.model.parameters(), weight, self.options.clip, ctx.runs is not None)
 
     def unimodal_logits(self, model: MultimodalModel, features: Sequence[Tensor]) -> list[Tensor]:
         """Return additive parts of a linear head, responses ψ_j of one with a hidden layer; both sum to its logits."""

@@ -44,6 +44,9 @@ class Method:
     """True if modalities may have different batch sizes, that is, if DUS can steer it."""
     supports_independent: ClassVar[bool] = False
     """True if it can train when no sample is complete (``pairing="independent"``)."""
+    maps_runs: ClassVar[bool] = False
+    """True if it is written for any leading axes, so that runs can train as one computation (docs/methods.md): its
+    tensors may lead with an axis of R runs, which ``ctx.runs`` tells, and its state is by run."""
     needs_validation: ClassVar[bool] = False
     min_modalities: ClassVar[int] = 2
     max_modalities: ClassVar[int | None] = None
@@ -86,13 +89,15 @@ class Method:
     def on_epoch_start(self, ctx: Context) -> None:
         """Prepare for an epoch, before its first iteration."""
 
-    def on_epoch_end(self, ctx: Context, validation: Figures | None) -> None:
-        """Take in an epoch that ended; ``validation`` is None when it was not evaluated."""
+    def on_epoch_end(self, ctx: Context, validation: Sequence[Figures] | None) -> None:
+        """Take in an epoch that ended; ``validation`` has an entry a run, and is None when it was not evaluated."""
 
     # -- what it minimises -------------------------------------------------------------------------
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the loss of ``ctx.batch`` in separable parts, one per modality or head, each a scalar.
+
+        Of R runs with an axis of their own, a part has the shape ``(R,)``.
 
         With ``update="joint"`` the parts are summed and stepped together; with ``"alternating"`` each is
         stepped before the next is computed. A part must go through ``ctx.modality_loss`` or
@@ -114,11 +119,11 @@ class Method:
     def after_backward(self, ctx: Context) -> None:
         """Edit gradients, between backward and the optimiser's step."""
 
-    def expand(self, ctx: Context) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]] | None:
+    def expand(self, ctx: Context) -> Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]] | None:
         """Return samples to repeat in the coming epochs with some modalities masked, or None for no change.
 
         Returns:
-            Indices ``(k,)`` and which modalities each copy keeps, ``(k, m)``.
+            For each run, indices ``(k,)`` and which modalities each copy keeps, ``(k, m)``.
         """
         return None
 

@@ -43,6 +43,7 @@ class Baseline(Method):
     year: ClassVar[int] = 2025
     changes: ClassVar[str] = "nothing: every modality's own loss plus that of the concatenated features"
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal", "fused"})
+    maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     supports_independent: ClassVar[bool] = True
     options_type: ClassVar[type[MethodOptions]] = BaselineOptions

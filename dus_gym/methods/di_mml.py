@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dus_gym.batch import counted_mean
 from dus_gym.context import Context, Phase
+from dus_gym.discrepancy import sample_cross_entropy
 from dus_gym.errors import ConfigError, check_at_least, check_fraction, check_positive
 from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.methods.prototypes import class_prototypes
@@ -68,20 +70,28 @@ def dimension_accuracies(features: Tensor, labels: Tensor, classes: int) -> Tens
     return (found == labels.unsqueeze(1)).to(features.dtype).mean(dim=0)
 
 
-def transfer_loss(student: Tensor, teacher: Tensor, dimensions: Tensor, temperature: float) -> Tensor:
+def transfer_loss(
+    student: Tensor, teacher: Tensor, dimensions: Tensor, temperature: float, counted: Tensor | None = None
+) -> Tensor:
     """Return InfoNCE between two modalities of the same samples, with plain dot products over some dimensions.
 
     Without a dimension, or with one sample, it is a constant.
 
     Args:
-        student: shape ``(p, d)``.
-        teacher: shape ``(p, d)``; gets no gradient.
-        dimensions: which count, shape ``(d,)``, bool.
+        student: shape ``(p, d)``, or ``(R, p, d)`` of R runs.
+        teacher: of the same shape; gets no gradient.
+        dimensions: which count, shape ``(d,)`` or ``(R, d)``, bool.
         temperature: T.
+        counted: which rows count, ``(R, p)``; None: all of them.
     """
     # Other dimensions become zero and are not cut out: a boolean index would wait for the device.
-    logits = (student * dimensions) @ teacher.detach().T / temperature
-    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+    logits = (student * dimensions.unsqueeze(-2)) @ teacher.detach().mT / temperature
+    own = torch.arange(logits.shape[-1], device=logits.device)
+    if logits.ndim == 2:
+        return F.cross_entropy(logits, own)
+    if counted is not None:
+        logits = logits.masked_fill(~counted.unsqueeze(-2), -torch.inf)
+    return counted_mean(sample_cross_entropy(logits, own.expand(logits.shape[:-1])), counted)
 
 
 def certainty_weighted(logits: Tensor, temperature: float) -> Tensor:
@@ -111,6 +121,7 @@ class DIMML(Method):
         "trains modalities apart, with transfer of the dimensions one lacks; the fused head follows"
     )
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal", "shared", "fused"})
+    maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("complementary/*",)
     options_type: ClassVar[type[MethodOptions]] = DIMMLOptions
@@ -138,11 +149,13 @@ class DIMML(Method):
         labels, found = ctx.train_split.labels, []
         with torch.no_grad():
             for j, h in enumerate(ctx.train_features()):
-                accuracies = dimension_accuracies(ctx.model.project(j, h), labels, ctx.model.num_classes)
-                found.append(accuracies > accuracies.mean())
+                projected, classes = ctx.model.project(j, h), ctx.model.num_classes
+                by_run = [(projected, labels)] if ctx.runs is None else zip(projected, labels, strict=True)
+                accuracies = ctx.stack([dimension_accuracies(own, of, classes) for own, of in by_run])
+                found.append(accuracies > accuracies.mean(dim=-1, keepdim=True))
         self._effective = torch.stack(found)
         ctx.restart_plateau()
-        taught = [sum((mine & ~other).sum() for other in found) for mine in found]
+        taught = [sum((mine & ~other).sum(dim=-1) for other in found) for mine in found]
         ctx.log({f"complementary/{name}": count for name, count in zip(ctx.modalities, taught, strict=True)})
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
@@ -163,12 +176,14 @@ class DIMML(Method):
         features = [ctx.model.project(j, ctx.paired_features(j)) for j in range(ctx.num_modalities)]
         effective = self._effective = effective.to(features[0].device)
         losses = [
-            transfer_loss(student, teacher, effective[j] & ~effective[k], self.options.temperature)
+            transfer_loss(
+                student, teacher, effective[j] & ~effective[k], self.options.temperature, ctx.batch.paired_counted
+            )
             for j, teacher in enumerate(features)
             for k, student in enumerate(features)
             if j != k
         ]
-        return torch.stack(losses).sum()
+        return torch.stack(losses).sum(dim=0)
 
     def predict(self, unimodal: Tensor, predictions: Mapping[str, Tensor]) -> Tensor:
         """Weigh the modalities and, in the second stage, the concat head by their certainty."""

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dus_gym.context import Context, Phase
-from dus_gym.discrepancy import log_probabilities
+from dus_gym.discrepancy import log_probabilities, sample_cross_entropy
 from dus_gym.errors import check_at_least, check_fraction, check_positive
 from dus_gym.methods.base import Method, MethodOptions
 
@@ -48,7 +47,7 @@ def divergences(probabilities: Tensor) -> Tensor:
     Args:
         probabilities: q, shape ``(m, n, c)``.
     """
-    return (probabilities - probabilities.mean(dim=0)).square().amax(dim=2)
+    return (probabilities - probabilities.mean(dim=0)).square().amax(dim=-1)
 
 
 def sample_losses(losses: Tensor, fused: Tensor, divergence: Tensor, fuse: Tensor, eta: float) -> Tensor:
@@ -89,6 +88,7 @@ class DOMFN(Method):
     year: ClassVar[int] = 2022
     changes: ClassVar[str] = "fuses a sample only where the modalities agree, and else trusts the surest"
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal", "fused"})
+    maps_runs: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("fused_fraction",)
     options_type: ClassVar[type[MethodOptions]] = DOMFNOptions
     options: DOMFNOptions
@@ -120,9 +120,9 @@ class DOMFN(Method):
         logp, labels = log_probabilities(logits), ctx.paired_labels
         divergence = divergences(logp.exp())
         fuse = self._open(divergence)
-        ctx.log({"fused_fraction": fuse.float().mean()})
-        losses = -logp.gather(2, labels.expand(len(logits), -1).unsqueeze(2)).squeeze(2)
-        fused_losses = F.cross_entropy(fused, labels, reduction="none")
+        ctx.log({"fused_fraction": ctx.paired_mean(fuse.to(logp.dtype))})
+        losses = -logp.gather(-1, labels.expand(len(logits), *labels.shape).unsqueeze(-1)).squeeze(-1)
+        fused_losses = sample_cross_entropy(fused, labels)
         yield ctx.reduce(sample_losses(losses, fused_losses, divergence, fuse, self.options.eta))
 
     def predict(self, unimodal: Tensor, predictions: Mapping[str, Tensor]) -> Tensor:

@@ -23,6 +23,7 @@ class Joint(Method):
     year: ClassVar[int] = 2022
     changes: ClassVar[str] = "nothing: the loss of the concatenated features alone"
     heads: ClassVar[frozenset[str]] = frozenset({"fused"})
+    maps_runs: ClassVar[bool] = True
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the fused loss."""

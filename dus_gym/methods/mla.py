@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from dus_gym.context import Context
+from dus_gym.discrepancy import unrounded
 from dus_gym.errors import check_choice
 from dus_gym.methods.base import Method, MethodOptions
 
@@ -66,6 +68,7 @@ class MLA(Method):
     fuses: ClassVar[bool] = False
     heads: ClassVar[frozenset[str]] = frozenset({"shared"})
     own_predictor: ClassVar[str] = "entropy"
+    maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     supports_independent: ClassVar[bool] = True
     options_type: ClassVar[type[MethodOptions]] = MLAOptions
@@ -81,7 +84,7 @@ class MLA(Method):
         for j in range(ctx.num_modalities):
             features = ctx.model.project(j, ctx.features(j))
             if self.options.projection == "rls":
-                self._mean_feature = features.detach().float().mean(dim=0)
+                self._mean_feature = ctx.mean(unrounded(features.detach()), j, dim=-2)
             yield ctx.modality_loss(j, ctx.model.shared_logits(features))
 
     def substeps(self, ctx: Context) -> Iterator[Tensor]:
@@ -94,14 +97,15 @@ class MLA(Method):
         if h is None:
             return
         if self._projection is None:
-            self._projection = torch.eye(len(h), device=h.device)
+            self._projection = torch.eye(h.shape[-1], dtype=h.dtype, device=h.device).expand(*h.shape, -1)
             if self.options.order == "update_then_project":
                 return
         alpha = 0.1 ** (1.0 + ctx.iteration_in_epoch / ctx.iterations_per_epoch)
         before = self._projection.to(h.device)
-        after = rls_update(before, h, alpha)
+        update = partial(rls_update, alpha=alpha)
+        after = update(before, h) if ctx.runs is None else torch.vmap(update)(before, h)
         if self.options.normalize:
-            after = after / after.norm()
+            after = after / after.norm(dim=(-2, -1), keepdim=True)
         head = ctx.model.shared_head
         if head is not None and head.weight.grad is not None:
             head.weight.grad = head.weight.grad @ (before if self.options.order == "project_then_update" else after)

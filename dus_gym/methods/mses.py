@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from dus_gym.context import Context
@@ -80,6 +81,7 @@ class MSES(Method):
     year: ClassVar[int] = 2019
     changes: ClassVar[str] = "stops each modality at its own best validation loss"
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal", "fused"})
+    maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     supports_independent: ClassVar[bool] = True
     needs_validation: ClassVar[bool] = True
@@ -89,7 +91,7 @@ class MSES(Method):
 
     def __init__(self, options: MethodOptions | None = None) -> None:
         super().__init__(options)
-        self._stops: list[EarlyStop] = []
+        self._stops: list[list[EarlyStop]] = []
         self._copies: list[dict[str, Tensor]] = []
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
@@ -97,52 +99,81 @@ class MSES(Method):
         for k in range(ctx.num_modalities + (1 if ctx.batch.paired else 0)):
             yield head_loss(ctx, k)
 
-    def on_epoch_end(self, ctx: Context, validation: Figures | None) -> None:
+    def on_epoch_end(self, ctx: Context, validation: Sequence[Figures] | None) -> None:
         """Keep what has become better, and put back and freeze what has been worse for too long."""
-        if self._stops and all(stop.stopped_at for stop in self._stops):
+        if self._stops and all(stop.stopped_at for of in self._stops for stop in of):
             return
         found = validation or ctx.validate()
         assert found is not None, "needs_validation is checked when the run is made"
-        losses = head_losses(found)
+        losses = [head_losses(figures) for figures in found]
         if not self._stops:
-            self._stops, self._copies = [EarlyStop() for _ in losses], [{} for _ in losses]
+            self._stops = [[EarlyStop() for _ in of] for of in losses]
+            self._copies = [_clones(_part(ctx.model, k).state_dict()) for k in range(len(losses[0]))]
         patience = max(1, round(self.options.patience * ctx.epochs))
-        put_back = False
-        for k, (stop, loss) in enumerate(zip(self._stops, losses, strict=True)):
-            if stop.stopped_at:
-                continue
-            if k == ctx.num_modalities and put_back:
-                # The fused head's losses and copy are of features that are gone.
-                self._stops[k] = EarlyStop()
-                continue
+        better: list[list[int]] = [[] for _ in self._copies]
+        worse: list[list[int]] = [[] for _ in self._copies]
+        for r, (stops, of) in enumerate(zip(self._stops, losses, strict=True)):
+            put_back = False
+            for k, (stop, loss) in enumerate(zip(stops, of, strict=True)):
+                if stop.stopped_at:
+                    continue
+                if k == ctx.num_modalities and put_back:
+                    # The fused head's losses and copy are of features that are gone.
+                    stops[k] = EarlyStop()
+                    continue
+                verdict = stop.see(ctx.epoch, loss, patience, self.options.smoothing)
+                if verdict == "best":
+                    better[k].append(r)
+                elif verdict == "stop":
+                    worse[k].append(r)
+                    put_back = True
+        for k, kept in enumerate(self._copies):
             part = _part(ctx.model, k)
-            verdict = stop.see(ctx.epoch, loss, patience, self.options.smoothing)
-            if verdict == "best":
-                self._copies[k] = _clones(part.state_dict())
-            elif verdict == "stop":
-                part.load_state_dict(self._copies[k])
-                self._copies[k] = {}
-                put_back = True
-        if put_back:
-            self._freeze(ctx)
+            if better[k]:
+                self._copies[k] = _with_rows(ctx, kept, part.state_dict(), better[k])
+            if worse[k]:
+                part.load_state_dict(_with_rows(ctx, part.state_dict(), kept, worse[k]))
+        if stopped := sorted({r for of in worse for r in of}):
+            self._freeze(ctx, stopped)
 
-    def _freeze(self, ctx: Context) -> None:
+    def _freeze(self, ctx: Context, stopped: Sequence[int]) -> None:
         # What was put back has not been trained as long.
-        ctx.restart_plateau()
+        ctx.restart_plateau(stopped)
         owners = [(f"encoder/{name}", f"head/{name}") for name in ctx.modalities] + [("fused",)]
-        frozen = {o for stop, of in zip(self._stops, owners, strict=False) if stop.stopped_at for o in of}
-        ctx.set_trainable([owner for owner in ctx.optimizer.names if owner not in frozen])
+        ctx.freeze(
+            [
+                {owner for stop, of in zip(stops, owners, strict=False) if stop.stopped_at for owner in of}
+                for stops in self._stops
+            ]
+        )
         figures = [f"stopped_at/{name}" for name in ctx.modalities] + ["stopped_at_fused"]
-        ctx.log({figure: stop.stopped_at for figure, stop in zip(figures, self._stops, strict=False)})
+        for k, figure in enumerate(figures[: len(self._copies)]):
+            ctx.log({figure: ctx.by_run([float(stops[k].stopped_at) for stops in self._stops])})
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the record of every head, and the best copy of each that still trains."""
-        return {"stops": [asdict(stop) for stop in self._stops], "copies": [_clones(copy) for copy in self._copies]}
+        """Return the record of every head by run, and the best copy of each."""
+        return {
+            "stops": [[asdict(stop) for stop in stops] for stops in self._stops],
+            "copies": [_clones(copy) for copy in self._copies],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put both back; the optimiser puts back which owners are frozen."""
-        self._stops = [EarlyStop(**stop) for stop in state["stops"]]
+        self._stops = [[EarlyStop(**stop) for stop in stops] for stops in state["stops"]]
         self._copies = [_clones(copy) for copy in state["copies"]]
+
+
+def _with_rows(
+    ctx: Context, into: Mapping[str, Tensor], source: Mapping[str, Tensor], runs: Sequence[int]
+) -> dict[str, Tensor]:
+    """Return a state with the values of some runs replaced by those of another; of one run that one."""
+    if ctx.runs is None:
+        return _clones(source)
+    found = {}
+    for name, values in into.items():
+        rows = torch.tensor(runs, device=values.device)
+        found[name] = values.index_copy(0, rows, source[name][rows])
+    return found
 
 
 def _part(model: MultimodalModel, k: int) -> nn.Module:

@@ -91,6 +91,7 @@ class MSLR(Method):
     changes: ClassVar[str] = "sums the modalities' logits, each with a learning rate of its own"
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal"})
     own_predictor: ClassVar[str] = "sum"
+    maps_runs: ClassVar[bool] = True
     needs_validation: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("rate/*",)
     options_type: ClassVar[type[MethodOptions]] = MSLROptions
@@ -98,7 +99,7 @@ class MSLR(Method):
 
     def __init__(self, options: MethodOptions | None = None) -> None:
         super().__init__(options)
-        self._history: list[list[float]] = []
+        self._history: list[list[list[float]]] = []
         self._base: dict[str, float] = {}
 
     def check(self, num_modalities: int, has_validation: bool) -> None:
@@ -111,9 +112,10 @@ class MSLR(Method):
     def on_fit_start(self, ctx: Context) -> None:
         """Set the rates of the start."""
         # What the run's own setting lr_scale has put there stays a factor.
-        self._base = dict(ctx.optimizer.multipliers)
-        self._history = [[] for _ in ctx.modalities]
-        self._set(ctx, [1.0] * ctx.num_modalities)
+        self._base = {o: m for o, m in ctx.optimizer.multipliers.items() if not isinstance(m, Sequence)}
+        runs = range(ctx.runs or 1)
+        self._history = [[[] for _ in ctx.modalities] for _ in runs]
+        self._set(ctx, [[1.0] * ctx.num_modalities for _ in runs])
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the loss of the summed logits."""
@@ -122,32 +124,36 @@ class MSLR(Method):
             ctx.record(j, own)
         yield ctx.fused_loss(sum(logits[1:], start=logits[0]))
 
-    def on_epoch_end(self, ctx: Context, validation: Figures | None) -> None:
+    def on_epoch_end(self, ctx: Context, validation: Sequence[Figures] | None) -> None:
         """Set new rates with ``dynamic``."""
         if self.options.strategy != "dynamic":
             return
         found = validation or ctx.validate()
         assert found is not None, "needs_validation is checked when the run is made"
         window = self.options.window
-        ratios = [accuracy_ratio(h, a, window) for h, a in zip(self._history, found.accuracies, strict=True)]
-        self._history = [[*h, a][-window:] for h, a in zip(self._history, found.accuracies, strict=True)]
+        ratios = []
+        for r, figures in enumerate(found):
+            both = list(zip(self._history[r], figures.accuracies, strict=True))
+            ratios.append([accuracy_ratio(before, now, window) for before, now in both])
+            self._history[r] = [[*before, now][-window:] for before, now in both]
         self._set(ctx, ratios)
 
-    def _set(self, ctx: Context, ratios: list[float]) -> None:
-        """Set the rates of the start times ``ratios``; the loop reads multipliers when an epoch begins."""
+    def _set(self, ctx: Context, ratios: list[list[float]]) -> None:
+        """Set the rates of the start times each run's ratios; the loop reads multipliers when an epoch begins."""
         options = self.options
         rates = options.rates or (1.0,) * ctx.num_modalities
         if options.strategy == "smooth":
             rates = smoothed(rates, options.smoothing, options.mean)
-        for name, rate, ratio in zip(ctx.modalities, rates, ratios, strict=True):
+        for j, (name, rate) in enumerate(zip(ctx.modalities, rates, strict=True)):
             for owner in (f"encoder/{name}", f"head/{name}"):
-                ctx.optimizer.multipliers[owner] = self._base[owner] * rate * ratio
-            ctx.log({f"rate/{name}": rate * ratio})
+                by_run = [self._base[owner] * rate * of[j] for of in ratios]
+                ctx.optimizer.multipliers[owner] = by_run[0] if ctx.runs is None else by_run
+            ctx.log({f"rate/{name}": ctx.by_run([rate * of[j] for of in ratios])})
 
     def state_dict(self) -> dict[str, Any]:
         """Return the last accuracies; the rates are the optimiser's."""
-        return {"history": [list(h) for h in self._history]}
+        return {"history": [[list(h) for h in of] for of in self._history]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put them back."""
-        self._history = [[float(a) for a in h] for h in state["history"]]
+        self._history = [[[float(a) for a in h] for h in of] for of in state["history"]]

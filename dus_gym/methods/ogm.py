@@ -14,6 +14,7 @@ from dus_gym.discrepancy import true_class_probability
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.methods.scaling import SCALE_VIA, resolve, scale_encoders
+from dus_gym.optim import along
 
 RATIOS = ("pairwise", "others", "weakest")
 
@@ -52,14 +53,14 @@ def ratios(scores: Tensor, kind: str) -> Tensor:
     """Return ρ of every modality, ``(m,)``: above 1 for one that is ahead.
 
     Args:
-        scores: mean true-class probability of every modality, shape ``(m,)``.
+        scores: mean true-class probability of every modality, shape ``(m,)``, or ``(m, R)`` of R runs.
         kind: one of :data:`RATIOS`.
     """
     s = scores.clamp_min(torch.finfo(scores.dtype).tiny)
     if kind == "weakest":
-        return s / s.min()
+        return s / s.amin(dim=0)
     if kind == "others":
-        return s / (s.sum() - s)
+        return s / (s.sum(dim=0) - s)
     # Each row has s_j / s_j among its m entries, which is 1.
     return ((s[:, None] / s[None, :]).sum(dim=1) - 1.0) / (len(s) - 1)
 
@@ -68,7 +69,7 @@ def ogm_coefficients(scores: Tensor, alpha: float, kind: str) -> Tensor:
     """Return OGM's factor k of every modality, ``(m,)``: ``1 - tanh(α ρ_j)`` where ρ_j > 1, else 1.
 
     Args:
-        scores: mean true-class probability of every modality, shape ``(m,)``.
+        scores: mean true-class probability of every modality, shape ``(m,)``, or ``(m, R)`` of R runs.
         alpha: α.
         kind: of :func:`ratios`.
     """
@@ -93,6 +94,7 @@ class OGM(Method):
     year: ClassVar[int] = 2022
     changes: ClassVar[str] = "shrinks the encoder gradients of the modality that is ahead in the batch"
     heads: ClassVar[frozenset[str]] = frozenset({"fused"})
+    maps_runs: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("k/*",)
     options_type: ClassVar[type[MethodOptions]] = OGMOptions
     options: OGMOptions
@@ -119,10 +121,11 @@ class OGM(Method):
         for j, part in enumerate(parts):
             ctx.record(j, part)
         if self._active(ctx):
+            labels = ctx.paired_labels
             probabilities = true_class_probability(
-                torch.stack(parts).detach(), ctx.paired_labels.expand(len(parts), -1)
+                torch.stack(parts).detach(), labels.expand(len(parts), *labels.shape)
             )
-            self._k = ogm_coefficients(probabilities.mean(dim=1), self.options.alpha, self.options.ratio)
+            self._k = ogm_coefficients(ctx.paired_mean(probabilities), self.options.alpha, self.options.ratio)
             ctx.log({f"k/{name}": k for name, k in zip(ctx.modalities, self._k, strict=True)})
         else:
             ctx.log({f"k/{name}": 1.0 for name in ctx.modalities})
@@ -137,7 +140,7 @@ class OGM(Method):
             return
         for name, k in zip(ctx.modalities, self._k, strict=True):
             for gradient in self._gradients(ctx, name):
-                gradient.mul_(k)
+                gradient.mul_(along(k, gradient))
 
     def _active(self, ctx: Context) -> bool:
         return self.options.start_epoch <= ctx.epoch <= self.options.end_epoch
@@ -145,7 +148,8 @@ class OGM(Method):
     def _weights(self, ctx: Context, name: str) -> list[Tensor]:
         """Return the parameters of one encoder that are modulated."""
         every = ctx.optimizer.parameters(f"encoder/{name}")
-        return [p for p in every if (p.ndim == 4 if self.options.conv_only else p.ndim >= 2)]
+        own = 0 if ctx.runs is None else 1
+        return [p for p in every if (p.ndim - own == 4 if self.options.conv_only else p.ndim - own >= 2)]
 
     def _gradients(self, ctx: Context, name: str) -> list[Tensor]:
         return [p.grad for p in self._weights(ctx, name) if p.grad is not None]

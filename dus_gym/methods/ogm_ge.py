@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
-
 from dus_gym.context import Context
 from dus_gym.methods.ogm import OGM
+from dus_gym.optim import along
 
 LEAST_DEVIATION = 1e-8
 
@@ -31,7 +30,11 @@ class OGMGE(OGM):
             return
         gradients = [gradient for name in ctx.modalities for gradient in self._gradients(ctx, name)]
         # Without Bessel's correction, which is not defined for a single entry.
-        noise = [torch.randn_like(g) * (g.std(correction=0) + LEAST_DEVIATION) for g in gradients]
+        deviations = [g.std(correction=0) if ctx.runs is None else g.flatten(1).std(1, correction=0) for g in gradients]
+        noise = [
+            normal * (along(deviation, normal) + LEAST_DEVIATION)
+            for normal, deviation in zip(ctx.normal_like(gradients), deviations, strict=True)
+        ]
         super().after_backward(ctx)
         for gradient, drawn in zip(gradients, noise, strict=True):
             gradient.add_(drawn)

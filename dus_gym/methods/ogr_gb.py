@@ -71,12 +71,13 @@ def head_loss(ctx: Context, k: int) -> Tensor:
     return ctx.fused_loss(ctx.model.fused([ctx.paired_features(j) for j in range(ctx.num_modalities)]))
 
 
-def _losses(ctx: Context, model: MultimodalModel | None) -> list[tuple[float, float]]:
-    """Return training and validation loss of every head."""
+def _losses(ctx: Context, model: MultimodalModel | None) -> list[list[tuple[float, float]]]:
+    """Return training and validation loss of every head, by run."""
     train, validation = ctx.figures("train", model), ctx.figures("validation", model)
     assert train is not None
     assert validation is not None, "needs_validation is checked when the run is made"
-    return list(zip(head_losses(train), head_losses(validation), strict=True))
+    by_run = zip(train, validation, strict=True)
+    return [list(zip(head_losses(a), head_losses(b), strict=True)) for a, b in by_run]
 
 
 class OGRGB(Method):
@@ -97,6 +98,7 @@ class OGRGB(Method):
     year: ClassVar[int] = 2020
     changes: ClassVar[str] = "weights every head's loss by its gain over its overfitting, measured on trained copies"
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal", "fused"})
+    maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     supports_independent: ClassVar[bool] = True
     needs_validation: ClassVar[bool] = True
@@ -106,7 +108,7 @@ class OGRGB(Method):
 
     def __init__(self, options: MethodOptions | None = None) -> None:
         super().__init__(options)
-        self._weights: list[float] = []
+        self._weights: list[list[float]] = []
 
     def on_epoch_start(self, ctx: Context) -> None:
         """Estimate new weights, if a super-epoch begins here."""
@@ -114,31 +116,37 @@ class OGRGB(Method):
         if ctx.epoch == 0 or (self.options.mode == "online" and ctx.epoch % length == 0):
             # The last super-epoch may be shorter, and its probe with it.
             self._weights = self._estimate(ctx, min(length, ctx.epochs - ctx.epoch))
-            ctx.log({f"weight/{name}": w for name, w in zip(ctx.modalities, self._weights, strict=False)})
-            ctx.log({"weight_fused": sum(self._weights[ctx.num_modalities :])})
+            for k, name in enumerate(ctx.modalities):
+                ctx.log({f"weight/{name}": ctx.by_run([of[k] for of in self._weights])})
+            ctx.log({"weight_fused": ctx.by_run([sum(of[ctx.num_modalities :]) for of in self._weights])})
 
-    def _estimate(self, ctx: Context, epochs: int) -> list[float]:
+    def _estimate(self, ctx: Context, epochs: int) -> list[list[float]]:
         before = _losses(ctx, None)
-        raw = []
-        for k, start in enumerate(before):
-            fitted = ctx.clone_and_fit(partial(head_loss, k=k), epochs)
-            raw.append(raw_weight(start, _losses(ctx, fitted)[k], self.options.epsilon))
-        return normalised(raw)
+        raw: list[list[float]] = [[] for _ in before]
+        for k in range(len(before[0])):
+            fitted = _losses(ctx, ctx.clone_and_fit(partial(head_loss, k=k), epochs))
+            for of, start, end in zip(raw, before, fitted, strict=True):
+                of.append(raw_weight(start[k], end[k], self.options.epsilon))
+        return [normalised(of) for of in raw]
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield one weighted loss per modality, then the fused one; the weights are uniform until they are known."""
         heads = ctx.num_modalities + (1 if ctx.batch.paired else 0)
-        weights = self._weights or [1.0 / heads] * heads
+        weights = self._weights or [[1.0 / heads] * heads] * (ctx.runs or 1)
         for k in range(heads):
-            loss = weights[k] * head_loss(ctx, k)
+            of_head = [of[k] for of in weights]
+            loss = ctx.by_run(of_head) * head_loss(ctx, k)
             # A step on a loss of weight 0 would still move parameters, by momentum and weight decay.
-            if weights[k] or ctx.update == "joint":
-                yield loss
+            if ctx.update == "alternating" and not all(of_head):
+                if not any(of_head):
+                    continue
+                ctx.skip_step(ctx.by_run(of_head) == 0.0)  # type: ignore[arg-type]  # of several runs a tensor
+            yield loss
 
     def state_dict(self) -> dict[str, Any]:
         """Return the weights; empty before the first epoch."""
-        return {"weights": list(self._weights)}
+        return {"weights": [list(of) for of in self._weights]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put the weights back."""
-        self._weights = list(state["weights"])
+        self._weights = [list(of) for of in state["weights"]]

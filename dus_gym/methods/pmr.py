@@ -51,8 +51,11 @@ class PMROptions(MethodOptions):
 
 
 def pmr_coefficients(scores: Tensor, kind: str) -> Tensor:
-    """Return PMR's weight β of every modality, ``(m,)``, from scores ``(m,)``: 0 for the best, else up to 1."""
-    best = scores.max()
+    """Return PMR's weight β of every modality, ``(m,)``, from scores ``(m,)``: 0 for the best, else up to 1.
+
+    Scores of R runs are ``(m, R)``.
+    """
+    best = scores.amax(dim=0)
     if kind == "released":
         return (scores < best).to(scores.dtype)
     tiny = torch.finfo(scores.dtype).tiny
@@ -61,7 +64,7 @@ def pmr_coefficients(scores: Tensor, kind: str) -> Tensor:
 
 def prototype_log_probabilities(features: Tensor, prototypes: Tensor) -> Tensor:
     """Return log q(k|x), ``(n, c)``: the log-softmax over classes of minus the distance to each prototype."""
-    return F.log_softmax(-torch.cdist(features.to(prototypes.dtype), prototypes), dim=1)
+    return F.log_softmax(-torch.cdist(features.to(prototypes.dtype), prototypes), dim=-1)
 
 
 class PMR(Method):
@@ -83,6 +86,7 @@ class PMR(Method):
     year: ClassVar[int] = 2023
     changes: ClassVar[str] = "draws the features of the weaker modalities to class prototypes"
     heads: ClassVar[frozenset[str]] = frozenset({"fused"})
+    maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("beta/*",)
     options_type: ClassVar[type[MethodOptions]] = PMROptions
@@ -103,10 +107,12 @@ class PMR(Method):
             return
         features, labels = ctx.train_features(), ctx.train_split.labels
         if self.options.prototype_fraction < 1.0:
-            n = len(labels)
-            drawn = ctx.rng.permutation(n)[: max(1, round(self.options.prototype_fraction * n))]
-            rows = torch.from_numpy(np.sort(drawn)).to(labels.device)
-            features, labels = [h[rows] for h in features], labels[rows]
+            n = labels.shape[-1]
+            count = max(1, round(self.options.prototype_fraction * n))
+            drawn = [torch.from_numpy(np.sort(rng.permutation(n)[:count])) for rng in ctx.rngs]
+            rows = ctx.stack(drawn).to(labels.device)
+            features = [h.take_along_dim(rows.unsqueeze(-1), dim=-2) for h in features]
+            labels = labels.take_along_dim(rows, dim=-1)
         old: list[Tensor | None] = [p.to(labels.device) for p in self._prototypes]
         # The prototypes of epoch 0 are of encoders as they were built.
         classes, momentum = ctx.model.num_classes, self.options.momentum if ctx.epoch > 1 else 0.0
@@ -121,7 +127,7 @@ class PMR(Method):
         for j, part in enumerate(parts):
             ctx.record(j, part)
         p = ctx.batch.paired
-        paired = [part if len(part) == p else part[:p] for part in parts]
+        paired = [part if part.shape[-2] == p else part[..., :p, :] for part in parts]
         yield ctx.fused_loss(sum(paired[1:], start=paired[0]))
         if not self._active(ctx.epoch):
             return
@@ -130,19 +136,23 @@ class PMR(Method):
             h = ctx.features(j)
             self._prototypes[j] = self._prototypes[j].to(h.device)
             log_q.append(prototype_log_probabilities(h, self._prototypes[j]))
-        true = [q.gather(1, y.unsqueeze(1)).squeeze(1) for q, y in zip(log_q, ctx.batch.labels, strict=True)]
-        scores = torch.stack([value.detach().exp().mean() for value in true])
+        true = [q.gather(-1, y.unsqueeze(-1)).squeeze(-1) for q, y in zip(log_q, ctx.batch.labels, strict=True)]
+        scores = torch.stack([ctx.mean(value.detach().exp(), j) for j, value in enumerate(true)])
         beta = pmr_coefficients(scores, self.options.coefficient)
         ctx.log({f"beta/{name}": value for name, value in zip(ctx.modalities, beta, strict=True)})
         regularised = self.options.entropy_weight > 0.0 and ctx.epoch < self.options.entropy_epochs
-        best = beta.max() * (scores == scores.max())
+        best = beta.amax(dim=0) * (scores == scores.amax(dim=0))
         for j, q in enumerate(log_q):
             # A step on a loss of weight 0 would still move the encoder, by momentum and weight decay.
-            if ctx.update == "alternating" and not (self.options.alpha * beta[j] or (regularised and best[j])):
-                continue
-            loss = self.options.alpha * beta[j] * ctx.reduce(-true[j])
+            if ctx.update == "alternating":
+                nothing = (self.options.alpha * beta[j] == 0.0) & (best[j] == 0.0 if regularised else True)
+                if ctx.runs is not None:
+                    ctx.skip_step(nothing)
+                elif nothing:
+                    continue
+            loss = self.options.alpha * beta[j] * ctx.reduce(-true[j], j)
             if regularised:
-                entropy = ctx.reduce(-(q.exp() * q).sum(dim=1))
+                entropy = ctx.reduce(-(q.exp() * q).sum(dim=-1), j)
                 loss = loss - self.options.entropy_weight * best[j] * entropy
             yield loss
 

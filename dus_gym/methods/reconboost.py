@@ -8,10 +8,10 @@ from math import log
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dus_gym.context import Context, Phase
+from dus_gym.discrepancy import sample_cross_entropy
 from dus_gym.errors import ConfigError, check_at_least, check_choice, check_fraction, check_positive
 from dus_gym.methods.base import Method, MethodOptions
 
@@ -91,13 +91,13 @@ def residual_losses(
         residual_weight: w2.
         residual: ``"true_class"`` or ``"full"`` (r = p̄).
     """
-    probabilities = others.detach().softmax(dim=1)
-    own = F.cross_entropy(logits, labels, reduction="none")
+    probabilities = others.detach().softmax(dim=-1)
+    own = sample_cross_entropy(logits, labels)
     if residual == "full":
-        known = (probabilities * (-logits.log_softmax(dim=1)).clamp_max(-log(LEAST_PROBABILITY))).sum(dim=1)
+        known = (probabilities * (-logits.log_softmax(dim=-1)).clamp_max(-log(LEAST_PROBABILITY))).sum(dim=-1)
     else:
-        known = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1) * own
-    return (label_weight * own - residual_weight * known) / logits.shape[1]
+        known = probabilities.gather(-1, labels.unsqueeze(-1)).squeeze(-1) * own
+    return (label_weight * own - residual_weight * known) / logits.shape[-1]
 
 
 def consolidation_distances(logits: Tensor, previous: Tensor, attract: bool) -> Tensor:
@@ -108,8 +108,8 @@ def consolidation_distances(logits: Tensor, previous: Tensor, attract: bool) -> 
         previous: the previous learner's, shape ``(n, c)``, without a gradient.
         attract: whether the distance has a gradient at all.
     """
-    own = logits.softmax(dim=1)
-    return ((own if attract else own.detach()) - previous.softmax(dim=1)).square().mean(dim=1)
+    own = logits.softmax(dim=-1)
+    return ((own if attract else own.detach()) - previous.softmax(dim=-1)).square().mean(dim=-1)
 
 
 class ReconBoost(Method):
@@ -131,6 +131,7 @@ class ReconBoost(Method):
     changes: ClassVar[str] = "boosts modalities in turn: each learns what the others do not predict yet"
     heads: ClassVar[frozenset[str]] = frozenset({"ensemble"})
     own_predictor: ClassVar[str] = "sum"
+    maps_runs: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("scale", "distance")
     options_type: ClassVar[type[MethodOptions]] = ReconBoostOptions
     options: ReconBoostOptions
@@ -174,10 +175,12 @@ class ReconBoost(Method):
     def _boost(self, ctx: Context, phase: Boosting) -> Tensor:
         options, j = self.options, phase.learner
         (scale,) = ctx.optimizer.parameters("scale")
+        # A scalar stays one: mixed precision rounds its product otherwise than one with more dimensions.
+        factor = scale if ctx.runs is None else scale[:, None, None]
         z = ctx.model.learner(j, ctx.features(j))
         with torch.no_grad():
             every = [z if k == j else ctx.model.learner(k, ctx.features(k)) for k in range(ctx.num_modalities)]
-            shares = [scale * learner for learner in every]
+            shares = [factor * learner for learner in every]
             others = sum(shares[:j] + shares[j + 1 :], start=torch.zeros_like(z))
         for k, share in enumerate(shares):
             ctx.record(k, share)
@@ -187,6 +190,6 @@ class ReconBoost(Method):
         )
         if phase.previous is not None:
             distances = consolidation_distances(z, every[phase.previous], options.consolidation == "paper")
-            ctx.log({"distance": distances.mean()})
+            ctx.log({"distance": ctx.mean(distances, j)})
             losses = losses + options.consolidation_weight * distances
-        return ctx.reduce(losses)
+        return ctx.reduce(losses, j)

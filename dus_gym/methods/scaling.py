@@ -26,9 +26,11 @@ def resolve(scale_via: str, ctx: Context) -> str:
 
 
 def scale_encoders(ctx: Context, factors: Tensor) -> None:
-    """Multiply the encoders' learning rates for the coming step alone, by one factor per modality, shape ``(m,)``.
+    """Multiply the encoders' learning rates for the coming step alone, by one factor per modality.
 
-    Waits for the device: learning rates are numbers on the host.
+    Factors are ``(m,)``, of R runs ``(m, R)``. Without an axis of runs it waits for the device: learning rates are
+    numbers on the host.
     """
-    pairs = zip(ctx.modalities, factors.tolist(), strict=True)
+    by_modality = factors.tolist() if ctx.runs is None else list(factors)
+    pairs = zip(ctx.modalities, by_modality, strict=True)
     ctx.optimizer.scale_step({f"encoder/{name}": factor for name, factor in pairs})

@@ -29,7 +29,7 @@ def shapley_weights(m: int) -> Tensor:
 
 def inputs_of_zeros(ctx: Context) -> list[Tensor]:
     """Return one sample of zeros per modality, m tensors ``(1, ...)`` on the run's device."""
-    first = torch.zeros(1, dtype=torch.int64, device=ctx.train_split.labels.device)
+    first = torch.zeros_like(ctx.train_split.labels[..., :1])
     return [torch.zeros_like(ctx.train_split.fetch(j, first)) for j in range(ctx.num_modalities)]
 
 

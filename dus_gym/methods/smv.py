@@ -93,7 +93,8 @@ def value_shares(right: Tensor) -> Tensor:
     members = torch.tensor([(k + 1).bit_count() for k in range(sets)], device=right.device)
     weights = (shapley_weights(m) * factorial(m)).round().long().to(right.device)
     # Not a matrix product, which accelerators lack for integers.
-    return (weights[:, :, None] * (right * members[:, None])).sum(dim=1)
+    by_set = right.movedim(0, -1) * members
+    return torch.stack([(by_set * of_modality).sum(dim=-1) for of_modality in weights])
 
 
 class SMV(Method):
@@ -120,6 +121,7 @@ class SMV(Method):
     year: ClassVar[int] = 2024
     changes: ClassVar[str] = "repeats samples, masked to the modality that contributes little to their prediction"
     heads: ClassVar[frozenset[str]] = frozenset({"fused"})
+    maps_runs: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("contribution/*", "copies/*")
     options_type: ClassVar[type[MethodOptions]] = SMVOptions
     options: SMVOptions
@@ -128,7 +130,7 @@ class SMV(Method):
         """Yield the fused loss of the samples and their masked copies."""
         keep = ctx.batch.keep
         if keep is not None and self.options.masking == "inputs":
-            shown = zip(ctx.batch.inputs, keep.unbind(1), strict=True)
+            shown = zip(ctx.batch.inputs, keep.unbind(-1), strict=True)
             features = [ctx.model.encode(j, _masked(x, kept)) for j, (x, kept) in enumerate(shown)]
         else:
             features = [ctx.features(j) for j in range(ctx.num_modalities)]
@@ -136,47 +138,63 @@ class SMV(Method):
         for j, part in enumerate(parts):
             ctx.record(j, part)
         if keep is not None and self.options.masking == "features":
-            parts = ctx.model.additive_parts([_masked(h, k) for h, k in zip(features, keep.unbind(1), strict=True)])
+            parts = ctx.model.additive_parts([_masked(h, k) for h, k in zip(features, keep.unbind(-1), strict=True)])
         yield ctx.fused_loss(sum(parts[1:], start=parts[0]))
 
-    def expand(self, ctx: Context) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]] | None:
-        """Return the copies of the coming epoch; None in the warm-up, and after the last epoch."""
+    def expand(self, ctx: Context) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]] | None:
+        """Return the copies of the coming epoch, by run; None in the warm-up, and after the last epoch."""
         first = max(1, round(self.options.warm_up * ctx.epochs))
         if ctx.epoch < first or ctx.epoch == ctx.epochs:
             return None
         if ctx.epoch == first:
             ctx.restart_plateau()
-        m, n = ctx.num_modalities, len(ctx.train_split.labels)
         values = self._valuate(ctx)
+        by_run = [values] if ctx.runs is None else values.unbind(1)
+        found, means, counts = [], [], []
+        for of_run, rng in zip(by_run, ctx.rngs, strict=True):
+            indices, mean = self._copies(of_run, rng)
+            shows = np.repeat(np.eye(ctx.num_modalities, dtype=np.bool_), [len(of) for of in indices], axis=0)
+            found.append((np.concatenate(indices), shows))
+            means.append(mean)
+            counts.append([float(len(of)) for of in indices])
+        for j, name in enumerate(ctx.modalities):
+            ctx.log({f"contribution/{name}": ctx.stack([mean[j] for mean in means])})
+            ctx.log({f"copies/{name}": ctx.by_run([count[j] for count in counts])})
+        return found
+
+    def _copies(self, values: Tensor, rng: np.random.Generator) -> tuple[list[npt.NDArray[np.int64]], Tensor]:
+        """Return the samples of one run to copy, by the modality that they show, and the mean contributions, ``(m,)``.
+
+        Args:
+            values: of :func:`value_shares`, ``(m, n)``.
+            rng: the run's own.
+        """
+        m, n = values.shape
         if self.options.level == "sample":
             numbers = copies(values, m).cpu().numpy()
             indices = [np.repeat(np.arange(n), of) for of in numbers]
         else:
-            rows = np.sort(ctx.rng.permutation(n)[: max(1, round(self.options.part * n))])
+            rows = np.sort(rng.permutation(n)[: max(1, round(self.options.part * n))])
             means = (values[:, torch.from_numpy(rows).to(values.device)].double().mean(dim=1) / factorial(m)).tolist()
-            drawn = ctx.rng.integers(n, size=int(self.options.grown(max(means) - min(means)) * n))
+            drawn = rng.integers(n, size=int(self.options.grown(max(means) - min(means)) * n))
             least = means.index(min(means))
             indices = [drawn if j == least else drawn[:0] for j in range(m)]
-        mean = values.double().mean(dim=1) / factorial(m)
-        ctx.log({f"contribution/{name}": value for name, value in zip(ctx.modalities, mean, strict=True)})
-        ctx.log({f"copies/{name}": float(len(of)) for name, of in zip(ctx.modalities, indices, strict=True)})
-        shows = np.repeat(np.eye(m, dtype=np.bool_), [len(of) for of in indices], axis=0)
-        return np.concatenate(indices), shows
+        return indices, values.double().mean(dim=1) / factorial(m)
 
     def _valuate(self, ctx: Context) -> Tensor:
-        """Return every modality's contributions to every training sample, times m!, ``(m, n)``."""
+        """Return every modality's contributions to every training sample, times m!, ``(m, n)`` or ``(m, R, n)``."""
         features = ctx.train_features()
         if self.options.masking == "features":
-            nothing = [torch.zeros_like(h[:1]) for h in features]
+            nothing = [torch.zeros_like(h[..., :1, :]) for h in features]
         else:
             with torch.no_grad():
                 nothing = features_of_zeros(ctx.model, inputs_of_zeros(ctx))
         with torch.no_grad():
             present, absent = ctx.model.additive_parts(features), ctx.model.additive_parts(nothing)
-            right = subset_logits(present, absent).argmax(dim=2) == ctx.train_split.labels
+            right = subset_logits(present, absent).argmax(dim=-1) == ctx.train_split.labels
         return value_shares(right)
 
 
 def _masked(rows: Tensor, keep: Tensor) -> Tensor:
     """Return ``rows`` with zeros where ``keep``, ``(n,)``, is False."""
-    return rows.masked_fill(~keep.view(-1, *[1] * (rows.dim() - 1)), 0)
+    return rows.masked_fill(~keep.view(*keep.shape, *[1] * (rows.ndim - keep.ndim)), 0)

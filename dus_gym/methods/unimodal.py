@@ -24,6 +24,7 @@ class Unimodal(Method):
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal"})
     fuses: ClassVar[bool] = False
     own_predictor: ClassVar[str] = "sum"
+    maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     supports_independent: ClassVar[bool] = True
 

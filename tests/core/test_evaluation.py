@@ -135,10 +135,10 @@ def test_a_fused_head_that_does_not_train_is_not_reported():
     found = evaluator.predict(split)
     assert found.fused["concat"] is None
     assert torch.equal(found.fused["method"], found.fused["sum"]), "the sum takes its place"
-    figures = evaluator.figures(split)
+    (figures,) = evaluator.figures(split)
     assert figures.fused["concat"] is None
     assert figures.fused["method"] == figures.fused["sum"] is not None
-    assert evaluator.evaluate(split, ("a", "b")).fused["concat"] is None
+    assert evaluator.evaluate(split, ("a", "b"))[0].fused["concat"] is None
 
 
 def test_rows_can_be_chosen_in_any_order():
@@ -239,7 +239,7 @@ def test_figures_by_hand():
         [[0.0, 0.0, 9.0], [0.0, 9.0, 0.0]],
         labels=[0, 1],
     )
-    figures = evaluator.figures(split)
+    (figures,) = evaluator.figures(split)
     sure = float(torch.tensor([0.0, 9.0, 0.0]).softmax(0)[1])
     wrong = float(torch.tensor([0.0, 0.0, 9.0]).softmax(0)[0])
     assert figures.scores == pytest.approx([(0.5 + 0.25) / 2, (wrong + sure) / 2])
@@ -256,7 +256,7 @@ def test_each_figure_has_its_own_place():
     evaluator, split = handed(right, wrong, labels=[0, 0, 0, 0])
     with torch.no_grad():
         evaluator.model.fused_head.weight[:, C:] = 0.0  # concat listens to modality 0 alone
-    figures = evaluator.figures(split)
+    (figures,) = evaluator.figures(split)
     assert figures.accuracies == [1.0, 0.0]
     assert figures.fused["concat"] == figures.fused["method"] == 1.0
     assert figures.fused["sum"] == 0.5
@@ -267,7 +267,7 @@ def test_each_figure_has_its_own_place():
 @pytest.mark.parametrize("rows", [None, torch.tensor([0, 5, 6, 30])])
 def test_figures_are_those_of_the_predictions(rows):
     evaluator, split = evaluator_of(), split_of()
-    found, figures = evaluator.predict(split, rows), evaluator.figures(split, rows)
+    found, (figures,) = evaluator.predict(split, rows), evaluator.figures(split, rows)
     for j in range(2):
         logits = found.unimodal[j]
         probabilities = logits.softmax(1)[torch.arange(len(found.labels)), found.labels]
@@ -282,7 +282,7 @@ def test_figures_of_a_diverged_model_are_finite():
     evaluator, split = evaluator_of(), split_of()
     with torch.no_grad():
         next(evaluator.model.encoders[0].parameters()).fill_(float("nan"))
-    figures = evaluator.figures(split)
+    (figures,) = evaluator.figures(split)
     values = figures.scores + figures.losses + figures.accuracies + list(figures.fused.values())
     assert torch.tensor(values + list(figures.fused_losses.values())).isfinite().all()
     assert figures.scores[0] == 0.0
@@ -294,7 +294,7 @@ def test_figures_of_a_diverged_model_are_finite():
 
 def test_an_evaluation_has_every_modality_and_predictor():
     evaluator, split = evaluator_of(), split_of()
-    found, evaluation = evaluator.predict(split), evaluator.evaluate(split, ("audio", "video"))
+    found, (evaluation,) = evaluator.predict(split), evaluator.evaluate(split, ("audio", "video"))
     assert evaluation.modalities == {
         "audio": score_all(found.unimodal[0], split.labels),
         "video": score_all(found.unimodal[1], split.labels),
@@ -308,7 +308,7 @@ def test_three_modalities():
     model = initialised(lambda: MultimodalModel([Noisy(5, 8), Noisy(4, 6), Noisy(3, 7)], C, method.heads), 0)
     evaluator = Evaluator(model, method, "method", True, nullcontext)
     split = split_of(300, widths=(5, 4, 3))
-    figures = evaluator.figures(split)
+    (figures,) = evaluator.figures(split)
     assert len(figures.scores) == len(figures.losses) == len(figures.accuracies) == 3
     found = evaluator.predict(split)
     torch.testing.assert_close(found.fused["sum"], found.unimodal.sum(0))

@@ -212,10 +212,11 @@ def test_the_epochs_end_brings_the_validation_figures(toy_run):
     run = toy_run(method=Reads())
     run.train([8, 8], 5)
     given, asked = run.method.calls[-1]
-    assert given == asked == run.validation
+    assert given == asked == [run.validation]
+    (given,) = given
     assert len(given.scores) == len(given.losses) == len(given.accuracies) == 2
     run.train([8, 8], 5)
-    assert run.method.calls[-1][0] != given
+    assert run.method.calls[-1][0] != [given]
     bare = toy_run(method=Reads(), validation=False)
     bare.train([8, 8], 5)
     assert bare.method.calls[-1] == (None, None)
@@ -229,7 +230,7 @@ def test_validate_is_by_hand_what_the_model_gives_in_evaluation_mode(toy_run):
 
     run, still = toy_run(method=Asks()), toy_run()
     run.train([8, 8], 1)
-    found = run.method.calls[-1]
+    (found,) = run.method.calls[-1]
     # The split is the toy's; its figures from the untrained twin, without the evaluator.
     split = still._validation_split
     with torch.no_grad():
@@ -343,9 +344,9 @@ class Expands(Watched):
 
     def expand(self, ctx):
         if ctx.epoch == 1:
-            return np.arange(8), np.tile([True, False], (8, 1))
+            return [(np.arange(8), np.tile([True, False], (8, 1)))]
         if ctx.epoch == 3:
-            return np.arange(20, 28), np.tile([False, True], (8, 1))
+            return [(np.arange(20, 28), np.tile([False, True], (8, 1)))]
         return None
 
 
@@ -524,7 +525,7 @@ class Noisy(Watched):
         self.fit(ctx, "end")
 
     def after_backward(self, ctx):
-        noise, factor = 0.1 * torch.randn(3), 1.0 + 0.1 * ctx.rng.random()
+        noise, factor = 0.1 * torch.randn(3), 1.0 + 0.1 * ctx.rngs[0].random()
         for head in ctx.model.unimodal_heads:
             if head.bias.grad is not None:
                 head.bias.grad += noise
@@ -701,7 +702,7 @@ class Everything(Method):
 
     def on_epoch_start(self, ctx):
         self.hooks.add("start")
-        ctx.optimizer.multipliers["head/a"] = 0.5 + 0.5 * float(ctx.rng.random())
+        ctx.optimizer.multipliers["head/a"] = 0.5 + 0.5 * float(ctx.rngs[0].random())
         if ctx.epoch == 1:
             fitted = ctx.clone_and_fit(lambda c: c.modality_loss(1, c.model.unimodal(1, c.features(1))), 1)
             with torch.no_grad():
@@ -711,7 +712,7 @@ class Everything(Method):
         self.hooks.add("end")
         found = ctx.validate()
         assert validation == found
-        self.best = max(found.fused["sum"], self.best or 0.0)
+        self.best = max(found[0].fused["sum"], self.best or 0.0)
         ctx.log({"best": self.best})
 
     def substeps(self, ctx):
@@ -738,8 +739,8 @@ class Everything(Method):
         self.hooks.add("expand")
         if ctx.epoch % 2 == 0:
             return None
-        drawn = ctx.rng.choice(40, 4, replace=False)
-        return drawn, np.tile([True, False], (4, 1))
+        drawn = ctx.rngs[0].choice(40, 4, replace=False)
+        return [(drawn, np.tile([True, False], (4, 1)))]
 
     def predict(self, unimodal, predictions):
         return predictions["sum"] + 0.01 * float(self.prototypes.mean()) * predictions["concat"]

@@ -46,7 +46,7 @@ def test_the_loss_is_each_modalitys_own_mean_plus_the_mean_over_the_paired_rows(
 def test_the_fused_loss_sees_the_first_min_a_j_rows(sizes, rows):
     setup = Setup(sizes=sizes)
     setup.losses()
-    found = setup.recorder.finish()
+    (found,) = setup.recorder.finish()
     assert found.fused_samples == rows
     assert found.samples == list(sizes)
 
@@ -95,7 +95,7 @@ def test_alternating_takes_no_step_on_a_loss_of_weight_zero(weights, steps):
 def test_nothing_paired_means_no_fused_loss():
     setup = Setup(sizes=(3, 5), paired=False).zero_heads()
     assert setup.losses() == pytest.approx([2 * math.log(6)], abs=1e-6)
-    assert setup.recorder.finish().fused_samples == 0
+    assert setup.recorder.finish()[0].fused_samples == 0
 
 
 def test_alternating_yields_a_loss_a_modality_then_the_fused_one_after_the_steps():
@@ -149,7 +149,7 @@ def test_the_recorded_score_is_the_mean_probability_of_the_true_class(method, lo
     logits = setup.method.unimodal_logits(setup.model, [setup.model.encode(j, x) for j, x in enumerate(setup.inputs)])
     expected = true_class_probability(logits[0], setup.labels[:3])
     setup.losses()
-    found = setup.recorder.finish()
+    (found,) = setup.recorder.finish()
     assert found.rows[0][0] == pytest.approx(expected.mean().item(), rel=1e-5)
     assert found.score_sums[0] == pytest.approx(expected.sum().item(), rel=1e-5)
 

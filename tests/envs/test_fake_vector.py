@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dus_gym import allocation
-from dus_gym.envs import fake_vector
-from dus_gym.envs.fake_vector import FakeVectorEnv, seed_words
+from dus_gym.envs import fake_vector, run_group
+from dus_gym.envs.fake_vector import seed_words
 from dus_gym.envs.registration import FAKE_ID
+from dus_gym.envs.vector_env import DUSVectorEnv
 from dus_gym.errors import ConfigError
 from dus_gym.rewards import REWARD_STATES, reward_names
 from dus_gym.seeding import RunSeeds
@@ -142,10 +143,10 @@ def test_nothing_that_was_returned_changes_later():
 
 
 def test_the_id_makes_it_and_the_other_modes_remain():
-    assert type(native().unwrapped) is FakeVectorEnv
+    assert type(native().unwrapped) is DUSVectorEnv
     assert native().metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     assert type(gym.make_vec(ID, num_envs=2, vectorization_mode="sync")) is gym.vector.SyncVectorEnv
-    assert gym.spec(FAKE_ID).vector_entry_point == "dus_gym.envs.fake_vector:FakeVectorEnv"
+    assert gym.spec(FAKE_ID).vector_entry_point == "dus_gym.envs.vector_env:DUSVectorEnv"
 
 
 def test_gymnasiums_vector_wrappers_take_it():
@@ -197,7 +198,6 @@ def test_malformed_actions_are_refused():
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("trainer", "real"),
         ("render_mode", "ansi"),
         ("select", "validation"),
         ("autoreset_mode", AutoresetMode.SAME_STEP),
@@ -243,8 +243,8 @@ entries = st.one_of(
 def test_the_rule_on_columns_is_the_rule_on_one_split(actions, batch, extra, tightness):
     m = actions.shape[1]
     total, floor = m * batch + extra, int(tightness * batch)
-    shares = fake_vector.normalised(actions.T.copy())
-    sizes = fake_vector.sizes_from_shares(shares, total, floor)
+    shares = run_group.normalised(actions.T.copy())
+    sizes = run_group.sizes_from_shares(shares, total, floor)
     for i, action in enumerate(actions):
         # From Python 3.12 on sum() rounds better than NumPy's; then shares may differ in the last bit.
         np.testing.assert_allclose(shares[:, i], allocation.normalise(action.tolist()), rtol=1e-15, atol=0)

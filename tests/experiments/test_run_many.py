@@ -7,7 +7,7 @@ import pytest
 from dus_gym.errors import ConfigError, RunFolderError
 from dus_gym.experiments import run_many
 from dus_gym.experiments.executors.executor import Here
-from dus_gym.experiments.run_many import PlannedRun, RunsFailedError, perform, run_all
+from dus_gym.experiments.run_many import PlannedRun, RunsFailedError, Task, perform, run_all
 from dus_gym.experiments.spec import make_spec
 
 
@@ -77,8 +77,8 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(run_many, "execute", stop_at_the_second_step)
     (tmp_path / "stopped").mkdir()
     with pytest.raises(KeyboardInterrupt):
-        perform(stopped, again=False)
-    resumed = perform(stopped, again=True)
+        perform(Task((stopped,)), again=False)
+    (resumed,) = perform(Task((stopped,)), again=True)
     assert seen == [1, 2, 2, 3], "the step that was not saved is made again, the others are not"
     assert (tmp_path / "stopped/steps.jsonl").read_text() == (tmp_path / "whole/steps.jsonl").read_text()
     assert resumed.fused == expected.fused
@@ -86,7 +86,7 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
 
 def test_a_worker_that_does_not_share_the_folder_says_so(tmp_path):
     with pytest.raises(ConfigError, match="all machines share"):
-        perform(a_run(tmp_path / "nowhere"), again=False)
+        perform(Task((a_run(tmp_path / "nowhere"),)), again=False)
 
 
 def test_a_run_that_is_taken_up_again_waits_for_its_dead_workers_lock(tmp_path, monkeypatch):
@@ -98,5 +98,6 @@ def test_a_run_that_is_taken_up_again_waits_for_its_dead_workers_lock(tmp_path, 
         return "process 1 on elsewhere" if len(asked) < 3 else None
 
     monkeypatch.setattr(run_many, "writer", writer)
-    assert perform(a_run(tmp_path / "run"), again=True).epochs == 3
+    (result,) = perform(Task((a_run(tmp_path / "run"),)), again=True)
+    assert result.epochs == 3
     assert len(asked) == 3

@@ -7,6 +7,7 @@ import pytest
 from command import dus
 
 import dus_gym
+from dus_gym import trainer
 from dus_gym.data.media_source import MediaSource
 from dus_gym.data.mock import make_mock
 from dus_gym.data.registry import data_set
@@ -16,7 +17,6 @@ from dus_gym.experiments import run as run_module
 from dus_gym.experiments.results import Result
 from dus_gym.experiments.run import train
 from dus_gym.experiments.storage.run_folder import NOT_REPRODUCIBLE
-from dus_gym.trainer import Trainer
 
 
 def reproducible(result):
@@ -175,7 +175,7 @@ def built(monkeypatch):
         monkeypatch.setattr(kind, name, counted)
 
     counting(Task, "data", "data")
-    counting(Trainer, "__init__", "model")
+    counting(trainer, "initialised", "model")
     source = type(data_set("cremad").source)
     assert issubclass(source, MediaSource)
     counting(source, "records", "records")
@@ -199,8 +199,9 @@ def test_a_refused_run_builds_nothing(built):
 
 def test_a_comparison_builds_as_often_as_it_runs(built):
     dus_gym.compare("DUS-Digits-v0", ["score", "half"], seeds=2, epochs=2)
-    # Three agents, and uniform at half's samples: four runs of two seeds.
-    assert (built["data"], built["model"]) == (8, 8)
+    # Three agents, and uniform at half's samples: four runs of two seeds, which train together, and for each pair one
+    # model more that tells whether both fit into memory.
+    assert (built["data"], built["model"]) == (8, 8 + 4)
 
 
 def test_a_media_folder_is_gone_through_once_a_command(built, tmp_path):
@@ -211,4 +212,4 @@ def test_a_media_folder_is_gone_through_once_a_command(built, tmp_path):
     built.update(dict.fromkeys(built, 0))
     words = ("DUS-CREMAD-v0", "--agents", "score", "--seeds", 2)
     dus("compare", *words, *short, "--out", "c", cwd=tmp_path, check=0)
-    assert built == {"data": 4, "model": 4, "records": 1, "streams": 1}
+    assert built == {"data": 4, "model": 4 + 2, "records": 1, "streams": 1}

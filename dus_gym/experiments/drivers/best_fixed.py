@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from dus_gym.agents.base import AgentOptions, Array, Info
 from dus_gym.agents.controls import Fixed, FixedOptions
 from dus_gym.agents.loop import run_episode
 from dus_gym.errors import ConfigError
-from dus_gym.experiments.drivers.driver import Driver, MakeEnv
+from dus_gym.experiments.drivers.driver import Driver, MakeCore, MakeEnv
 from dus_gym.experiments.drivers.lookahead import best_of, line
 
 
@@ -60,6 +61,40 @@ class BestFixed(Driver):
         self.shares = splits[best_of(values, splits)]
         return {}
 
+    @property
+    def together(self) -> bool:
+        """True: runs of constant splits train as one computation."""
+        return True
+
+    @classmethod
+    def prepare_together(
+        cls, drivers: Sequence[BestFixed], make_core: MakeCore, seeds: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        """Run the grids of all seeds: first the uniform runs, which tell each grid's direction, then all others."""
+        from dus_gym.experiments.episodes import Episodes
+
+        m, count = drivers[0].num_modalities, drivers[0].options.splits
+        uniform = drivers[0].uniform_action()
+
+        def validated(splits: Sequence[Array], of_seeds: Sequence[int]) -> list[tuple[float, npt.NDArray[Any]]]:
+            agents = [Fixed(m, options=FixedOptions("/".join(map(str, split.tolist())))) for split in splits]
+            runs = Episodes(make_core(agents[0]), agents, of_seeds).run()
+            return [(_accuracy(info), np.asarray(info["observation"])) for info in runs]
+
+        middle = count // 2
+        first = validated([uniform] * len(seeds), seeds)
+        lines = [line(count, m, int(np.argmax(observation))) for _, observation in first]
+        tried = [i for i in range(count) if i != middle]
+        places = [(r, i) for r in range(len(seeds)) for i in tried]
+        others = validated([lines[r][i] for r, i in places], [seeds[r] for r, _ in places])
+        values = [[accuracy] * count for accuracy, _ in first]
+        for (r, i), (accuracy, _) in zip(places, others, strict=True):
+            values[r][i] = accuracy
+        for driver, splits, found in zip(drivers, lines, values, strict=True):
+            driver._spent = count
+            driver.shares = splits[best_of(found, splits)]
+        return [{} for _ in drivers]
+
     def _validated(self, make_env: MakeEnv, seed: int, split: Array) -> tuple[float, npt.NDArray[Any]]:
         """Return a whole run's last validation accuracy and observation."""
         env = make_env()
@@ -69,9 +104,8 @@ class BestFixed(Driver):
         agent = Fixed(self.num_modalities, options=FixedOptions("/".join(map(str, split.tolist()))))
         episode = run_episode(env, agent, seed=seed)
         self._spent += 1
-        accuracy = -1.0 if episode.info["diverged"] else float(episode.info["val_fused/method"])
         env.close()
-        return accuracy, np.asarray(episode.observation)
+        return _accuracy(episode.info), np.asarray(episode.observation)
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
         """Return the split that was chosen."""
@@ -85,3 +119,8 @@ class BestFixed(Driver):
         """Put back what :meth:`state_dict` returned."""
         super().load_state_dict(state)
         self.shares, self._spent = np.array(state["shares"], dtype=np.float32), int(state["spent"])
+
+
+def _accuracy(info: Mapping[str, Any]) -> float:
+    """Return a whole run's last validation accuracy; below every accuracy if it diverged."""
+    return -1.0 if info["diverged"] else float(info["val_fused/method"])

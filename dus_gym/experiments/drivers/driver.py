@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
 from dus_gym.agents.base import Agent
 
+if TYPE_CHECKING:
+    from dus_gym.envs.dus_env import DUSEnv
+
 MakeEnv = Callable[..., "gym.Env[Any, Any]"]
 """Makes the environment of the run that counts; keyword arguments replace settings of
 :class:`dus_gym.config.RunConfig`."""
+
+MakeCore = Callable[..., "DUSEnv"]
+"""Makes an environment, without wrappers, for the agent that is its argument; keyword arguments replace settings."""
 
 
 class Driver(Agent):
@@ -28,6 +34,28 @@ class Driver(Agent):
             Settings that the run that counts is to have, such as ``{"lr_scale": (0.5, 1.5)}``.
         """
         return {}
+
+    @property
+    def together(self) -> bool:
+        """True if many of them can prepare and decide for runs that train as one computation."""
+        return False
+
+    @classmethod
+    def prepare_together(
+        cls, drivers: Sequence[Any], make_core: MakeCore, seeds: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        """Do for many runs at once what :meth:`prepare` does for one; only where :attr:`together` is true.
+
+        Args:
+            drivers: of this class and with the same options, one a run.
+            make_core: returns an environment of the runs' settings for an agent; keyword arguments replace settings.
+            seeds: of the runs.
+
+        Returns:
+            What :meth:`prepare` returns, by run.
+        """
+        del make_core, seeds
+        return [{} for _ in drivers]
 
     def attach(self, env: gym.Env[Any, Any]) -> None:
         """Take the environment of the coming run, before its reset."""

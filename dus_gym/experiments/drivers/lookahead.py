@@ -16,6 +16,7 @@ from dus_gym.experiments.drivers.driver import Driver
 
 if TYPE_CHECKING:
     from dus_gym.envs.dus_env import DUSEnv
+    from dus_gym.envs.vector_env import RealRuns
 
 REACH = 0.6
 """The outermost splits give the dominant modality 1 - 0.6 and 1 + 0.6 of the equal share."""
@@ -107,6 +108,32 @@ class Lookahead(Driver):
         gains = [self._validated(core.fork(), split) for split in splits]
         self._forked_steps += len(splits)
         return splits[best_of(gains, splits)]
+
+    @property
+    def together(self) -> bool:
+        """True: runs that train as one computation are forked as one."""
+        return True
+
+    @staticmethod
+    def act_together(drivers: Sequence[Lookahead], group: RealRuns, observations: npt.NDArray[Any]) -> list[Array]:
+        """Return each run's split of its best fork; a fork is of all runs, each with a split of its own line."""
+        m, count = drivers[0].num_modalities, drivers[0].options.splits
+        allocation = group.single.allocation
+        lines = [line(count, m, int(np.argmax(observation))) for observation in observations]
+        gains: list[list[float]] = [[] for _ in drivers]
+        for i in range(count):
+            fork = group.fork()
+            both = [allocation(splits[i]) for splits in lines]
+            fork.step(np.array([shares for shares, _ in both]).T, np.array([sizes for _, sizes in both]).T)
+            figures = fork.runs.validate_all()
+            assert figures is not None, "needs_validation is checked before"
+            for of, found, diverged in zip(gains, figures, fork.runs.ended, strict=True):
+                accuracy = None if diverged else found.fused["method"]
+                of.append(-1.0 if accuracy is None else accuracy)
+        for driver in drivers:
+            driver._horizon = group.horizon
+            driver._forked_steps += count
+        return [splits[best_of(of, splits)] for of, splits in zip(gains, lines, strict=True)]
 
     @staticmethod
     def _validated(fork: DUSEnv, split: Array) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from dus_gym.agents.base import Agent, AgentOptions, Array, Info
 from dus_gym.agents.loop import run_episode
 from dus_gym.errors import ConfigError
-from dus_gym.experiments.drivers.driver import Driver, MakeEnv
+from dus_gym.experiments.drivers.driver import Driver, MakeCore, MakeEnv
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,44 @@ class LRMatched(Driver):
         if isinstance(matched, Driver):
             settings |= matched.prepare(make_env, seed)
         env: gym.Env[Any, Any] = make_env(**settings)
-        if (scale := env.get_wrapper_attr("config").lr_scale) is not None:
-            raise ConfigError(f"lr_scale={scale} is not allowed under agent='lr-matched', which sets it; leave it out.")
+        _check_scale(env.get_wrapper_attr("config").lr_scale)
         if isinstance(matched, Driver):
             matched.attach(env)
         info = run_episode(env, matched, seed=seed).info
-        samples = np.array([value for key, value in info.items() if key.startswith("samples/")], dtype=np.float64)
         env.close()
+        return self._matched_to(matched, info)
+
+    @property
+    def together(self) -> bool:
+        """True if runs of the agent that is matched can train as one computation."""
+        matched = self._matched(0)
+        return not isinstance(matched, Driver) or matched.together
+
+    @classmethod
+    def prepare_together(
+        cls, drivers: Sequence[LRMatched], make_core: MakeCore, seeds: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        """Run the agents that are matched, all seeds at once."""
+        from dus_gym.experiments.episodes import Episodes
+
+        matched = [driver._matched(seed) for driver, seed in zip(drivers, seeds, strict=True)]
+        settings: list[dict[str, Any]] = [{} for _ in drivers]
+        if isinstance(matched[0], Driver):
+            settings = type(matched[0]).prepare_together(matched, make_core, seeds)
+        replaced = {"action_mode": matched[0].action_mode}
+        core = make_core(
+            drivers[0], **replaced | ({} if matched[0].interval is None else {"interval": matched[0].interval})
+        )
+        _check_scale(core.config.lr_scale)
+        scales = [of["lr_scale"] for of in settings if "lr_scale" in of]
+        infos = Episodes(core, matched, seeds, scales or None).run()
+        return [
+            driver._matched_to(*both) for driver, both in zip(drivers, zip(matched, infos, strict=True), strict=True)
+        ]
+
+    def _matched_to(self, matched: Agent, info: Info) -> dict[str, Any]:
+        """Return m × the mean share of each modality over a run's samples, and count what it cost."""
+        samples = np.array([value for key, value in info.items() if key.startswith("samples/")], dtype=np.float64)
         self._spent = 1.0 + (matched.training_runs if isinstance(matched, Driver) else 0.0)
         factors = self.num_modalities * samples / samples.sum()
         return {"lr_scale": tuple(factors.tolist())}
@@ -97,3 +129,8 @@ class LRMatched(Driver):
         """Put back what :meth:`state_dict` returned."""
         super().load_state_dict(state)
         self._spent = float(state["spent"])
+
+
+def _check_scale(scale: tuple[float, ...] | None) -> None:
+    if scale is not None:
+        raise ConfigError(f"lr_scale={scale} is not allowed under agent='lr-matched', which sets it; leave it out.")

@@ -29,6 +29,9 @@ class ScaleOptions:
     """Make the runs on Ray: local (a cluster on this machine, for as long as the command takes), or a cluster's address
     (HOST:PORT, or auto for the one this machine is part of). The output folder must be one that all its machines
     share."""
+    parallel_runs: str = "auto"
+    """Runs of one agent that train as one computation: a number, 1 for one by one, or auto: up to 32 seeds where task
+    and method can. A run's last bits depend on how many train together; its summary names them."""
     retries: int = 2
     """How often a run whose worker was lost is taken up again, from its last checkpoint."""
     gpus: float = NO_GPU
@@ -36,6 +39,10 @@ class ScaleOptions:
 
     def __post_init__(self) -> None:
         check_at_least("workers", self.workers, 1)
+        if self.parallel_runs != "auto" and not (self.parallel_runs.isdecimal() and int(self.parallel_runs) >= 1):
+            raise ConfigError(
+                f"parallel_runs={self.parallel_runs!r} is not allowed; give auto, or a whole number from 1 on."
+            )
         check_at_least("retries", self.retries, 0)
         if not (0.0 <= self.gpus <= 1.0 or (self.gpus > 1.0 and self.gpus % 1.0 == 0.0)):
             raise ConfigError(f"gpus={self.gpus} is not allowed; give a fraction up to 1, or a whole number.")

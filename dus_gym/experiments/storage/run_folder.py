@@ -3,6 +3,7 @@
 config.json             what was asked for; decides whether a run may be resumed here
 steps.jsonl             one JSON object a step, in order
 checkpoint.safetensors  everything a continuation needs; replaced whole
+together.safetensors    in its place for runs that train as one computation: in the folder of the first, of all of them
 model.safetensors       the evaluated model's weights
 summary.json            written last: a folder with one is finished
 policy.safetensors      what the agent has learned, if it learns; policy.zip of stable-baselines3
@@ -41,7 +42,9 @@ COMPARISON = "comparison.json"
 POLICY = "policy"
 """Stem of what a learner leaves: ``policy.safetensors``, or ``policy.zip`` of stable-baselines3."""
 REPORT, TENSORBOARD, WANDB = "report.html", "tensorboard", "wandb"
-_OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, MODEL, PICTURE, COMPARISON, REPORT, TENSORBOARD, WANDB}
+TOGETHER = "together.safetensors"
+"""The checkpoint of runs that train as one computation, in the folder of the first."""
+_OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, TOGETHER, MODEL, PICTURE, COMPARISON, REPORT, TENSORBOARD, WANDB}
 _OURS |= {f"{POLICY}.safetensors", f"{POLICY}.zip"}
 NOT_REPRODUCIBLE = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib")
 """Of a summary: what a second run of the same settings may say otherwise. All else is the same to the bit."""
@@ -288,11 +291,16 @@ class RunFolder:
 
     # -- checkpoint, model, summary ----------------------------------------------------------------
 
+    def flush_steps(self) -> None:
+        """Put the steps that were added on disk."""
+        if self._steps is not None:
+            with writing(self.path / STEPS):
+                os.fsync(self._steps.fileno())
+
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replaces the checkpoint; the steps it counts are on disk before it is."""
+        self.flush_steps()
         with writing(self.path / CHECKPOINT):
-            if self._steps is not None:
-                os.fsync(self._steps.fileno())
             save_state(self.path / CHECKPOINT, "checkpoint", state)
 
     def load_checkpoint(self) -> dict[str, Any] | None:

@@ -415,7 +415,7 @@ def test_the_recorded_scores_are_of_the_additive_parts_over_the_own_samples():
     parts = setup.model.additive_parts([setup.model.encode(j, x) for j, x in enumerate(setup.inputs)])
     expected = [z.softmax(1).gather(1, setup.labels[: len(z), None]).mean().item() for z in parts]
     setup.losses()
-    found = setup.recorder.finish()
+    (found,) = setup.recorder.finish()
     assert found.rows == [pytest.approx(expected, rel=1e-5)]
     assert (found.samples, found.fused_samples) == ([3, 5], 3)
 
@@ -436,7 +436,7 @@ def test_with_a_hidden_layer_scores_and_logits_are_of_the_responses(sizes):
     for found, response in zip(logits, psi, strict=True):
         torch.testing.assert_close(found, response[:p])
     setup.losses()
-    assert setup.recorder.finish().rows == [pytest.approx(expected, rel=1e-5)]
+    assert setup.recorder.finish()[0].rows == [pytest.approx(expected, rel=1e-5)]
 
 
 @pytest.mark.parametrize("hidden", [0, 16])

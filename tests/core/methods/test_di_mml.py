@@ -189,7 +189,7 @@ def test_scores_are_of_the_own_heads_over_the_own_samples():
     z = [setup.model.unimodal(j, x) for j, x in enumerate(h)]
     expected = [x.softmax(1).gather(1, setup.labels[: len(x), None]).mean().item() for x in z]
     setup.losses()
-    assert setup.recorder.finish().rows == [pytest.approx(expected, rel=1e-5)]
+    assert setup.recorder.finish()[0].rows == [pytest.approx(expected, rel=1e-5)]
 
 
 # -- the two stages ----------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def test_pretraining_is_the_sum_of_unimodal_losses():
     logits = [setup.model.unimodal(j, setup.model.encode(j, x)) for j, x in enumerate(setup.inputs)]
     expected = sum(F.cross_entropy(z, setup.labels) for z in logits)
     assert setup.losses() == [pytest.approx(expected.item(), rel=1e-5)]
-    found = setup.recorder.finish()
+    (found,) = setup.recorder.finish()
     assert (found.samples, found.fused_samples) == ([6, 6, 6], 0)
 
 
@@ -159,7 +159,7 @@ def test_the_recorded_scores_are_the_unimodal_heads():
     logits = [setup.model.unimodal(j, setup.model.encode(j, x)) for j, x in enumerate(setup.inputs)]
     expected = [z.softmax(1).gather(1, setup.labels[:, None]).mean().item() for z in logits]
     setup.losses()
-    found = setup.recorder.finish()
+    (found,) = setup.recorder.finish()
     assert found.rows == [pytest.approx(expected, rel=1e-5)]
     assert found.fused_samples == 6
 

@@ -263,7 +263,7 @@ def test_a_schedule_watches_the_cross_entropy_of_the_fused_logits_or_else_of_the
     for method, weights in (("baseline", {"fused_weight": 0.5}), ("unimodal", {})):
         run = toy_run(method=method, method_options=weights, optimizer={"schedule": "plateau"}, iterations=1)
         split = run._train_split
-        drawn = run.fork()._sampler.draw([40, 20], 1)[0][0]
+        drawn = run.fork()._samplers[0].draw([40, 20], 1)[0][0]
         h = [run.model.encode(j, split.inputs[j][drawn[:n]]) for j, n in enumerate((40, 20))]
         if method == "baseline":
             logits = run.model.fused([h[0][:20], h[1]])
@@ -272,7 +272,7 @@ def test_a_schedule_watches_the_cross_entropy_of_the_fused_logits_or_else_of_the
             own = [F.cross_entropy(run.model.unimodal(j, x), split.labels[drawn[: len(x)]]) for j, x in enumerate(h)]
             expected = sum(own).item() / 2
         run.train([40, 20], 1)
-        assert run.snapshot()["schedule"]["best"] == pytest.approx(expected, rel=1e-5)
+        assert run.snapshot()["schedules"][0]["best"] == pytest.approx(expected, rel=1e-5)
 
 
 # -- who needs pairs ---------------------------------------------------------------------------------

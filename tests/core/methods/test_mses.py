@@ -30,8 +30,9 @@ class Scripted(MSES):
     def on_epoch_end(self, ctx, validation):
         self.seen.append(ctx.epoch)
         *own, fused = [values[ctx.epoch - 1] for values in self.series]
-        found = replace(validation or ctx.validate(), losses=own)
-        super().on_epoch_end(ctx, replace(found, fused_losses=found.fused_losses | {"concat": fused}))
+        (found,) = validation or ctx.validate()
+        losses = found.fused_losses | {"concat": fused}
+        super().on_epoch_end(ctx, [replace(found, losses=own, fused_losses=losses)])
 
 
 def weights_by_epoch(run, weights_of, epochs, sizes=(5, 11)):
@@ -237,8 +238,8 @@ def test_patience_is_a_fraction_of_the_run(toy_run, patience, epochs, allowed):
     for epoch in range(1, allowed + 3):
         setup.ctx.epoch = epoch
         # The first epoch stays the best one.
-        setup.method.on_epoch_end(setup.ctx, replace(found, losses=[float(epoch), 2.0 - epoch]))
-        stops = setup.method.state_dict()["stops"]
+        setup.method.on_epoch_end(setup.ctx, [replace(found, losses=[float(epoch), 2.0 - epoch])])
+        (stops,) = setup.method.state_dict()["stops"]
         assert bool(stops[0]["stopped_at"]) == (epoch == allowed + 2)
         assert stops[1]["stopped_at"] == 0
 
@@ -325,13 +326,14 @@ def test_without_pairs_the_modalities_stop_alone(toy_run, weights_of, same_bits)
     class Unpaired(Scripted):
         def on_epoch_end(self, ctx, validation):
             own = [values[ctx.epoch - 1] for values in self.series]
-            MSES.on_epoch_end(self, ctx, replace(validation, losses=own))
+            MSES.on_epoch_end(self, ctx, [replace(found, losses=own) for found in validation])
 
     run = toy_run(method=Unpaired(SERIES, FALLING), pairing="independent", epochs=10)
     after = weights_by_epoch(run, weights_of, 8)
     assert same_bits(parts(after[8], *A), parts(after[3], *A))
     assert not same_bits(parts(after[8], *B), parts(after[7], *B))
-    assert len(run.method.state_dict()["stops"]) == 2
+    (stops,) = run.method.state_dict()["stops"]
+    assert len(stops) == 2
     assert run.evaluate().fused["concat"] is None
 
 
@@ -344,7 +346,7 @@ def test_it_learns_the_digits_and_stops_what_overfits(digits_run, task, m):
     after = run.validate()
     assert after.fused_losses["concat"] < before.fused_losses["concat"]
     # The noisy pixels are the ones memorised.
-    stops = run.method.state_dict()["stops"]
+    (stops,) = run.method.state_dict()["stops"]
     assert stops[0]["stopped_at"] > 0
     assert after.losses[0] == pytest.approx(stops[0]["best"], rel=1e-6)
     assert run.evaluate().fused["concat"].accuracy > 0.5

@@ -24,7 +24,7 @@ class Scripted(MSLR):
 
     def on_epoch_end(self, ctx, validation):
         accuracies = [values[ctx.epoch - 1] for values in self.series]
-        super().on_epoch_end(ctx, Figures([], accuracies, [], {}))
+        super().on_epoch_end(ctx, [Figures([], accuracies, [], {})])
 
 
 def rates_of(run):
@@ -53,7 +53,8 @@ def test_rate_and_history_after_the_sixth_epoch_by_hand(toy_run):
             assert run.logged == {"rate/a": 0.9, "rate/b": 1.1}
     assert run.logged["rate/a"] == pytest.approx(0.9 * 1.2692308, abs=5e-8)
     assert run.logged["rate/b"] == pytest.approx(1.1)
-    assert method.state_dict()["history"][0] == [0.5, 0.5, 0.5, 0.6, 0.66]
+    (history,) = method.state_dict()["history"]
+    assert history[0] == [0.5, 0.5, 0.5, 0.6, 0.66]
     # It counts from the next epoch on.
     assert rates_of(run)["encoder/a"] == pytest.approx(0.01 * 0.9)
     run.train([8, 8], 1)
@@ -140,7 +141,7 @@ def test_the_loss_is_that_of_the_summed_logits(sizes):
     expected = F.cross_entropy(sum(logits), setup.labels)
     scores = [z.softmax(1).gather(1, setup.labels[:, None]).mean().item() for z in logits]
     assert setup.losses() == [pytest.approx(expected.item(), rel=1e-5)]
-    found = setup.recorder.finish()
+    (found,) = setup.recorder.finish()
     assert found.rows == [pytest.approx(scores, rel=1e-5)]
     assert found.fused_samples == 4
     assert setup.model.fused_head is None
@@ -162,9 +163,10 @@ def test_it_is_validation_accuracy_and_each_modalitys_own_that_counts(toy_run):
     for _ in range(8):
         run.train([8, 8], 5)
         seen.append(run.validation.accuracies)
+    (history,) = run.method.state_dict()["history"]
     for j, name in enumerate("ab"):
         series = [row[j] for row in seen]
-        assert run.method.state_dict()["history"][j] == series[-5:]
+        assert history[j] == series[-5:]
         assert run.logged[f"rate/{name}"] == pytest.approx(series[-1] / (sum(series[-6:-1]) / 5))
     assert run.logged["rate/a"] != run.logged["rate/b"]
 

@@ -195,7 +195,7 @@ def test_the_recorded_score_is_of_the_additive_parts():
     setup = Setup("ogm", sizes=(4, 4, 4))
     expected = scores_by_hand(setup)
     setup.losses()
-    found = setup.recorder.finish()
+    (found,) = setup.recorder.finish()
     assert found.rows == [pytest.approx(expected, rel=1e-5)]
     assert (found.samples, found.fused_samples) == ([4, 4, 4], 4)
 

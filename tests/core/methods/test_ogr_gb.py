@@ -23,6 +23,12 @@ def figures_of(losses):
     return Figures([], [], modalities, {}, {"method": 9.0, "concat": fused, "sum": 9.0, "entropy": 9.0})
 
 
+def weights_of(method):
+    """Weights of the only run."""
+    (weights,) = method.state_dict()["weights"]
+    return weights
+
+
 class Probed(Setup):
     """A setup whose copies end with the losses they are told: one copy a head, in order."""
 
@@ -40,7 +46,7 @@ class Probed(Setup):
             rows = (
                 start if model is None else [end[k] if k == model % len(end) else (9.0, 9.0) for k in range(len(end))]
             )
-            return figures_of([row[side] for row in rows])
+            return [figures_of([row[side] for row in rows])]
 
         self.ctx.clone_and_fit, self.ctx._figures = clone_and_fit, figures
 
@@ -97,7 +103,7 @@ def test_the_published_weights_are_normalised(published):
 
 def test_the_method_weighs_as_the_numbers_say():
     setup = Probed().epoch(0)
-    assert setup.method.state_dict()["weights"] == pytest.approx(BLEND, abs=5e-5)
+    assert weights_of(setup.method) == pytest.approx(BLEND, abs=5e-5)
     assert setup.ctx.logged == pytest.approx(
         {"weight/one": 0.0699, "weight/two": 0.8735, "weight_fused": 0.0566}, abs=5e-5
     )
@@ -129,7 +135,7 @@ def plain_gradient(setup, loss, owner):
 @pytest.mark.parametrize(("sizes", "loss_norm"), [((3, 5), "mean"), ((5, 2), "mean"), ((3, 5), "fixed")])
 def test_the_loss_is_the_weighted_sum(sizes, loss_norm):
     setup = Probed(sizes=sizes, loss_norm=loss_norm).epoch(0)
-    w, p = setup.method.state_dict()["weights"], min(sizes)
+    w, p = weights_of(setup.method), min(sizes)
     features = [setup.model.encode(j, x) for j, x in enumerate(setup.inputs)]
     own = [
         F.cross_entropy(setup.model.unimodal(j, h), setup.labels[: len(h)], reduction="sum")
@@ -152,14 +158,14 @@ def test_the_loss_is_the_weighted_sum(sizes, loss_norm):
 def test_a_head_without_weight_moves_nothing():
     lost = [(0.6, 1.2), (1.4, 2.0), (0.3, 2.0)]
     setup = Probed(end=lost).epoch(0)
-    assert setup.method.state_dict()["weights"] == [1.0, 0.0, 0.0]
+    assert weights_of(setup.method) == [1.0, 0.0, 0.0]
     one, *others = setup.gradients("head/one", "encoder/two", "head/two", "fused")
     assert one.abs().max() > 0.0
     assert all(not other.any() for other in others)
     # The recorder has every modality's score all the same.
     setup.begin()
     setup.losses()
-    assert setup.recorder.finish().samples == [3, 5]
+    assert setup.recorder.finish()[0].samples == [3, 5]
 
 
 def test_all_zero_heads_cost_the_same_whatever_the_weights():
@@ -176,7 +182,7 @@ def test_alternating_steps_each_head_apart():
 
 def test_alternating_takes_no_step_on_a_head_of_weight_zero():
     setup = Probed(update="alternating").epoch(0).zero_heads()
-    setup.method.load_state_dict({"weights": [0.0, 0.75, 0.25]})
+    setup.method.load_state_dict({"weights": [[0.0, 0.75, 0.25]]})
     assert setup.losses() == pytest.approx([0.75 * math.log(6), 0.25 * math.log(6)])
 
 
@@ -241,15 +247,15 @@ def test_the_weights_are_those_of_runs_really_trained_on_one_head(toy_run, m):
     # The agent's sizes have no part in a probe.
     run.train([3] * (m - 1) + [5 * m], 1)
     assert sum(w > 0.01 for w in normalised(raw)) > 1
-    assert run.method.state_dict()["weights"] == pytest.approx(normalised(raw), rel=1e-3, abs=1e-5)
+    assert weights_of(run.method) == pytest.approx(normalised(raw), rel=1e-3, abs=1e-5)
     assert list(run.logged) == [*(f"weight/{name}" for name in "abc"[:m]), "weight_fused"]
-    assert list(run.logged.values()) == run.method.state_dict()["weights"]
+    assert list(run.logged.values()) == weights_of(run.method)
 
 
 def test_a_probe_leaves_the_run_as_it_was(toy_run, same_bits, monkeypatch):
     class Unprobed(OGRGB):
         def on_epoch_start(self, ctx):
-            self._weights = [0.25, 0.5, 0.25]
+            self._weights = [[0.25, 0.5, 0.25]]
 
     monkeypatch.setattr("dus_gym.methods.ogr_gb.normalised", lambda raw: [0.25, 0.5, 0.25])
     settings = {"epochs": 4, "optimizer": {"schedule": "step", "milestone": 0.5}}
@@ -303,7 +309,7 @@ def test_copies_that_diverge_weigh_nothing(toy_run):
 
     run = toy_run(method=Explodes())
     interval = run.train([8, 8], 5)
-    a, *others = run.method.state_dict()["weights"]
+    a, *others = weights_of(run.method)
     assert a == 0.0
     assert sum(others) == pytest.approx(1.0)
     assert not interval.diverged
@@ -317,16 +323,16 @@ def test_the_state_does_not_move_with_the_method():
     state = setup.method.state_dict()
     other = make_method("ogr_gb")
     other.load_state_dict(state)
-    state["weights"][0] = 7.0
+    state["weights"][0][0] = 7.0
     assert setup.method.state_dict() == other.state_dict()
-    assert setup.method.state_dict()["weights"] == pytest.approx(BLEND, abs=5e-5)
+    assert weights_of(setup.method) == pytest.approx(BLEND, abs=5e-5)
 
 
 def test_without_pairs_the_modalities_share_the_weight(toy_run):
     run = toy_run(3, method="ogr_gb", pairing="independent")
     before = run.validate().losses
     run.train([5, 11, 8], 20)
-    weights = run.method.state_dict()["weights"]
+    weights = weights_of(run.method)
     assert len(weights) == 3
     assert sum(weights) == pytest.approx(1.0)
     assert run.logged["weight_fused"] == 0.0

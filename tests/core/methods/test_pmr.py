@@ -229,7 +229,7 @@ def test_the_recorded_score_is_of_the_additive_parts_over_the_own_samples():
     parts = setup.model.additive_parts([setup.model.encode(j, x) for j, x in enumerate(setup.inputs)])
     expected = [z.softmax(1).gather(1, setup.labels[: len(z), None]).mean().item() for z in parts]
     setup.losses()
-    found = setup.recorder.finish()
+    (found,) = setup.recorder.finish()
     assert found.rows == [pytest.approx(expected, rel=1e-5)]
     assert (found.samples, found.fused_samples) == ([3, 5], 3)
 

@@ -245,9 +245,21 @@ def test_every_modalitys_share_of_the_ensemble_is_recorded(phase):
     expected = [s.softmax(1).gather(1, setup.labels[:, None]).mean().item() for s in shares]
     hits = (sum(shares).argmax(1) == setup.labels).sum().item()
     setup.losses()
-    found = setup.recorder.finish()
+    (found,) = setup.recorder.finish()
     assert found.rows == [pytest.approx(expected, rel=1e-5)]
     assert (found.fused_hits, found.fused_samples) == (hits, 5)
+
+
+def test_mixed_precision_rounds_a_share_as_the_ensemble_does():
+    setup = start(Boosting("", 1.0, learner=1, previous=0))
+    recorded = {}
+    setup.ctx.record = lambda j, logits: recorded.update({j: logits})
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = [setup.model.ensemble(j, setup.ctx.features(j)) for j in range(2)]
+        next(setup.method.terms(setup.ctx))
+    for j in range(2):
+        assert recorded[j].dtype == torch.bfloat16
+        assert torch.equal(recorded[j], expected[j])
 
 
 def test_the_prediction_is_the_sum_of_the_scaled_learners(toy_run):

@@ -133,7 +133,7 @@ def right_by_hand(setup, masking):
 @pytest.mark.parametrize("m", [2, 3])
 def test_a_sample_is_copied_in_each_modality_that_contributes_little(m, masking):
     setup = valued(m, masking=masking)
-    indices, keep = setup.method.expand(setup.ctx)
+    ((indices, keep),) = setup.method.expand(setup.ctx)
     found = right_by_hand(setup, masking)
     assert not torch.equal(found, right_by_hand(setup, "features" if masking == "inputs" else "inputs"))
     expected = []
@@ -152,10 +152,10 @@ def test_a_sample_is_copied_in_each_modality_that_contributes_little(m, masking)
 def test_nothing_to_copy_replaces_the_copies_of_before(toy_run):
     run = toy_run(method="smv", epochs=4)
     run.train([8, 8], 5)
-    run._sampler.expand(np.array([1]), np.array([[True, False]]))
+    run._samplers[0].expand(np.array([1]), np.array([[True, False]]))
     run.method._valuate = lambda ctx: torch.full((2, 40), 2)
     run.train([8, 8], 5)
-    assert run._sampler.streams[0].num_samples == 40
+    assert run._samplers[0].streams[0].num_samples == 40
     assert run.logged["copies/a"] == run.logged["copies/b"] == 0.0
 
 
@@ -178,7 +178,7 @@ def test_the_modality_level_copies_samples_of_the_one_behind(m, growth, of):
     # Means of 2 and 1/2, or 2 and 1/6 and 1/6: the gap is 3/2 or 11/6.
     values[1:-1] += 1
     setup.method._valuate = lambda ctx: values
-    indices, keep = setup.method.expand(setup.ctx)
+    ((indices, keep),) = setup.method.expand(setup.ctx)
     gap = 1.5 if m == 2 else 11 / 6
     assert len(indices) == int(of(2 / 3 * gap) * 200)
     assert keep.tolist() == [[False] * (m - 1) + [True]] * len(indices)
@@ -191,13 +191,13 @@ def test_the_modality_level_judges_by_a_part_drawn_anew():
     values = torch.zeros(2, 40, dtype=torch.int64)
     values[0, :10] = 4
     setup.method._valuate = lambda ctx: values
-    rng = copy.deepcopy(setup.ctx.rng)
+    rng = copy.deepcopy(setup.ctx.rngs[0])
     numbers = set()
     for _ in range(6):
         rows = rng.permutation(40)[:10]
         number = int(2 / 3 * 2 * (rows < 10).mean() * 40)
         rng.integers(40, size=number)
-        indices, _ = setup.method.expand(setup.ctx)
+        ((indices, _),) = setup.method.expand(setup.ctx)
         assert len(indices) == number
         numbers.add(number)
     assert len(numbers) > 1
@@ -208,7 +208,7 @@ def test_copies_begin_after_the_warm_up_and_not_after_the_last_epoch(toy_run):
     entries = []
     for _ in range(10):
         run.train([8, 8], 2)
-        entries.append(run._sampler.streams[0].num_samples)
+        entries.append(run._samplers[0].streams[0].num_samples)
     assert entries[:2] == [40, 40]
     assert min(entries[2:]) > 40
     assert entries[8] == entries[9]
@@ -276,7 +276,7 @@ def test_a_score_is_of_all_rows_where_features_are_masked():
     parts = setup.model.additive_parts([setup.model.encode(j, x) for j, x in enumerate(setup.inputs)])
     expected = [z.softmax(1).gather(1, setup.labels[:, None]).mean().item() for z in parts]
     setup.losses()
-    assert setup.recorder.finish().rows == [pytest.approx(expected, rel=1e-5)]
+    assert setup.recorder.finish()[0].rows == [pytest.approx(expected, rel=1e-5)]
 
 
 def test_masking_works_on_inputs_of_any_shape_and_type():

@@ -1,0 +1,166 @@
+"""R runs under R agents, step by step: what :func:`dus_gym.agents.loop.run_episode` is for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.utils import seeding
+
+from dus_gym.agents.base import Agent
+from dus_gym.allocation import read_action
+from dus_gym.costs import Stopwatch
+from dus_gym.envs.dus_env import DUSEnv
+from dus_gym.envs.run_group import allocate, read_actions
+from dus_gym.envs.vector_env import RealRuns
+from dus_gym.errors import DusError
+
+Columns = Mapping[str, list[Any]]
+"""Figures of all runs by key, an entry a run."""
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class RunStep:
+    """One run's part of a step."""
+
+    run: int
+    """Its place among the runs."""
+    observation: Array
+    reward: float
+    info: dict[str, Any]
+    ended: bool
+
+
+class Episodes:
+    """R runs under R agents. A run that diverges, or whose agent fails, ends there; the others go on.
+
+    Args:
+        core: an environment of the runs' settings.
+        agents: one a run.
+        seeds: of the runs, as for the reset of an environment.
+        lr_scales: each run's multipliers on the learning rates of its modalities; None: the settings' own.
+    """
+
+    def __init__(
+        self,
+        core: DUSEnv,
+        agents: Sequence[Agent],
+        seeds: Sequence[int],
+        lr_scales: Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        self.core, self.agents = core, agents
+        self.group = RealRuns(core, len(agents), lr_scales)
+        # As the environment draws it at reset.
+        self._run_seeds = [int(seeding.np_random(seed)[0].integers(2**63 - 1)) for seed in seeds]
+        self.active = list(range(len(agents)))
+        self.errors: dict[int, DusError] = {}
+        self.watches = [Stopwatch() for _ in agents]
+        self.last: tuple[Array, Columns] | None = None
+        """Observations and figures of the last step; None before the first."""
+
+    def begin(self) -> None:
+        """Begin new runs."""
+        for agent in self.agents:
+            agent.begin()
+        self.group.begin(self._run_seeds)
+
+    def step(self) -> list[RunStep]:
+        """Let each agent decide, train one step of all runs, and let each agent learn; return the runs' parts."""
+        core, last = self.core, self.last
+        decided = {} if last is None else self._decide(*last)
+        if not self.active:
+            return []
+        # Algorithm 1, line 1: the first action is uniform whatever the agent, and is not learned from.
+        actions = np.array([decided.get(r, agent.uniform_action()) for r, agent in enumerate(self.agents)], np.float64)
+        entries = read_actions(actions, len(self.agents), len(core.modalities))
+        shares, sizes = allocate(core.allocation, entries, core.method, core._needs_equal_sizes)
+        observations, rewards, ended, infos = self.group.step(shares, sizes)
+        columns = _columns(infos)
+        self.last = observations, columns
+        steps = []
+        for r in list(self.active):
+            reward = float(rewards[r])
+            if r in decided and not self._asked(r, lambda r=r, reward=reward: self.agents[r].learn(reward)):  # type: ignore[misc]
+                continue
+            steps.append(
+                RunStep(r, observations[r], reward, {key: of[r] for key, of in columns.items()}, bool(ended[r]))
+            )
+            if ended[r]:
+                self.active.remove(r)
+        return steps
+
+    def run(self) -> list[dict[str, Any]]:
+        """Begin, go on to the end, and return each run's last figures.
+
+        Raises:
+            DusError: that of the first agent that failed.
+        """
+        self.begin()
+        found: list[dict[str, Any]] = [{} for _ in self.agents]
+        while self.active:
+            for step in self.step():
+                found[step.run] = step.info | {"observation": step.observation}
+        for error in self.errors.values():
+            raise error
+        return found
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything that a continuation depends on, taken between two steps."""
+        return {
+            "group": self.group.snapshot(),
+            "agents": [agent.state_dict() for agent in self.agents],
+            "active": list(self.active),
+            "errors": {str(r): str(error) for r, error in self.errors.items()},
+            "agent_seconds": [watch.seconds for watch in self.watches],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put a snapshot of the same runs back."""
+        observations, infos = self.group.restore(self._run_seeds, state["group"])
+        self.last = observations, _columns(infos)
+        for agent, kept in zip(self.agents, state["agents"], strict=True):
+            agent.load_state_dict(kept)
+        self.active = [int(r) for r in state["active"]]
+        self.errors = {int(r): DusError(str(said)) for r, said in state["errors"].items()}
+        self.watches = [Stopwatch(float(seconds)) for seconds in state["agent_seconds"]]
+
+    def _decide(self, observations: Array, columns: Columns) -> dict[int, list[float]]:
+        """Return the actions of the runs that go on; an agent that fails ends its run."""
+        m = len(self.core.modalities)
+        at_once = getattr(type(self.agents[0]), "act_together", None)
+        found: dict[int, list[float]] = {}
+        if at_once is not None:
+            watch = Stopwatch()
+            with watch:
+                actions = at_once(self.agents, self.group, observations)
+            for r in self.active:
+                self.watches[r].seconds += watch.seconds / len(self.active)
+                found[r] = read_action(actions[r], m)
+            return found
+
+        def decide(r: int) -> None:
+            info = {key: of[r] for key, of in columns.items()}
+            found[r] = read_action(self.agents[r].act(observations[r], info), m)
+
+        for r in list(self.active):
+            self._asked(r, lambda r=r: decide(r))  # type: ignore[misc]
+        return found
+
+    def _asked(self, r: int, what: Callable[[], None]) -> bool:
+        """Ask something of one run's agent; return whether it could, and end the run if not."""
+        try:
+            with self.watches[r]:
+                what()
+        except DusError as error:
+            self.errors[r] = error
+            self.active.remove(r)
+            return False
+        return True
+
+
+def _columns(infos: Mapping[str, Array]) -> Columns:
+    return {key: values.tolist() for key, values in infos.items() if not key.startswith("_")}

@@ -1,0 +1,202 @@
+"""Runs that train as one computation: the same as one by one, resumed after a kill, one failing, one diverging."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from dus_gym.agents.base import Agent
+from dus_gym.errors import AgentError, ConfigError, TooManyRunsError
+from dus_gym.experiments import run_many, together
+from dus_gym.experiments.executors.executor import Here, ScaleOptions
+from dus_gym.experiments.run import execute
+from dus_gym.experiments.run_many import PlannedRun, RunsFailedError, run_all
+from dus_gym.experiments.spec import make_spec
+from dus_gym.experiments.storage.run_folder import TOGETHER, read_result
+
+
+def planned(folder, seeds=range(4), agent="holdout", **settings):
+    spec = make_spec("DUS-Digits-v0", agent, **({"epochs": 4, "loss_norm": "fixed"} | settings))
+    return [PlannedRun(dataclasses.replace(spec, seed=seed), folder / f"seed{seed}") for seed in seeds]
+
+
+def check_alike(one, other):
+    """Equal but for rounding in another order, over a few epochs."""
+    assert one.samples == pytest.approx(other.samples, rel=0.01)
+    assert one.accuracy == pytest.approx(other.accuracy, abs=0.01)
+    assert one.gap == pytest.approx(other.gap, abs=2e-3)
+    assert one.modalities.keys() == other.modalities.keys()
+
+
+@pytest.mark.parametrize(
+    ("agent", "settings"),
+    [
+        ("uniform", {}),
+        ("holdout", {"select": "validation"}),
+        ("reinforce", {"method": "mla"}),
+        ("heuristic", {"eval_every": 3}),
+        ("pi", {"interval": 3}),
+        ("gain", {}),
+        ("best-fixed", {}),
+        ("lr-matched", {}),
+        ("lr-matched:match=best-fixed", {"method": "unimodal"}),
+        ("lookahead", {}),
+    ],
+)
+def test_together_is_like_one_by_one(tmp_path, agent, settings):
+    runs = planned(tmp_path, agent=agent, **settings)
+    alone = [execute(run.spec) for run in runs]
+    found = run_all(runs, Here(), parallel_runs="4")
+    for one, other, run in zip(found, alone, runs, strict=True):
+        assert one.together == (0, 1, 2, 3)
+        assert other.together == ()
+        assert one.settings == other.settings
+        check_alike(one, other)
+        assert one.folder == run.folder
+        steps = [json.loads(line) for line in (run.folder / "steps.jsonl").read_text().splitlines()]
+        assert len(steps) == (4 if "interval" not in settings else 8)
+        assert not (run.folder / TOGETHER).exists()
+
+
+def test_the_same_runs_together_have_the_same_bits(tmp_path):
+    for name in ("one", "other"):
+        run_all(planned(tmp_path / name), Here(), parallel_runs="auto")
+    for seed in range(4):
+        one, other = ((tmp_path / name / f"seed{seed}/steps.jsonl").read_bytes() for name in ("one", "other"))
+        assert one == other
+
+
+@pytest.mark.parametrize("method", ["baseline", "mses", "ogm_ge", "smv", "pmr", "di_mml", "reconboost"])
+def test_runs_that_were_killed_go_on_to_the_same_bits(tmp_path, monkeypatch, method):
+    monkeypatch.setattr("dus_gym.experiments.run.CHECKPOINT_SECONDS", 0.0)
+    agent = "uniform" if method in ("ogm_ge", "smv", "reconboost") else "reinforce"
+    settings = {"agent": agent, "method": method, "epochs": 8, "select": "validation"}
+    whole = run_all(planned(tmp_path / "whole", **settings), Here(), parallel_runs="4")
+    real, seen = together._Together.step, []
+
+    def stop_at_the_sixth(going):
+        if len(seen) == 5:
+            seen.append("killed")
+            # Written after the last checkpoint, and made again.
+            going.folders[1].add_step(dict(going.records[1][-1], step=6))
+            raise KeyboardInterrupt
+        seen.append("step")
+        real(going)
+
+    monkeypatch.setattr(together._Together, "step", stop_at_the_sixth)
+    stopped = planned(tmp_path / "stopped", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(stopped, Here(), parallel_runs="4")
+    assert (stopped[0].folder / TOGETHER).is_file()
+    resumed = run_all(stopped, Here(), parallel_runs="4")
+    assert seen == ["step"] * 5 + ["killed"] + ["step"] * 3
+    for one, other in zip(whole, resumed, strict=True):
+        assert one.fused == other.fused
+        assert one.modalities == other.modalities
+        assert (one.folder / "steps.jsonl").read_bytes() == (other.folder / "steps.jsonl").read_bytes()
+
+
+def test_a_finished_run_among_others_is_not_trained_again_and_a_missing_one_is(tmp_path, monkeypatch):
+    runs = planned(tmp_path)
+    first = run_all(runs, Here(), parallel_runs="2")
+    monkeypatch.setattr(run_many, "execute_together", lambda *_: pytest.fail("all are finished"))
+    assert run_all(runs, Here(), parallel_runs="2") == first
+    monkeypatch.undo()
+    (runs[1].folder / "summary.json").unlink()
+    again = run_all(runs, Here(), parallel_runs="2")
+    assert [run.fused for run in again] == [run.fused for run in first]
+    assert again[1].together == (0, 1)
+
+
+class Late(Agent):
+    """An agent that fails in the third step of the run of seed 2."""
+
+    name = "late"
+    step = 0
+    mine = False
+
+    def begin(self):
+        self.step = 0
+        self.mine = int(self.rng.bit_generator.state["state"]["state"]) == int(
+            np.random.default_rng(np.random.SeedSequence([2, 2])).bit_generator.state["state"]["state"]
+        )
+
+    def act(self, observation, info, *, deterministic=False):
+        self.step += 1
+        if self.mine and self.step == 3:
+            raise AgentError("agent='late' has no answer in its third step.")
+        return self.uniform_action()
+
+
+def test_an_agent_that_fails_takes_nothing_from_the_others(tmp_path):
+    runs = planned(tmp_path, agent=Late(2))
+    with pytest.raises(AgentError, match="no answer in its third step"):
+        run_all(runs, Here(), parallel_runs="4")
+    kept = [(run.folder / "summary.json").is_file() for run in runs]
+    assert kept == [True, True, False, True]
+    check_alike(read_result(runs[3].folder), execute(planned(tmp_path, seeds=[3], agent="uniform")[0].spec))
+
+
+def test_a_run_that_diverges_ends_and_the_others_go_on(tmp_path, monkeypatch):
+    import torch
+
+    real = together._Together.step
+
+    def spoil(going):
+        if len(going.records[0]) == 2:
+            with torch.no_grad():
+                going.episodes.group.runs.model.fused_head.bias[1] = torch.inf
+        real(going)
+
+    undisturbed = run_all(planned(tmp_path / "undisturbed", agent="uniform"), Here(), parallel_runs="4")
+    monkeypatch.setattr(together._Together, "step", spoil)
+    runs = planned(tmp_path / "spoilt", agent="uniform")
+    found = run_all(runs, Here(), parallel_runs="4")
+    assert [result.diverged for result in found] == [False, True, False, False]
+    assert [found[r].fused for r in (0, 2, 3)] == [undisturbed[r].fused for r in (0, 2, 3)]
+    assert found[1].iterations == 18
+    assert found[0].iterations == 24
+    lines = [len((run.folder / "steps.jsonl").read_text().splitlines()) for run in runs]
+    assert lines == [4, 3, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"trainer": "fake"}, "curves take no time"),
+        ({"agent": "a2c", "agent_options": {"runs": 1}}, "its prior runs go one by one"),
+    ],
+)
+def test_what_goes_one_by_one_by_itself(tmp_path, monkeypatch, settings, why):
+    monkeypatch.setattr(run_many, "execute_together", lambda *_: pytest.fail(why))
+    found = run_all(planned(tmp_path, seeds=range(2), **{"epochs": 2} | settings), Here(), parallel_runs="auto")
+    assert [result.together for result in found] == [(), ()]
+
+
+def test_parallel_runs_is_a_number_or_auto():
+    for bad in ("0", "-1", "many", "1.5"):
+        with pytest.raises(ConfigError, match=f"parallel_runs='{bad}' is not allowed; give auto, or a whole number"):
+            ScaleOptions(parallel_runs=bad)
+
+
+def test_several_failures_are_one_error(tmp_path):
+    class Never(Late):
+        def act(self, observation, info, *, deterministic=False):
+            raise AgentError("agent='never' never answers.")
+
+    with pytest.raises(RunsFailedError, match="4 of 4 runs failed"):
+        run_all(planned(tmp_path, agent=Never(2)), Here(), parallel_runs="4")
+
+
+@pytest.mark.parametrize(("asked", "groups"), [("auto", [(0, 1), (2, 3)]), ("4", None)])
+def test_memory_decides_how_many_train_together_unless_somebody_says_so(tmp_path, monkeypatch, asked, groups):
+    from dus_gym.envs import vector_env
+
+    monkeypatch.setattr(vector_env, "available_memory", lambda device: 4 * 2**20)
+    if groups is None:
+        with pytest.raises(TooManyRunsError, match="2 would fit"):
+            run_all(planned(tmp_path, epochs=1), Here(), parallel_runs=asked)
+        return
+    found = run_all(planned(tmp_path, epochs=1), Here(), parallel_runs=asked)
+    assert [result.together for result in found] == [group for group in groups for _ in group]

@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import reprlib
+import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -229,8 +230,8 @@ def restoring(what: str) -> Iterator[None]:
 def check_form(fresh: Any, found: Any, where: str) -> None:
     """Refuse a state that was read and has another form than one that has just begun.
 
-    A dict has at least its keys, a list entries like its own, a number is a number; None and what is empty says
-    nothing.
+    A dict has at least its keys, a list entries like its own, a number is a number that a float can hold; None and what
+    is empty says nothing.
 
     Args:
         fresh: the state of the object that is to take ``found``.
@@ -248,6 +249,9 @@ def check_form(fresh: Any, found: Any, where: str) -> None:
         raise CheckpointError(
             f"{where} is damaged or from another version (it is {reprlib.repr(found)}, not {type(fresh).__name__})."
         )
+    # A whole number may be larger than any float, and what reckons with it fails far from here.
+    if number and not -sys.float_info.max <= found <= sys.float_info.max:
+        raise CheckpointError(f"{where} is damaged or from another version ({reprlib.repr(found)} is out of range).")
     if isinstance(fresh, Mapping):
         for key, part in fresh.items():
             if key not in found:

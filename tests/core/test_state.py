@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 import dus_gym.state
 from dus_gym.errors import CheckpointError
-from dus_gym.state import FORMAT, load_state, save_state, write_atomically
+from dus_gym.state import FORMAT, check_form, load_state, save_state, write_atomically
 
 properties = settings(deadline=None, derandomize=True, max_examples=30)
 
@@ -414,3 +414,12 @@ def test_a_header_with_a_line_separator_is_still_one_line(tmp_path):
     with pytest.raises(CheckpointError, match="damaged or not a model") as caught:
         load_state(path, "model")
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("found", [10**400, -(10**400), float("inf"), float("nan")])
+def test_a_number_that_no_float_holds_is_refused_wherever_a_number_is_expected(found):
+    for fresh in ({"clock": 0.0}, {"deep": [{"count": 0}]}):
+        state = {"clock": found, "deep": [{"count": found}]}
+        with pytest.raises(CheckpointError, match=r"the state/(clock|deep/0/count) is damaged .* is out of range"):
+            check_form(fresh, state, "the state")
+    check_form({"clock": 0.0, "word": 1}, {"clock": 1.7e308, "word": 2**128}, "the state")

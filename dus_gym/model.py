@@ -7,13 +7,14 @@ goes in and out then leads with it as well, so what is written here for ``(n, d)
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from dus_gym.encoders import width
+from dus_gym.encoders.cnn import CNN
 from dus_gym.encoders.mlp import MLP
 from dus_gym.errors import ONE_BY_ONE, ConfigError
 
@@ -85,21 +86,16 @@ class MultimodalModel(nn.Module):
             features: Tensor = encoder(inputs)
             return features
         if isinstance(encoder, MLP):
-            # The same as below; in two operations a layer instead of four, which is a sixth of a step on the CPU.
-            return _in_turn(encoder.layers, inputs.flatten(2))
-
-        def one(parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
-            found: Tensor = functional_call(encoder, parameters, (rows,))
-            return found
-
-        mapped: Tensor = torch.vmap(one)(dict(encoder.named_parameters()), inputs)
-        return mapped
+            return _layers(encoder.layers, inputs.flatten(2))
+        if isinstance(encoder, CNN) and inputs.ndim == 5:
+            return _layers(encoder.layers, inputs)
+        return _mapped(encoder, inputs)
 
     def unimodal(self, modality: int, features: Tensor) -> Tensor:
         """Return logits of one modality's own linear head, ``(n, c)``."""
         if self.unimodal_heads is None:
             raise ConfigError("this model has no unimodal heads; its method must list 'unimodal' in heads.")
-        return _apply(self.unimodal_heads[modality], features)
+        return self._through(self.unimodal_heads[modality], features)
 
     def shared(self, modality: int, features: Tensor) -> Tensor:
         """Return logits of the head that all modalities share, ``(n, c)``."""
@@ -109,19 +105,19 @@ class MultimodalModel(nn.Module):
         """Return features at the width the shared or ensemble head reads, ``(n, d)``."""
         if self.projections is None:
             raise ConfigError("this model has no shared head; its method must list 'shared' or 'ensemble' in heads.")
-        return _apply(self.projections[modality], features)
+        return self._through(self.projections[modality], features)
 
     def shared_logits(self, projected: Tensor) -> Tensor:
         """Return logits of the shared head on features that :meth:`project` returned, ``(n, c)``."""
         if self.shared_head is None:
             raise ConfigError("this model has no shared head; its method must list 'shared' in heads.")
-        return _apply(self.shared_head, projected)
+        return self._through(self.shared_head, projected)
 
     def learner(self, modality: int, features: Tensor) -> Tensor:
         """Return logits of one learner of the ensemble by itself, H(h_j), ``(n, c)``."""
         if self.ensemble_head is None:
             raise ConfigError("this model has no ensemble head; its method must list 'ensemble' in heads.")
-        return _apply(self.ensemble_head, self.project(modality, features))
+        return self._through(self.ensemble_head, self.project(modality, features))
 
     def ensemble(self, modality: int, features: Tensor) -> Tensor:
         """Return one modality's share of the ensemble's logits, ρ H(h_j), ``(n, c)``; the ensemble is their sum."""
@@ -141,7 +137,14 @@ class MultimodalModel(nn.Module):
             for h, block in zip(features, self.fused_head.weight.split(self.widths, dim=-1), strict=True):
                 logits = torch.baddbmm(logits, h, block.mT)
             return logits
-        return _apply(self.fused_head, torch.cat(tuple(features), dim=-1))
+        return self._through(self.fused_head, torch.cat(tuple(features), dim=-1))
+
+    def _through(self, module: nn.Module, inputs: Tensor) -> Tensor:
+        """Return what one of the heads or projections makes of ``(n, d)``."""
+        if self.runs is not None:
+            return _layers(module if isinstance(module, nn.Sequential) else [module], inputs)
+        found: Tensor = module(inputs)
+        return found
 
     def additive_parts(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Split the concat head's logits by modality: m tensors ``(n, c)`` that sum to :meth:`fused`.
@@ -181,21 +184,33 @@ class MultimodalModel(nn.Module):
         return {name: parameters for name, parameters in groups.items() if parameters}
 
 
-def _apply(module: nn.Module, inputs: Tensor) -> Tensor:
-    """Return what a linear layer, the identity or a sequence with ReLUs makes of ``(n, d)``, stacked ``(R, n, d)``."""
-    if isinstance(module, nn.Linear) and module.weight.ndim == 3:
-        return torch.baddbmm(module.bias.unsqueeze(1), inputs, module.weight.mT)
-    if isinstance(module, nn.Sequential):
-        return _in_turn(module, inputs)
-    found: Tensor = module(inputs)
-    return found
+def _layers(layers: Iterable[nn.Module], inputs: Tensor) -> Tensor:
+    """Return what layers of the package's own networks, whose parameters lead with R, make of ``(R, n, ...)``.
 
-
-def _in_turn(layers: nn.Sequential, inputs: Tensor) -> Tensor:
+    The same as mapping each, written out: a product and its bias are one operation, and its ReLU changes in place what
+    nobody else holds, which together are a sixth of a step on the CPU.
+    """
     for layer in layers:
-        # What a layer of several runs returns is nobody else's, so it can be changed in place.
-        inputs = inputs.relu_() if isinstance(layer, nn.ReLU) and inputs.ndim == 3 else _apply(layer, inputs)
+        if isinstance(layer, nn.Linear):
+            inputs = torch.baddbmm(layer.bias.unsqueeze(1), inputs, layer.weight.mT)
+        elif isinstance(layer, nn.ReLU):
+            inputs = inputs.relu_() if inputs.ndim == 3 else inputs.relu()
+        elif isinstance(layer, nn.Flatten):
+            inputs = inputs.flatten(2)
+        elif not isinstance(layer, nn.Identity):
+            inputs = _mapped(layer, inputs)
     return inputs
+
+
+def _mapped(module: nn.Module, inputs: Tensor) -> Tensor:
+    """Return what any module whose parameters lead with R makes of ``(R, n, ...)``, by its code for one run."""
+
+    def one(parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
+        found: Tensor = functional_call(module, parameters, (rows,))
+        return found
+
+    mapped: Tensor = torch.vmap(one)(dict(module.named_parameters()), inputs)
+    return mapped
 
 
 def _two_layers(width: int, hidden: int, num_classes: int) -> nn.Sequential:

@@ -641,8 +641,8 @@ class TrainingRuns:
 
         Its samples, twice while they are put together; parameters with gradient, momentum and two copies; what an
         iteration keeps for its backward pass, and half as much again; the logits of an epoch, seven times while
-        figures are computed from them; and half the features of all training samples, where the method asks for them
-        before its first epoch. Measured within 20 % (docs/run-axis.md).
+        figures are computed from them; and a third of the features of all training samples, where the method asks for
+        them before its first epoch. Measured within 20 % (docs/run-axis.md).
         """
         parameters = sum(p.nbytes for p in self.model.parameters())
         own = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
@@ -672,7 +672,7 @@ class TrainingRuns:
         )
         rows = (len(self.modalities) + 1) * self.base_batch * self.iterations_per_epoch
         logits = 4 * rows * self.model.num_classes
-        of_features = sum(h.nbytes for h in features) // 2
+        of_features = sum(h.nbytes for h in features) // 3
         return 2 * samples + 5 * parameters + sum(kept.values()) * 3 // 2 + 7 * logits + of_features
 
     # -- state -------------------------------------------------------------------------------------

@@ -89,6 +89,29 @@ def test_the_first_twenty_losses_are_those_of_one_run():
         np.testing.assert_allclose(infos["loss"], expected["loss"], rtol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", ["DUS-Digits-v0", "DUS-DigitsControl-v0"])
+def test_over_64_seeds_the_mean_accuracy_is_that_of_the_runs_alone(env_id):
+    """The other tolerance: 0.3 points of every predictor."""
+    envs = gym.make_vec(f"dus_gym:{env_id}", num_envs=64)
+    envs.reset(seed=0)
+    ended = np.zeros(64, bool)
+    while not ended.all():
+        *_, ended, _, _ = envs.step(np.full((64, 2), 0.5))
+    env = gym.make(f"dus_gym:{env_id}")
+    alone = []
+    for seed in range(64):
+        env.reset(seed=seed)
+        over = False
+        while not over:
+            *_, over, _, _ = env.step(np.full(2, 0.5))
+        alone.append(env.unwrapped.evaluate())
+    for predictor in ("method", "concat", "sum", "entropy"):
+        mine, theirs = (np.mean([e.fused[predictor].accuracy for e in of]) for of in (envs.unwrapped.evaluate(), alone))
+        print(f"{env_id} {predictor}: {100 * mine:.2f} together, {100 * theirs:.2f} alone")
+        assert mine == pytest.approx(theirs, abs=0.003)
+
+
 def test_the_same_seeds_and_number_give_the_same_bits():
     answers = []
     for _ in range(2):

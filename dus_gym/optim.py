@@ -212,6 +212,15 @@ class GroupedOptimizer:
 
     def step(self) -> None:
         """Take one step of the torch optimiser."""
+        if self._parts or self._skipped is not None:
+            self._step_by_run()
+        else:
+            self.torch.step()
+        if self._step_factors:
+            self.scale_step({})
+
+    def _step_by_run(self) -> None:
+        """Take a step of which each run takes its part."""
         moving = [
             (p, along(part, p), p.detach().clone())
             for name, part in self._parts.items()
@@ -233,8 +242,6 @@ class GroupedOptimizer:
                 p.copy_(torch.where(part == 0.0, before, torch.lerp(before, p, part)))
             for value, mask, before in kept:
                 value.copy_(torch.where(mask, before, value))
-        if self._step_factors:
-            self.scale_step({})
 
     def skip(self, skipped: torch.Tensor) -> None:
         """Leave some runs, ``(R,)``, out of the coming step, with their momentum.

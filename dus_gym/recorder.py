@@ -116,10 +116,13 @@ class Recorder:
             counts.append([n * iterations[j] for n in count])
             by_run = []
             for values in (sure, hits, missed):
+                if runs == 1:
+                    by_run.append(values[a:b].sum(keepdims=True))
+                    continue
                 block = values[a:b].reshape(shape)
                 if mask is not None:
                     block = np.where(mask, block, 0.0)
-                # Sums in the order of one run, whatever there is beside it.
+                # In the order in which one run is summed.
                 by_run.append(np.ascontiguousarray(block.transpose(1, 0, 2)).reshape(runs, -1).sum(axis=1))
             sums.append(by_run)
             if j < m:

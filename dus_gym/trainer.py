@@ -440,9 +440,12 @@ class TrainingRuns:
         keep = torch.from_numpy(self._together(keeps, max(widths))).to(device) if keeps else None
         numbers = [of.numbers for of in drawn if of.numbers is not None]
         draws = [self._together([of[j] for of in numbers], widths[j]) for j in range(m)] if numbers else None
-        counted = tuple(self._counted([of[j] for of in sizes]) for j in range(m))
+        counted: tuple[Tensor | None, ...] = ()
         smallest = [min(of) if prefix else 0 for of in sizes]
-        paired_counted = self._counted(smallest)
+        paired_counted = None
+        if self.runs is not None:
+            counted = tuple(self._counted([of[j] for of in sizes]) for j in range(m))
+            paired_counted = self._counted(smallest)
         with closing(in_order(split, indices, drawn[0].samples, draws)) as inputs:
             for i, rows in enumerate(inputs):
                 yield Batch(

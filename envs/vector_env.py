@@ -138,21 +138,21 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
             raise ClosedEnvironmentError("step() after close(); make the environment again.")
         if not self._groups:
             raise ResetNeeded("there are no runs yet: call reset() first.")
-        n, never = self.num_envs, np.zeros(self.num_envs, bool)
-        if self._over.all():
+        n, over = self.num_envs, self._over
+        number = int(np.count_nonzero(over))
+        if number == n:
             observations, infos = self._begin(np.arange(n))
-            return observations, np.zeros(n), never.copy(), never, infos
-        over = self._over.copy()
-        if over.any():
+            return observations, np.zeros(n), np.zeros(n, bool), np.zeros(n, bool), infos
+        if number:
             # What these copies were told is not read.
             actions = np.where(over[:, None], self._single.allocation.uniform(), np.asarray(actions, dtype=object))
         entries = read_actions(actions, n, len(self._single.modalities))
         shares, sizes = allocate(self._single.allocation, entries, self._single.method, self._single._needs_equal_sizes)
-        if len(self._groups) == 1 and not over.any() and len(self._groups[0].rows) == n:
+        if not number and len(self._groups) == 1:
             observations, rewards, ended, infos = self._groups[0].group.step(shares, sizes)
             self._over = ended
-            return observations, rewards, ended.copy(), never, infos
-        return self._step_groups(shares, sizes, over)
+            return observations, rewards, ended.copy(), np.zeros(n, bool), infos
+        return self._step_groups(shares, sizes, over.copy())
 
     def _step_groups(
         self, shares: Floats, sizes: Ints, over: npt.NDArray[np.bool_]

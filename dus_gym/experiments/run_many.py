@@ -56,8 +56,8 @@ class Task:
     """Whether fewer may train together where memory has no room for all."""
 
     def __str__(self) -> str:
-        more = f" and {len(self.runs) - 1} more seeds" if len(self.runs) > 1 else ""
-        return f"{self.runs[0]}{more}"
+        others = ", ".join(str(run.spec.seed) for run in self.runs[1:])
+        return f"{self.runs[0]}" + (f" together with {others}" if others else "")
 
 
 OnDone = Callable[[PlannedRun], None]

@@ -78,8 +78,9 @@ def a_killed_worker_loses_nothing(folder, undisturbed, *place):
     finally:
         process.kill()
         reader.join()
-    assert "under half, seed 1: its" in said[0]
-    assert "taken up again" in " ".join(said[0].split())
+    said_on_one_line = " ".join(said[0].split())
+    assert "under half, seed 0 together with 1: its" in said_on_one_line
+    assert "taken up again" in said_on_one_line
     assert outcome(folder / "c") == undisturbed
     result = json.loads((folder / "c/comparison.json").read_text())
     assert list(result["agents"]) == ["uniform", "half", "random"]

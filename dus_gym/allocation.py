@@ -21,6 +21,7 @@ import numpy.typing as npt
 from dus_gym.errors import ConfigError, check_at_least, check_choice, first_line
 
 ACTION_MODES = ("shares", "fractions")
+LEVERS = ("samples", "rates")
 SOFTMAX_SCALE = 3.0
 """The factor of a logit before the softmax, where nobody says otherwise; confines two modalities to [.0025, .9975]."""
 
@@ -168,9 +169,23 @@ def lattice(num_modalities: int, resolution: int | None = None) -> npt.NDArray[n
     return np.asarray(np.diff(np.array(cuts), axis=1) / parts, dtype=np.float32)
 
 
+def check_lever(lever: str, mode: str) -> None:
+    """Refuse a lever that there is none of, or one that the kind of action can't move.
+
+    Raises:
+        ConfigError: for either.
+    """
+    check_choice("lever", lever, LEVERS)
+    if lever == "rates" and mode != "shares":
+        raise ConfigError(
+            f"action_mode={mode!r} is not allowed under lever='rates', where batches are equal and only their shares "
+            "are learning rates; use action_mode='shares', or an agent that splits, such as holdout or score."
+        )
+
+
 @dataclass(frozen=True)
 class Allocation:
-    """The environment's rule from actions to sizes, floors included."""
+    """The environment's rule from actions to sizes and learning rates, floors included."""
 
     num_modalities: int
     """m, the number of modalities."""
@@ -182,8 +197,11 @@ class Allocation:
     """The fewest samples a modality may get; BatchNorm needs 2."""
     min_fraction: float = 0.0
     """The fewest samples a modality may get, as a fraction of the equal share N_B / m."""
+    lever: str = "samples"
+    """``"samples"``: shares become sizes; ``"rates"``: sizes are equal, and shares become :meth:`rates`."""
 
     def __post_init__(self) -> None:
+        check_lever(self.lever, self.mode)
         check_choice("action_mode", self.mode, ACTION_MODES)
         check_at_least("num_modalities", self.num_modalities, 1)
         check_at_least("min_samples", self.min_samples, 1)
@@ -218,7 +236,7 @@ class Allocation:
     def __call__(self, action: npt.ArrayLike) -> tuple[list[float], list[int]]:
         """Return the shares that the reward is about and the integer sizes.
 
-        Under ``"fractions"`` the shares are the sizes normalised.
+        Under ``"fractions"`` the shares are the sizes normalised, under the lever ``"rates"`` the sizes are equal.
 
         Raises:
             ConfigError: if the action is malformed.
@@ -232,4 +250,24 @@ class Allocation:
             sizes = sizes_from_fractions(entries, self.base_batch, self.floor)
             return normalise(sizes), sizes
         shares = normalise(entries)
+        if self.lever == "rates":
+            return shares, list(self.equal_sizes)
         return shares, sizes_from_shares(shares, self.total_batch, self.floor)
+
+    @cached_property
+    def equal_sizes(self) -> tuple[int, ...]:
+        """The sizes of the uniform split."""
+        m = self.num_modalities
+        return tuple(sizes_from_shares([1.0 / m] * m, self.total_batch, self.floor))
+
+    def rates(self, shares: Sequence[float]) -> list[float] | None:
+        """Return each modality's factor on its learning rates, m × its share; None under the lever ``"samples"``.
+
+        Shares are lifted as for sizes, so that no factor is below ``floor`` over the equal share; they sum to m.
+        """
+        if self.lever == "samples":
+            return None
+        quotas = [self.total_batch * share for share in shares]
+        if min(quotas) < self.floor:
+            quotas = _lifted(shares, self.total_batch, self.floor)
+        return [self.num_modalities * quota / self.total_batch for quota in quotas]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from dus_gym.allocation import ACTION_MODES
+from dus_gym.allocation import ACTION_MODES, LEVERS, check_lever
 from dus_gym.discrepancy import CUMULATIVE_MODES
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 from dus_gym.options import build_options
@@ -44,6 +44,9 @@ class RunConfig:
     action_mode: str = field(default="shares", metadata={"choices": ACTION_MODES})
     """shares (a split of N_B) or fractions (of each modality's own batch; the total may shrink). An agent speaks
     one of them; the command line sets it."""
+    lever: str = field(default="samples", metadata={"choices": LEVERS})
+    """What the action moves: samples (each modality's batch size: the paper), or rates (equal batches, and the learning
+    rate of each modality's encoder and head times m times its share)."""
     loss_norm: str = field(default="mean", metadata={"choices": LOSS_NORMS})
     """mean: each modality's loss is the mean over its own samples (the paper); fixed: the sum over B, which
     makes the batch size a learning rate of the modality."""
@@ -81,6 +84,7 @@ class RunConfig:
             if "choices" in setting.metadata:
                 known = setting.metadata["choices"]
                 check_choice(setting.name, getattr(self, setting.name), known() if callable(known) else known)
+        check_lever(self.lever, self.action_mode)
         if self.lr_scale is not None:
             object.__setattr__(self, "lr_scale", tuple(float(scale) for scale in self.lr_scale))
             for scale in self.lr_scale:

@@ -87,6 +87,7 @@ class Context:
         clone_and_fit: Callable[[Callable[[Context], Tensor], int], MultimodalModel],
         restart_plateau: Callable[[Iterable[int]], None],
         normal_like: Callable[[Sequence[Tensor]], list[Tensor]],
+        ended: Callable[[], Sequence[bool]] = lambda: (),
         logs: Sequence[str] = (),
     ) -> None:
         self.modalities = modalities
@@ -106,6 +107,7 @@ class Context:
         self.clone_and_fit = clone_and_fit
         self._restart_plateau = restart_plateau
         self.normal_like = normal_like
+        self._ended = ended
         self.epoch = 0
         self.iteration = 0
         self.batch: Batch
@@ -227,6 +229,11 @@ class Context:
             runs: in which runs, by place; None: in all of them.
         """
         self._restart_plateau(range(self.runs or 1) if runs is None else runs)
+
+    def has_ended(self, run: int) -> bool:
+        """Return whether a run has diverged beside others that go on; it is to stay as it is."""
+        ended = self._ended()
+        return bool(ended) and ended[run]
 
     def by_run(self, values: Sequence[float]) -> float | Tensor:
         """Return numbers, one a run, as one of shape ``(R,)``; without the axis of runs the only one."""

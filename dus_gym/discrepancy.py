@@ -61,7 +61,7 @@ def sample_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Te
 
         return cross_entropy(logits, labels, reduction="none")
     # Classes first, as in log_probabilities.
-    surely = logits.movedim(-1, 0).contiguous().log_softmax(0)
+    surely = unrounded(logits).movedim(-1, 0).contiguous().log_softmax(0)
     return -surely.gather(0, labels.unsqueeze(0)).squeeze(0)
 
 

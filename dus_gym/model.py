@@ -16,7 +16,7 @@ from torch.func import functional_call
 from dus_gym.encoders import width
 from dus_gym.encoders.cnn import CNN
 from dus_gym.encoders.mlp import MLP
-from dus_gym.errors import ONE_BY_ONE, ConfigError
+from dus_gym.errors import ONE_BY_ONE, ConfigError, first_line
 
 HEADS = frozenset({"unimodal", "fused", "shared", "ensemble"})
 ENSEMBLE_HIDDEN = 256
@@ -85,9 +85,10 @@ class MultimodalModel(nn.Module):
         if self.runs is None:
             features: Tensor = encoder(inputs)
             return features
-        if isinstance(encoder, MLP):
+        plain = not (encoder._forward_hooks or encoder._forward_pre_hooks)
+        if plain and type(encoder) is MLP:
             return _layers(encoder.layers, inputs.flatten(2))
-        if isinstance(encoder, CNN) and inputs.ndim == 5:
+        if plain and type(encoder) is CNN and inputs.ndim == 5:
             return _layers(encoder.layers, inputs)
         return _mapped(encoder, inputs)
 
@@ -209,7 +210,15 @@ def _mapped(module: nn.Module, inputs: Tensor) -> Tensor:
         found: Tensor = functional_call(module, parameters, (rows,))
         return found
 
-    mapped: Tensor = torch.vmap(one)(dict(module.named_parameters()), inputs)
+    try:
+        mapped: Tensor = torch.vmap(one)(dict(module.named_parameters()), inputs)
+    except (RuntimeError, ValueError) as error:
+        if "vmap" not in str(error) and "functorch" not in str(error):
+            raise
+        raise ConfigError(
+            f"{type(module).__name__} does something that can't be mapped over runs ({first_line(error)}), so runs of "
+            f"this network can't train as one computation; {ONE_BY_ONE}."
+        ) from error
     return mapped
 
 
@@ -241,6 +250,11 @@ def stacked(models: Sequence[MultimodalModel]) -> MultimodalModel:
 
 def _check_mappable(encoder: nn.Module) -> None:
     kind = type(encoder).__name__
+    if len([*encoder.parameters()]) != len([*encoder.named_parameters(remove_duplicate=False)]):
+        raise ConfigError(
+            f"{kind} has one parameter in two places, which can't be told apart by run; {ONE_BY_ONE}, or give each "
+            "its own."
+        )
     for name, module in encoder.named_modules():
         where = f"{kind}.{name}" if name else kind
         if isinstance(module, nn.modules.batchnorm._NormBase):

@@ -120,8 +120,8 @@ def along(by_run: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 class GroupedOptimizer:
     """A torch optimiser in which every owner of parameters has a name and a multiplier.
 
-    An owner's learning rate is base × schedule × multiplier, always recomputed from the three, so a
-    method's multiplier and the schedule can't overwrite each other.
+    An owner's learning rate is base × schedule × multiplier × lever, always recomputed from the four, so a
+    method's multiplier, the schedule and the agent can't overwrite each other.
 
     The parameters of R runs lead with an axis of R. Runs may then differ in schedule and multiplier, and in which
     owners are frozen: the torch optimiser takes the step of the largest rate, of which each run takes its part. That
@@ -161,6 +161,7 @@ class GroupedOptimizer:
         self._step_factors: dict[str, float | torch.Tensor] = {}
         self._frozen: dict[str, list[int]] = {}
         self._ended: list[int] = []
+        self._levers: dict[str, ByRun] = {}
         self._parts: dict[str, torch.Tensor] = {}
         self._skipped: torch.Tensor | None = None
         self.set_rates(1.0)
@@ -183,9 +184,15 @@ class GroupedOptimizer:
             self._settings | {"lr": rate, "params": parameters} for rate, parameters in by_rate.items()
         ]
 
+    def set_levers(self, levers: Mapping[str, ByRun]) -> None:
+        """Set what the agent multiplies owners' learning rates by; 1 where absent."""
+        if levers != self._levers:
+            self._levers = dict(levers)
+            self.set_rates(self._factor)
+
     def _rate_of(self, name: str, device: torch.device, now: float) -> float:
         """Return the largest of the runs' rates, and note the runs' parts of it where they differ."""
-        factors = (self._factor, self.multipliers[name])
+        factors = (self._factor, self.multipliers[name], self._levers.get(name, 1.0))
         out = {*self._ended, *self._frozen.get(name, ())}
         numbers = [factor for factor in factors if not isinstance(factor, Sequence)]
         if not out and len(numbers) == len(factors):
@@ -195,7 +202,7 @@ class GroupedOptimizer:
             return rate
         assert self.runs is not None, "rates differ by run where there are several"
         columns = [[f] * self.runs if not isinstance(f, Sequence) else f for f in factors]
-        rates = [self.config.lr * f * g * now for f, g in zip(*columns, strict=True)]
+        rates = [self.config.lr * f * g * h * now for f, g, h in zip(*columns, strict=True)]
         largest: float = max(rates)
         parts = [0.0 if r in out or not largest else rate / largest for r, rate in enumerate(rates)]
         if any(part != 1.0 for part in parts):

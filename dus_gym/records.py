@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -131,8 +131,8 @@ class TrainingRun(Protocol):
         """Return forward-only figures; changes nothing."""
         ...
 
-    def train(self, sizes: list[int], iterations: int) -> Interval:
-        """Train with modality j at ``sizes[j]`` samples per iteration."""
+    def train(self, sizes: list[int], iterations: int, rates: Sequence[float] | None = None) -> Interval:
+        """Train with modality j at ``sizes[j]`` samples per iteration, its learning rates times ``rates[j]``."""
         ...
 
     def validate(self) -> Figures | None:

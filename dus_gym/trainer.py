@@ -21,7 +21,7 @@ from dus_gym.batch import Batch, BatchSampler, Indices, to_device
 from dus_gym.config import RunConfig
 from dus_gym.context import Context, Phase
 from dus_gym.data.dataset import Split, StackedSplit, TaskData, TensorSplit
-from dus_gym.data.prefetch import PreparedSplit, in_order
+from dus_gym.data.prefetch import PreparedSplit, StackedPreparedSplit, in_order
 from dus_gym.data.task import Task
 from dus_gym.encoders import build_encoder
 from dus_gym.errors import ONE_BY_ONE, ConfigError, check_at_least
@@ -131,7 +131,6 @@ class TrainingRuns:
         method: what is minimised; used by these runs alone.
         config: settings of the runs.
         seeds: where every random number of each run comes from.
-        lr_scales: each run's multipliers on the learning rates of its modalities; None: ``config.lr_scale`` for all.
 
     Raises:
         ConfigError: for a method, setting and task that don't fit together, and for several runs of what can't be
@@ -148,7 +147,6 @@ class TrainingRuns:
         method: Method,
         config: RunConfig,
         seeds: Sequence[RunSeeds],
-        lr_scales: Sequence[Sequence[float]] | None = None,
     ) -> None:
         m, one = len(recipe.modalities), data[0]
         self.num_runs = len(seeds)
@@ -191,13 +189,7 @@ class TrainingRuns:
         self.model = (models[0] if self.num_runs == 1 else stacked(models)).to(self.device)
         self.runs = self.model.runs
         """R, or None where tensors have no axis of runs."""
-        scale: dict[str, ByRun] = dict(zip(recipe.modalities, config.lr_scale or (1.0,) * m, strict=True))
-        if lr_scales is not None:
-            columns = zip(*lr_scales, strict=True)
-            scale = {
-                name: list(of) if self.runs is not None else of[0]
-                for name, of in zip(recipe.modalities, columns, strict=True)
-            }
+        scale = dict(zip(recipe.modalities, config.lr_scale or (1.0,) * m, strict=True))
         self.optimizer = GroupedOptimizer(
             self.model.parameter_groups(recipe.modalities),
             recipe.optimizer,
@@ -235,6 +227,7 @@ class TrainingRuns:
             clone_and_fit=self._clone_and_fit,
             restart_plateau=self._restart_watches,
             normal_like=self._normal_like,
+            ended=self._ended_runs,
             logs=method.figures_of(recipe.modalities),
         )
         with self._own_generators():
@@ -243,7 +236,10 @@ class TrainingRuns:
     def _split(self, splits: Sequence[Split]) -> Split:
         """Return the runs' splits on the device as one."""
         moved = [split.to(self.device) for split in splits]
-        return moved[0] if self.num_runs == 1 else StackedSplit(moved)
+        if self.num_runs == 1:
+            return moved[0]
+        prepared = all(isinstance(split, PreparedSplit) for split in moved)
+        return StackedPreparedSplit(moved) if prepared else StackedSplit(moved)
 
     # -- what the environments call ----------------------------------------------------------------
 
@@ -262,10 +258,17 @@ class TrainingRuns:
         return [Probe(*both) for both in zip(train, validation, strict=True)]
 
     @isolated_torch_modes()
-    def train_all(self, sizes: Sequence[Sequence[int]], iterations: int) -> list[Interval | None]:
+    def train_all(
+        self,
+        sizes: Sequence[Sequence[int]],
+        iterations: int,
+        rates: Sequence[Sequence[float]] | None = None,
+    ) -> list[Interval | None]:
         """Run ``iterations`` iterations, modality j of run r with ``sizes[r][j]`` samples in each.
 
-        Epochs begin and end inside as they fall, with their hooks, schedule and validation.
+        The learning rates of its encoder and head are multiplied by ``rates[r][j]``, by 1 if not given and in phases
+        that the agent does not steer. Epochs begin and end inside as they fall, with their hooks, schedule and
+        validation.
 
         Returns:
             One record a run; None for a run that has ended before.
@@ -294,6 +297,7 @@ class TrainingRuns:
                     self._start_epoch()
                 count = min(left, per_epoch - self.iterations % per_epoch)
                 used = asked if phase.sampling else [[self.base_batch] * m] * self.num_runs
+                self.optimizer.set_levers(self._by_owner(rates) if rates is not None and phase.sampling else {})
                 found = self._iterate(used, count, self.method.substeps, self.method.after_backward)
                 self.iterations += count
                 for r in going:
@@ -446,7 +450,10 @@ class TrainingRuns:
         if self.runs is not None:
             counted = tuple(self._counted([of[j] for of in sizes]) for j in range(m))
             paired_counted = self._counted(smallest)
-        with closing(in_order(split, indices, drawn[0].samples, draws)) as inputs:
+        samples = drawn[0].samples
+        if self.runs is not None and isinstance(split, PreparedSplit):
+            samples = [self._together([of.samples[j] for of in drawn], widths[j]) for j in range(m)]
+        with closing(in_order(split, indices, samples, draws)) as inputs:
             for i, rows in enumerate(inputs):
                 yield Batch(
                     inputs=rows,
@@ -469,7 +476,7 @@ class TrainingRuns:
         keep = sampler.keep_of(positions[widest]) if self.config.pairing == "prefix" else None
         numbers = None
         if split.augments:
-            numbers = sampler.draw_numbers(positions, shared=isinstance(split, PreparedSplit) and split.shared)
+            numbers = sampler.draw_numbers(positions, shared=getattr(split, "shared", False))
         return _Drawn(sampler.samples_of(positions), widest, keep, numbers)
 
     def _together(self, blocks: Sequence[npt.NDArray[Any]], width: int) -> npt.NDArray[Any]:
@@ -582,13 +589,24 @@ class TrainingRuns:
         factors = [schedule.factor for schedule in self._schedules]
         return factors[0] if min(factors) == max(factors) else factors
 
+    def _by_owner(self, rates: Sequence[Sequence[float]]) -> dict[str, ByRun]:
+        """Return rates, by run and modality, by owner."""
+        found: dict[str, ByRun] = {}
+        for j, name in enumerate(self.modalities):
+            column = [of[j] for of in rates]
+            for owner in (f"encoder/{name}", f"head/{name}"):
+                if owner in self.optimizer.names:
+                    found[owner] = column[0] if self.runs is None else column
+        return found
+
     def _restart_watches(self, runs: Iterable[int]) -> None:
         for r in runs:
             self._schedules[r].restart_watch()
 
     def _clone_and_fit(self, loss: Callable[[Context], Tensor], epochs: int) -> MultimodalModel:
         before = self.snapshot()
-        # In on_epoch_start the schedule has moved on already, the rates have not.
+        # In on_epoch_start the schedule has moved on already, the rates have not; and the agent does not steer a copy.
+        self.optimizer.set_levers({})
         self.optimizer.set_rates(self._factor())
         sizes = [[self.base_batch] * len(self.modalities)] * self.num_runs
 
@@ -610,6 +628,9 @@ class TrainingRuns:
         found = {"train": self._train_split, "validation": self._validation_split}[split]
         evaluator = self._evaluator if model is None else self._evaluator_of(model)
         return None if found is None else evaluator.figures(found)
+
+    def _ended_runs(self) -> list[bool]:
+        return self.ended
 
     def _train_features(self) -> list[Tensor]:
         return self._evaluator.features(self._train_split)
@@ -665,6 +686,8 @@ class TrainingRuns:
 
         self._ctx.phase = self._phase()
         self._ctx.train_features = train_features
+        # Copies are trained and thrown away: they take time and no memory.
+        self._ctx.clone_and_fit = lambda *_: self.model
         with self._own_generators(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             self._start_epoch()
             sizes = [[self.base_batch] * len(self.modalities)] * self.num_runs
@@ -804,11 +827,11 @@ class Trainer(TrainingRuns):
         """Compute forward-only figures on B training samples and, if there are any, B validation samples."""
         return self.probe_all()[0]
 
-    def train(self, sizes: Sequence[int], iterations: int) -> Interval:
+    def train(self, sizes: Sequence[int], iterations: int, rates: Sequence[float] | None = None) -> Interval:
         """Run ``iterations`` iterations, modality j with ``sizes[j]`` samples in each; see :meth:`train_all`."""
         # A diverged run may go on: what ends is its episode.
         self.ended = [False]
-        (interval,) = self.train_all([sizes], iterations)
+        (interval,) = self.train_all([sizes], iterations, None if rates is None else [rates])
         assert interval is not None, "the run has not ended"
         return interval
 

@@ -45,6 +45,9 @@ class DUSEnv(gym.Env[Array, Array]):
     | ``"shares"`` (default) | its share of N_B, renormalised; all zero: uniform | largest remainder, summing to N_B |
     | ``"fractions"`` | the fraction of its own batch B; all zero: all of it | rounded; the total may shrink |
 
+    Under ``lever="rates"`` batches are equal, and the learning rates of modality j's encoder and head are multiplied by
+    m × its share.
+
     No modality gets fewer than ``min_samples`` or ``min_fraction`` of the equal share. An action that is
     not finite, is negative or has another shape raises ``ConfigError`` (a ``ValueError``).
 
@@ -75,8 +78,8 @@ class DUSEnv(gym.Env[Array, Array]):
     ``gap``, ``diverged``; by modality ``size/NAME``, ``samples/NAME``, ``coverage/NAME``,
     ``train_score/NAME``, ``train_accuracy/NAME``; where the run has a validation split, ``val_score/NAME``,
     ``val_accuracy/NAME``, ``val_loss/NAME`` and ``val_fused/PREDICTOR``, refreshed every ``eval_every``
-    epochs (at reset: on B samples); ``train_fused`` where a fused head is trained; ``method/NAME`` for each
-    figure the method reports. No test figure is
+    epochs (at reset: on B samples); ``rate/NAME`` under the lever ``"rates"``; ``train_fused`` where a fused
+    head is trained; ``method/NAME`` for each figure the method reports. No test figure is
     ever in it: the test split is scored by ``env.unwrapped.evaluate()`` after the end.
 
     ## Arguments
@@ -130,6 +133,7 @@ class DUSEnv(gym.Env[Array, Array]):
             mode=self.config.action_mode,
             min_samples=self.config.min_samples,
             min_fraction=self.config.min_fraction,
+            lever=self.config.lever,
         )
         self._needs_equal_sizes = not method_class(method).supports_unpaired
         total = self.allocation.total_batch
@@ -146,6 +150,7 @@ class DUSEnv(gym.Env[Array, Array]):
             for kind in ("size", "samples", "coverage", "train_score", "train_accuracy")
             for name in self.modalities
         ]
+        self._rate_keys = [f"rate/{name}" for name in self.modalities] if self.config.lever == "rates" else []
         self._validation_keys = [
             f"{kind}/{name}" for kind in ("val_score", "val_accuracy", "val_loss") for name in self.modalities
         ]
@@ -153,6 +158,7 @@ class DUSEnv(gym.Env[Array, Array]):
         self._run: TrainingRun | None = None
         self._run_seed = 0
         self._ended = False
+        self._rates: list[float] | None = None
         self._score = CumulativeScore(m, self.config.cumulative)
         self._observation = [0.0] * m
         self._info: dict[str, Any] = {}
@@ -184,6 +190,7 @@ class DUSEnv(gym.Env[Array, Array]):
             return self.restore(state)
         run = self._run = self._build_run()
         self._ended = False
+        self._rates = None
         self._score = CumulativeScore(len(self.modalities), self.config.cumulative)
         probe = run.probe()
         self._observation = [min(1.0, max(0.0, score)) for score in probe.train.scores]
@@ -211,14 +218,10 @@ class DUSEnv(gym.Env[Array, Array]):
         run = self._running()
         if self._ended:
             raise DusError("step() after the end of the run: every epoch is trained; call reset() for a new run.")
-        shares, sizes = self.allocation(action)
-        if self._needs_equal_sizes and min(sizes) != max(sizes):
-            raise ConfigError(
-                f"action={shares} gives unequal sizes {sizes}, and method={self.method!r} needs every sample in all "
-                f"modalities; use a uniform action, or one of the methods {', '.join(unpaired_methods())}."
-            )
+        shares, sizes = self.sizes_of(action)
         seen, before = self._observation, self._info
-        interval = run.train(sizes, self.config.interval or run.iterations_per_epoch)
+        self._rates = self.allocation.rates(shares)
+        interval = run.train(sizes, self.config.interval or run.iterations_per_epoch, self._rates)
         self._score.start_step()
         for scores, repeats in interval.iteration_scores:
             self._score.add(scores, repeats)
@@ -249,6 +252,20 @@ class DUSEnv(gym.Env[Array, Array]):
         if self.render_mode is not None:
             self._history.append({"sizes": interval.sizes, "state": self._observation, "reward": reward})
         return self._observe(), reward, self._ended, False, dict(info)
+
+    def sizes_of(self, action: npt.ArrayLike) -> tuple[list[float], list[int]]:
+        """The shares and sizes that an action comes to (Eq. 4).
+
+        Raises:
+            ConfigError: for a malformed action, or unequal sizes under a method that needs complete samples.
+        """
+        shares, sizes = self.allocation(action)
+        if self._needs_equal_sizes and min(sizes) != max(sizes):
+            raise ConfigError(
+                f"action={shares} gives unequal sizes {sizes}, and method={self.method!r} needs every sample in all "
+                f"modalities; use a uniform action, or one of the methods {', '.join(unpaired_methods())}."
+            )
+        return shares, sizes
 
     def render(self) -> Any:
         """A text table (``"ansi"``) or a picture ``(height, width, 3)`` of uint8 (``"rgb_array"``)."""
@@ -452,6 +469,8 @@ class DUSEnv(gym.Env[Array, Array]):
         values += scores
         values += accuracies
         info = dict(zip(self._keys, values, strict=True))
+        if self._rate_keys:
+            info |= zip(self._rate_keys, self._rates or [1.0] * len(self._rate_keys), strict=True)
         if run.trains_fused:
             info["train_fused"] = fused_accuracy
         for name, value in run.logged.items():

@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -156,7 +156,9 @@ class FakeTrainer:
         # No curve was fitted for the sum of all heads; it comes nearest to the concat head.
         own = "concat" if own == "sum-all" else own
         self._own = PREDICTORS.index("sum" if own == "concat" and not self.has_concat else own)
-        self._fit = fitted(task.regime, config.loss_norm, task.num_classes)
+        # Under loss_norm="fixed" a batch size acts as a learning rate, and so those curves stand for the other lever.
+        norm = "fixed" if config.lever == "rates" else config.loss_norm
+        self._fit = fitted(task.regime, norm, task.num_classes)
         if len(self._fit.gamma) != m:
             raise ConfigError(f"task={task.name!r} has {m} modalities and its regime {task.regime!r} has not.")
         self._train_size = task.train_size
@@ -192,7 +194,7 @@ class FakeTrainer:
         """Figures of an untrained network on B samples: chance, and what so few samples add to it."""
         return copy.deepcopy(self._probe)
 
-    def train(self, sizes: list[int], iterations: int) -> Interval:
+    def train(self, sizes: list[int], iterations: int, rates: Sequence[float] | None = None) -> Interval:
         """Moves along the curves."""
         progress, m, per_epoch = self.progress, len(sizes), self.iterations_per_epoch
         left = min(iterations, self.epochs * per_epoch - progress.iterations)
@@ -201,9 +203,10 @@ class FakeTrainer:
         total = left
         rows: list[tuple[list[float], int]] = []
         sums, hits = [0.0] * m, [0.0] * m
+        fractions = [size / self.base_batch for size in sizes] if rates is None else rates
         while left > 0:
             count = min(left, per_epoch - progress.iterations % per_epoch)
-            scores, accuracies = self._advance(sizes, count)
+            scores, accuracies = self._advance(fractions, count)
             rows.append((scores, count))
             for j, size in enumerate(sizes):
                 sums[j] += scores[j] * count
@@ -309,20 +312,24 @@ class FakeTrainer:
         sure = (chance * np.exp(0.015 * draw.standard_normal(m))).tolist()
         return Figures(sure, right[:m], [-math.log(s) for s in sure], self._named(right[m:]))
 
-    def _advance(self, sizes: list[int], count: int) -> tuple[list[float], list[float]]:
-        """``count`` iterations inside one epoch: training scores and accuracies."""
-        fit, base, progress, exposure = self._fit, self.base_batch, self.progress, self._exposure
+    def _advance(self, fractions: Sequence[float], count: int) -> tuple[list[float], list[float]]:
+        """``count`` iterations inside one epoch: training scores and accuracies.
+
+        Args:
+            fractions: of its ordinary batch, or learning rate, that each modality gets.
+            count: iterations.
+        """
+        fit, progress, exposure = self._fit, self.progress, self._exposure
         start = progress.iterations
         full = max(0, min(count, self._milestone - start))
         step = (full + DROP * (count - full)) / self._length
         self._clock += step
         if not self._noise:
-            block = self._rng.standard_normal((NOISE_BLOCK, len(sizes)))
+            block = self._rng.standard_normal((NOISE_BLOCK, len(fractions)))
             self._noise = (fit.step_noise * self._stretch * block[::-1]).tolist()
         noise = self._noise.pop()
         points, scores, accuracies = [], [], []
-        for j, size in enumerate(sizes):
-            fraction = size / base
+        for j, fraction in enumerate(fractions):
             exposure[j] += step * fraction ** fit.gamma[j] * self._pace[j]
             self._samples_seen[j] += step * fraction
             point = self._point(j)

@@ -111,11 +111,14 @@ class FakeRuns(RunGroup):
         self._noise = np.ascontiguousarray(noise.transpose(1, 2, 0))
         self._noise_row = 0
 
-    def _train(self, sizes: Ints) -> Report:
+    def _train(self, sizes: Ints, rates: Floats | None) -> Report:
         """Move along the curves. Stretches end where epochs do."""
         run, per_epoch = self._run, self._run.iterations_per_epoch
         total = left = min(self._per_step, self._iterations_in_all - self.iterations)
-        powers, fractions = self._powers.take(sizes + self._power_offsets), sizes / run.base_batch
+        if rates is None:
+            powers, fractions = self._powers.take(sizes + self._power_offsets), sizes / run.base_batch
+        else:
+            powers, fractions = rates ** np.array(run._fit.gamma)[:, None], rates
         sums: Any = 0.0
         hits: Any = 0.0
         while left:

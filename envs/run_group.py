@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from dus_gym.allocation import Allocation, normalise, read_numbers
 from dus_gym.discrepancy import EMA_DECAY
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import ConfigError
-from dus_gym.rewards import SHARE_FLOOR, Transition, reward_function
+from dus_gym.rewards import SHARE_FLOOR, Reward, Transition, reward_function
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -75,6 +76,7 @@ class RunGroup:
         self.single = single
         self.num_runs = num_runs
         self._reward = _reward(single.config.reward, single.config.reward_state)
+        self._rates: Floats | None = None
         self._keys: list[str] = []
 
     # -- for a subclass ----------------------------------------------------------------------------
@@ -83,8 +85,11 @@ class RunGroup:
         """Begin a run with each seed, and return what the probe of each found; it trained nothing."""
         raise NotImplementedError
 
-    def _train(self, sizes: Ints) -> Report:
-        """Train one step, and give the scores of its iterations to :meth:`_average` in their order."""
+    def _train(self, sizes: Ints, rates: Floats | None) -> Report:
+        """Train one step, with learning rates times ``rates`` ``(m, n)`` if they are given.
+
+        Gives the scores of its iterations to :meth:`_average` in their order.
+        """
         raise NotImplementedError
 
     def _coverage(self) -> Floats:
@@ -111,6 +116,7 @@ class RunGroup:
         """Begin a run with each seed; return observations and ``info``."""
         self.epoch = self.iterations = self._averaged = 0
         self.diverged = np.zeros(self.num_runs, bool)
+        self._rates = None
         report = self._start(seeds)
         if not self._keys:
             self._name_the_info()
@@ -120,10 +126,11 @@ class RunGroup:
 
     def step(self, shares: Floats, sizes: Ints) -> Answer:
         """Train one step under shares and sizes ``(m, n)``, of :func:`allocate`."""
+        self._rates = rates_of(self.single.allocation, shares)
         before = self._figures
         if self.single.config.cumulative == "epoch":
             self._averaged = 0
-        infos = self._describe(self._train(sizes))
+        infos = self._describe(self._train(sizes, self._rates))
         rewards = self._reward(Step(before, self._figures, shares))
         over = self.iterations >= self.epochs * self.iterations_per_epoch
         ended = np.full(self.num_runs, True) if over else self.diverged.copy()
@@ -151,6 +158,7 @@ class RunGroup:
 
         integers = ["epoch", "epochs", "iterations", *each("size", "samples")]
         floats = ["loss", "gap", *each("coverage", "train_score", "train_accuracy")]
+        floats += each("rate") if self.single.config.lever == "rates" else []
         floats += ["train_fused"] if self.trains_fused else []
         floats += ["method/" + name for name in self.figures]
         if self.validation is not None:
@@ -178,6 +186,8 @@ class RunGroup:
         integers[0], integers[1], integers[2] = self.epoch, self.epochs, self.iterations
         integers[3 : 3 + m], integers[3 + m :] = report.sizes, self.samples
         parts = [report.loss[None], gap[None], self._coverage(), scores, report.accuracies]
+        if self.single.config.lever == "rates":
+            parts.append(np.ones((m, n)) if self._rates is None else self._rates)
         if self.trains_fused:
             parts.append(report.fused[None])
         if self.figures:
@@ -234,7 +244,10 @@ def allocate(rule: Allocation, entries: Floats, method: str, equal: bool) -> tup
         shares = normalised(sizes.astype(np.float64))
     else:
         shares = normalised(entries)
-        sizes = sizes_from_shares(shares, rule.total_batch, rule.floor)
+        if rule.lever == "rates":
+            sizes = np.repeat(np.array(rule.equal_sizes)[:, None], shares.shape[1], axis=1)
+        else:
+            sizes = sizes_from_shares(shares, rule.total_batch, rule.floor)
     if equal and (unequal := sizes.min(axis=0) != sizes.max(axis=0)).any():
         i = int(unequal.argmax())
         raise ConfigError(
@@ -285,6 +298,18 @@ def sizes_from_shares(shares: Floats, total: int, floor: int = 0) -> Ints:
             ranks[k] += ~later
     sizes += ranks < missing
     return sizes
+
+
+def rates_of(rule: Allocation, shares: Floats) -> Floats | None:
+    """:meth:`dus_gym.allocation.Allocation.rates` on every column."""
+    if rule.lever == "samples":
+        return None
+    quotas = rule.total_batch * shares
+    short = (quotas.min(axis=0) < rule.floor).nonzero()[0]
+    if len(short):
+        quotas[:, short] = _lifted(shares[:, short], rule.total_batch, rule.floor)
+    rates: Floats = len(shares) * quotas / rule.total_batch
+    return rates
 
 
 def _lifted(shares: Floats, total: int, floor: int) -> Floats:
@@ -342,10 +367,30 @@ def _progress(step: Step) -> Floats:
     return np.where(step.before.diverged | step.after.diverged, 0.0, step.before.loss - step.after.loss)
 
 
+def _paper_before(step: Step) -> Floats:
+    return _paper(step.before.scores, step.shares)
+
+
+def _paper_after(step: Step) -> Floats:
+    return _paper(step.after.scores, step.shares)
+
+
+def _gap(step: Step) -> Floats:
+    return -step.after.gap
+
+
+def _gap_change(step: Step) -> Floats:
+    return step.before.gap - step.after.gap
+
+
+def _validation_gain(step: Step) -> Floats:
+    return step.after.accuracy - step.before.accuracy
+
+
 _BY_NAME: dict[str, Callable[[Step], Floats]] = {
-    "gap": lambda step: -step.after.gap,
-    "gap-change": lambda step: step.before.gap - step.after.gap,
-    "validation-gain": lambda step: step.after.accuracy - step.before.accuracy,
+    "gap": _gap,
+    "gap-change": _gap_change,
+    "validation-gain": _validation_gain,
     "learning-progress": _progress,
 }
 
@@ -353,30 +398,23 @@ _BY_NAME: dict[str, Callable[[Step], Floats]] = {
 def _reward(name: str, state: str) -> Callable[[Step], Floats]:
     """:func:`dus_gym.rewards.reward_function` for n runs; the names are checked before."""
     if name == "paper":
-        if state == "before":
-            return lambda step: _paper(step.before.scores, step.shares)
-        return lambda step: _paper(step.after.scores, step.shares)
-    return _BY_NAME.get(name) or _one_by_one(name, state)
+        return _paper_before if state == "before" else _paper_after
+    return _BY_NAME.get(name) or partial(_one_by_one, reward_function(name, state))
 
 
-def _one_by_one(name: str, state: str) -> Callable[[Step], Floats]:
+def _one_by_one(reward: Reward, step: Step) -> Floats:
     """A reward that somebody registered as a function of one run."""
-    reward = reward_function(name, state)
-
-    def of_all(step: Step) -> Floats:
-        before, after = step.before, step.after
-        columns = zip(
-            before.scores.T.tolist(),
-            after.scores.T.tolist(),
-            step.shares.T.tolist(),
-            before.gap.tolist(),
-            after.gap.tolist(),
-            before.accuracy.tolist(),
-            after.accuracy.tolist(),
-            np.where(before.diverged, math.inf, before.loss).tolist(),
-            np.where(after.diverged, math.inf, after.loss).tolist(),
-            strict=True,
-        )
-        return np.array([reward(Transition(*column)) for column in columns])
-
-    return of_all
+    before, after = step.before, step.after
+    columns = zip(
+        before.scores.T.tolist(),
+        after.scores.T.tolist(),
+        step.shares.T.tolist(),
+        before.gap.tolist(),
+        after.gap.tolist(),
+        before.accuracy.tolist(),
+        after.accuracy.tolist(),
+        np.where(before.diverged, math.inf, before.loss).tolist(),
+        np.where(after.diverged, math.inf, after.loss).tolist(),
+        strict=True,
+    )
+    return np.array([reward(Transition(*column)) for column in columns])

@@ -65,6 +65,8 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         **settings: Any,
     ) -> None:
+        if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer):
+            raise ConfigError(f"num_envs={num_envs!r} is not allowed; it must be a whole number.")
         check_at_least("num_envs", num_envs, 1)
         for name, value, supported in (
             ("render_mode", render_mode, render_mode is None),
@@ -115,8 +117,10 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
             seeds: list[int | None] = [None] * self.num_envs
         elif isinstance(seed, int | np.integer):
             seeds = [int(seed) + i for i in range(self.num_envs)]
+        elif isinstance(seed, Sequence | np.ndarray):
+            seeds = [int(one) if isinstance(one, np.integer) else one for one in seed]
         else:
-            seeds = list(seed)
+            raise ConfigError(f"seed={seed!r} is not allowed; it must be one integer or {self.num_envs} of them.")
         if len(seeds) != self.num_envs:
             raise ConfigError(f"seed={seeds} is not allowed; it must be one integer or {self.num_envs} of them.")
         old = self._copies
@@ -144,8 +148,8 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
             observations, infos = self._begin(np.arange(n))
             return observations, np.zeros(n), np.zeros(n, bool), np.zeros(n, bool), infos
         if number:
-            # What these copies were told is not read.
-            actions = np.where(over[:, None], self._single.allocation.uniform(), np.asarray(actions, dtype=object))
+            # What these copies were told is not read, but the others' actions must be as many.
+            actions = _replaced(actions, over, self._single.allocation.uniform())
         entries = read_actions(actions, n, len(self._single.modalities))
         shares, sizes = allocate(self._single.allocation, entries, self._single.method, self._single._needs_equal_sizes)
         if not number and len(self._groups) == 1:
@@ -201,27 +205,25 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
             raise ResetNeeded("there are no runs yet: call reset() first.")
         return self._groups[0].group.horizon
 
-    def evaluate(self) -> list[Evaluation]:
-        """The finished runs' figures on the test split, one a copy.
+    def evaluate(self) -> list[Evaluation | None]:
+        """The finished runs' figures on the test split, one a copy; None for a run under way.
 
         Raises:
             ConfigError: on the fake trainer, whose single environment has them.
-            DusError: before the end of every copy's run: the test split is scored once, after training.
+            DusError: before the end of any run: the test split is scored once, after training.
         """
         if self._kind is FakeRuns:
             raise _unsupported("trainer", "fake")
-        if not self._groups or not self._over.all():
-            going = self.num_envs - int(self._over.sum())
-            raise DusError(
-                f"evaluate() before the end of {going} of {self.num_envs} runs: the test split is scored once, after "
-                "training."
-            )
+        if not self._groups or not self._over.any():
+            raise DusError("evaluate() before the end of any run: the test split is scored once, after training.")
         found: dict[int, Evaluation] = {}
         for placed in self._groups:
             assert isinstance(placed.group, RealRuns)
-            every = placed.group.runs.evaluate_all()
-            found |= {int(placed.rows[r]): every[r] for r in np.flatnonzero(placed.going)}
-        return [found[i] for i in range(self.num_envs)]
+            ended = np.flatnonzero(placed.going & self._over[placed.rows])
+            if len(ended):
+                every = placed.group.runs.evaluate_all()
+                found |= {int(placed.rows[r]): every[r] for r in ended}
+        return [found.get(i) for i in range(self.num_envs)]
 
     def _begin(self, rows: Ints) -> tuple[Array, dict[str, Any]]:
         """Begin new runs in some copies, which leave the groups they were in."""
@@ -256,15 +258,10 @@ class RealRuns(RunGroup):
     Args:
         single: the environment of one run, with the settings of all.
         num_runs: n.
-        lr_scales: each run's ``lr_scale``; None: that of the settings.
     """
 
     runs: TrainingRuns
     """The runs under way."""
-
-    def __init__(self, single: DUSEnv, num_runs: int, lr_scales: Sequence[Sequence[float]] | None = None) -> None:
-        super().__init__(single, num_runs)
-        self._lr_scales = lr_scales
 
     @isolated_torch_modes()
     def _build(self, seeds: Sequence[int]) -> TrainingRuns:
@@ -277,7 +274,7 @@ class RealRuns(RunGroup):
             one = TrainingRuns(recipe, data, self._method(), single.config, each[:1])
             _check_memory(len(seeds), one.bytes_of_a_run(), single.config.device)
         data += [single.task.data(seed, single.data_root) for seed in each[1:]]
-        self.runs = runs = TrainingRuns(recipe, data, self._method(), single.config, each, self._lr_scales)
+        self.runs = runs = TrainingRuns(recipe, data, self._method(), single.config, each)
         self.epochs, self.iterations_per_epoch = runs.epochs, runs.iterations_per_epoch
         self.trains_fused, self.figures = runs.trains_fused, list(runs.logged_all[0])
         return runs
@@ -302,10 +299,11 @@ class RealRuns(RunGroup):
         )
         return self._last
 
-    def _train(self, sizes: Ints) -> Report:
+    def _train(self, sizes: Ints, rates: Floats | None) -> Report:
         """Train; a run that has diverged keeps the figures of its end."""
         runs = self.runs
-        intervals = runs.train_all(sizes.T.tolist(), self.iterations_per_step)
+        by_run = None if rates is None else rates.T.tolist()
+        intervals = runs.train_all(sizes.T.tolist(), self.iterations_per_step, by_run)
         going = [r for r, interval in enumerate(intervals) if interval is not None]
         found = [interval for interval in intervals if interval is not None]
         # Of all iterations (k, m, runs that went on); the others' scores stay what they are.
@@ -343,6 +341,7 @@ class RealRuns(RunGroup):
             "runs": self.runs.snapshot(),
             "score": self._score.copy(),
             "averaged": self._averaged,
+            "rates": None if self._rates is None else self._rates.copy(),
             "last": dict(self._last._asdict()),
             "validation": None if self.validation is None else self.validation.copy(),
             "predictors": list(self.predictors),
@@ -362,6 +361,7 @@ class RealRuns(RunGroup):
         self.diverged = np.array(runs.ended)
         self.validation = None if state["validation"] is None else np.asarray(state["validation"])
         self._score, self._averaged = np.asarray(state["score"]), int(state["averaged"])
+        self._rates = None if state["rates"] is None else np.asarray(state["rates"])
         self._last = Report(**{name: np.asarray(values) for name, values in state["last"].items()})
         self._name_the_info()
         infos = self._describe(self._last)
@@ -398,6 +398,18 @@ def _check_memory(num_runs: int, each: int, device: str) -> None:
             "parallel_runs.",
             fits,
         )
+
+
+def _replaced(actions: npt.ArrayLike, rows: npt.NDArray[np.bool_], action: Array) -> npt.ArrayLike:
+    """Return actions ``(n, m)`` with another in some rows; what has another shape comes back as it is."""
+    try:
+        given = np.array(actions, dtype=object)
+    except ValueError:
+        return actions
+    if given.shape != (len(rows), len(action)):
+        return actions
+    given[rows] = action
+    return given
 
 
 def _with_columns(values: Array, columns: Sequence[int], new: Array) -> Array:

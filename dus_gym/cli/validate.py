@@ -98,7 +98,7 @@ class Again:
 
     def __init__(self, scratch: Path, data_root: Path | None, console: Console) -> None:
         self._scratch, self._data_root, self._console = scratch, data_root, console
-        self._done: dict[Any, Path] = {}
+        self._done: dict[Any, Path | DusError] = {}
 
     def of(self, path: Path, before: Result) -> Path:
         """Return the folder of the second run of what the config of a finished run asks for."""
@@ -118,10 +118,11 @@ class Again:
                 folders = [held.enter_context(self._folder(one)) for one in specs]
                 found = execute_together(specs, folders)
             for one, folder, result in zip(specs, folders, found, strict=True):
-                if isinstance(result, DusError):
-                    raise result
-                self._done[(*key, one.seed)] = folder.path
-        return self._done[(*key, spec.seed)]
+                self._done[(*key, one.seed)] = result if isinstance(result, DusError) else folder.path
+        second = self._done[(*key, spec.seed)]
+        if isinstance(second, DusError):
+            raise second
+        return second
 
     def _alone(self, spec: RunSpec, keep_model: bool) -> Path:
         from dus_gym.cli.tables import live_run

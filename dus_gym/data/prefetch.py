@@ -8,9 +8,10 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-from dus_gym.data.dataset import Indices, Split
+from dus_gym.data.dataset import Indices, Split, StackedSplit
 
 AHEAD = 2
 """Iterations that are read before they are needed."""
@@ -30,6 +31,24 @@ class PreparedSplit(Split, Protocol):
     def finish(self, modality: int, prepared: Any) -> Tensor:
         """Do the rest, in the thread that trains."""
         ...
+
+
+class StackedPreparedSplit(StackedSplit):
+    """The splits of R runs, all of which have a slow part that another thread can do."""
+
+    splits: list[Any]
+
+    def prepare(self, modality: int, rows: Indices, draws: Indices | None = None) -> list[Any]:
+        """Do the slow part of each run's rows, ``(R, k)``."""
+        return [
+            split.prepare(modality, own, None if draws is None else draws[r])
+            for r, (split, own) in enumerate(zip(self.splits, rows, strict=True))
+        ]
+
+    def finish(self, modality: int, prepared: list[Any]) -> Tensor:
+        """Do the rest, in the thread that trains."""
+        parts = [split.finish(modality, of) for split, of in zip(self.splits, prepared, strict=True)]
+        return torch.stack(parts)
 
 
 def in_order(

@@ -42,7 +42,6 @@ class Episodes:
         core: an environment of the runs' settings.
         agents: one a run.
         seeds: of the runs, as for the reset of an environment.
-        lr_scales: each run's multipliers on the learning rates of its modalities; None: the settings' own.
     """
 
     def __init__(
@@ -50,10 +49,9 @@ class Episodes:
         core: DUSEnv,
         agents: Sequence[Agent],
         seeds: Sequence[int],
-        lr_scales: Sequence[Sequence[float]] | None = None,
     ) -> None:
         self.core, self.agents = core, agents
-        self.group = RealRuns(core, len(agents), lr_scales)
+        self.group = RealRuns(core, len(agents))
         # As the environment draws it at reset.
         self._run_seeds = [int(seeding.np_random(seed)[0].integers(2**63 - 1)) for seed in seeds]
         self.active = list(range(len(agents)))
@@ -144,7 +142,10 @@ class Episodes:
 
         def decide(r: int) -> None:
             info = {key: of[r] for key, of in columns.items()}
-            found[r] = read_action(self.agents[r].act(observations[r], info), m)
+            action = read_action(self.agents[r].act(observations[r], info), m)
+            # What the rule refuses is this run's error and no other's.
+            self.core.sizes_of(action)
+            found[r] = action
 
         for r in list(self.active):
             self._asked(r, lambda r=r: decide(r))  # type: ignore[misc]

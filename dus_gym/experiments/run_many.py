@@ -15,8 +15,15 @@ from dus_gym.experiments.executors.executor import Executor
 from dus_gym.experiments.results import Result
 from dus_gym.experiments.run import execute
 from dus_gym.experiments.spec import RunSpec
-from dus_gym.experiments.storage.run_folder import CONFIG, RunFolder, writer
-from dus_gym.experiments.together import MOST_TOGETHER, begun_alone, can_train_together, execute_together, kind_of
+from dus_gym.experiments.storage.run_folder import CONFIG, TOGETHER, RunFolder, writer
+from dus_gym.experiments.together import (
+    MOST_TOGETHER,
+    begun_alone,
+    can_train_together,
+    digest_of_kind,
+    execute_together,
+    trained_with,
+)
 from dus_gym.lock import STALE_SECONDS
 
 MOST_NAMED = 5
@@ -161,19 +168,39 @@ def finished(run: PlannedRun) -> Result | None:
 def _in_tasks(runs: Sequence[PlannedRun], left: Sequence[int], parallel_runs: str) -> list[list[int]]:
     """Return the places of the runs that are left, those together that train as one computation.
 
-    Runs are grouped among all that were planned, so that a command that goes on groups them as it did before.
+    Runs that were begun together go on together, whatever is asked for now, with those of them that are finished: so
+    they come to the same bits.
+
+    Raises:
+        CheckpointError: if the checkpoint of runs together is damaged.
     """
-    if parallel_runs == "1":
-        return [[index] for index in left]
-    kinds: dict[Any, list[int]] = {}
+    places: dict[tuple[str, int], int] = {}
+    kinds: dict[int, str] = {}
     for index, run in enumerate(runs):
-        alone = begun_alone(run.folder) or (parallel_runs == "auto" and not can_train_together(run.spec))
-        kinds.setdefault(index if alone else (run.command, kind_of(run.spec)), []).append(index)
+        kinds[index] = f"{run.folder.parent} {run.command} {digest_of_kind(run.spec)} {id(run.spec.agent_object)}"
+        places[kinds[index], run.spec.seed] = index
+    parts: list[list[int]] = []
+    waiting = list(left)
+    for index, run in enumerate(runs):
+        if (begun := trained_with(run.folder)) is None:
+            continue
+        kind, seeds = begun
+        members = [places.get((kinds[index], seed)) for seed in seeds]
+        whole = [member for member in members if member is not None]
+        if digest_of_kind(run.spec) == kind and len(whole) == len(seeds) and {*whole} & {*waiting}:
+            parts.append(whole)
+            waiting = [other for other in waiting if other not in whole]
+        else:
+            # Of runs that are finished, or not asked for any more.
+            (run.folder / TOGETHER).unlink()
+    groups: dict[Any, list[int]] = {}
+    for index in waiting:
+        run = runs[index]
+        alone = parallel_runs == "1" or begun_alone(run.folder)
+        alone = alone or not can_train_together(run.spec, asked=parallel_runs != "auto")
+        groups.setdefault(index if alone else kinds[index], []).append(index)
     most = MOST_TOGETHER if parallel_runs == "auto" else int(parallel_runs)
-    parts = [part[i : i + most] for part in kinds.values() for i in range(0, len(part), most)]
-    wanted = set(left)
-    # A group in which one run is missing is made again whole: its runs have no checkpoint of their own.
-    return [part for part in parts if wanted.intersection(part)]
+    return parts + [part[i : i + most] for part in groups.values() for i in range(0, len(part), most)]
 
 
 def perform(task: Task, again: bool) -> list[Result | DusError]:
@@ -190,18 +217,17 @@ def perform(task: Task, again: bool) -> list[Result | DusError]:
     """
     with ExitStack() as stack:
         folders = [stack.enter_context(_held(run, again)) for run in task.runs]
-        found: list[Result | DusError | None] = [folder.result() for folder in folders]
+        found = [folder.result() for folder in folders]
         if len(task.runs) == 1:
             return [found[0] or execute(task.runs[0].spec, folders[0])]
-        if any(result is None for result in found):
-            try:
-                return execute_together([run.spec for run in task.runs], folders)
-            except TooManyRunsError as error:
-                if not task.may_split:
-                    raise
-                fits = error.fits
-        else:
-            return [result for result in found if result is not None]
+        begun = (task.runs[0].folder / TOGETHER).is_file()
+        try:
+            return execute_together([run.spec for run in task.runs], folders, found)
+        except TooManyRunsError as error:
+            # Those that were begun together would come to other bits.
+            if not task.may_split or begun:
+                raise
+            fits = min(error.fits, len(task.runs) - 1)
     parts = [task.runs[i : i + fits] for i in range(0, len(task.runs), fits)]
     return [result for part in parts for result in perform(Task(part, may_split=True), again)]
 

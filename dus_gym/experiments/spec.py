@@ -170,7 +170,17 @@ class RunSpec:
         """
         task = self.task()
         agent = self.make_agent(len(task.modalities))
-        if not (method_class(self.method).supports_unpaired or agent.equal_batches):
+        if self.run.lever == "rates" and agent.name == "lr-matched":
+            raise UnfitAgentError(
+                "agent='lr-matched' is itself lever='rates' with a constant split; compare it under lever='samples'."
+            )
+        if self.run.lever == "rates" and agent.action_mode != "shares":
+            raise UnfitAgentError(
+                f"agent={self.agent!r} says how many samples of its own batch each modality gets, and lever='rates' "
+                "has equal batches; use an agent that splits, such as holdout or score."
+            )
+        equal = agent.equal_batches or (self.run.lever == "rates" and agent.name != "lr-matched")
+        if not (method_class(self.method).supports_unpaired or equal):
             raise UnfitAgentError(
                 f"agent={self.agent!r} gives modalities unequal batches, and method={self.method!r} needs every "
                 f"sample in all modalities; use agent 'uniform', or one of the methods {', '.join(unpaired_methods())}."

@@ -27,22 +27,26 @@ from dus_gym.experiments.run import Finished, Record, result_of
 from dus_gym.experiments.spec import RunSpec
 from dus_gym.experiments.storage.run_folder import CHECKPOINT, POLICY, TOGETHER, RunFolder, writing
 from dus_gym.methods import method_class
-from dus_gym.state import load_state, restoring, save_state
+from dus_gym.state import check_form, load_state, restoring, save_state
 
 MAPPED_ENCODERS = ("mlp", "cnn", "bag")
-"""Encoders of the package that train as one computation; somebody's own are asked when they are built."""
+"""Encoders of the package that train as one computation."""
 MOST_TOGETHER = 32
 """Runs that train as one computation where nobody says how many: more gain little on a CPU."""
 
 
-def can_train_together(spec: RunSpec) -> bool:
+def can_train_together(spec: RunSpec, asked: bool) -> bool:
     """Return whether runs of this kind can train as one computation, as far as can be told without building one.
 
     Fitted curves take no time, and some drivers act on runs of their own that go one by one.
+
+    Args:
+        spec: of one of them.
+        asked: whether somebody said how many; encoders of somebody's own are then tried, and refused if they can't.
     """
     task = spec.task()
     fake = spec.trainer == "fake" or (spec.trainer is None and spec.env == FAKE_ID)
-    mapped = all(word.partition(":")[0] in MAPPED_ENCODERS for word in task.encoders)
+    mapped = asked or all(word.partition(":")[0] in MAPPED_ENCODERS for word in task.encoders)
     if fake or not mapped or not method_class(spec.method).maps_runs:
         return False
     agent = spec.make_agent(len(task.modalities))
@@ -55,7 +59,9 @@ def kind_of(spec: RunSpec) -> Any:
     return json.dumps(config, sort_keys=True), id(spec.agent_object) if spec.agent_object is not None else None
 
 
-def execute_together(specs: Sequence[RunSpec], folders: Sequence[RunFolder | None]) -> list[Result | DusError]:
+def execute_together(
+    specs: Sequence[RunSpec], folders: Sequence[RunFolder | None], done: Sequence[Result | None] = ()
+) -> list[Result | DusError]:
     """Run several specs of one kind (:func:`kind_of`) to the end, from their checkpoint if they have one.
 
     A run whose loss is not finite, or whose agent fails, ends there; the others go on.
@@ -63,22 +69,52 @@ def execute_together(specs: Sequence[RunSpec], folders: Sequence[RunFolder | Non
     Args:
         specs: what to run; they differ in the seed alone.
         folders: where each run's steps and summary go; the first holds the checkpoint of all. None keeps nothing.
+        done: results of runs that are finished already. They train along, so that the others come to the same bits, and
+            nothing of theirs is written.
 
     Returns:
         One result a run, or the error of its agent.
 
     Raises:
+        TooManyRunsError: if memory has no room for all; nothing is touched then.
         DusError: for what can't be, before anything is trained.
     """
     torch.set_num_threads(specs[0].threads)
     reset_peaks(specs[0].run.device)
     with surveys_kept():
-        going = _Together.begin(specs, folders)
+        going = _Together.begin(specs, folders, done or [None] * len(specs))
         while going.episodes.active:
             going.step()
             going.save()
         going.save(finished=True)
         return going.results()
+
+
+def trained_with(folder: Path) -> tuple[str, list[int]] | None:
+    """Return the kind and the seeds of the runs whose checkpoint a folder holds; None without one.
+
+    Raises:
+        CheckpointError: if it is damaged; says what to do.
+    """
+    path = folder / TOGETHER
+    if not path.is_file():
+        return None
+    state = _load(path)
+    return str(state["kind"]), [int(seed) for seed in state["seeds"]]
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Return the checkpoint of runs that train together.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
+    try:
+        state = load_state(path, "checkpoint")
+        check_form({"kind": "", "seeds": [0], "prepared": [{}]}, state, f"the checkpoint {path}")
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} Delete {path.name} there: its runs then begin anew.") from error
+    return state
 
 
 @dataclasses.dataclass
@@ -87,6 +123,7 @@ class _Together:
 
     specs: Sequence[RunSpec]
     folders: Sequence[RunFolder | None]
+    done: Sequence[Result | None]
     episodes: Episodes
     prepared: list[dict[str, Any]]
     """Settings of each run that its agent's driver replaced."""
@@ -99,37 +136,49 @@ class _Together:
     last_saved: float = dataclasses.field(default_factory=time.perf_counter)
 
     @classmethod
-    def begin(cls, specs: Sequence[RunSpec], folders: Sequence[RunFolder | None]) -> _Together:
+    def begin(
+        cls, specs: Sequence[RunSpec], folders: Sequence[RunFolder | None], done: Sequence[Result | None]
+    ) -> _Together:
         """Make new runs, or put back those of the checkpoint."""
         started, watch = time.perf_counter(), Stopwatch()
         m = len(specs[0].task().modalities)
         agents = [spec.make_agent(m) for spec in specs]
         seeds = [spec.seed for spec in specs]
         path = None if folders[0] is None else folders[0].path / TOGETHER
-        state = load_state(path, "checkpoint") if path is not None and path.is_file() else None
-        if state is not None and state.get("runs") != _identity(specs):
+        state = _load(path) if path is not None and path.is_file() else None
+        if state is not None and (state["kind"], list(state["seeds"])) != (digest_of_kind(specs[0]), seeds):
             # That of other runs together is of no use, and theirs are begun anew.
             state = None
         prepared: list[dict[str, Any]] = [{} for _ in specs]
         if state is not None:
+            if len(state["prepared"]) != len(specs):
+                raise CheckpointError(f"the checkpoint {path} is damaged ({len(state['prepared'])} settings).")
             prepared = [dict(settings) for settings in state["prepared"]]
         elif isinstance(agents[0], Driver):
             with watch:
                 prepared = type(agents[0]).prepare_together(
                     agents, lambda agent, **replaced: _core(specs[0], agent, replaced), seeds
                 )
-        lr_scales = [settings["lr_scale"] for settings in prepared if "lr_scale" in settings]
-        episodes = Episodes(_core(specs[0], agents[0], {}), agents, seeds, lr_scales or None)
-        going = cls(specs, folders, episodes, prepared, watch.seconds, [[] for _ in specs], started=started)
-        if state is None:
-            for folder in folders:
-                if folder is not None:
-                    folder.keep_steps(0)
-            episodes.begin()
-        else:
+        # Drivers of one kind replace the same settings in all runs.
+        episodes = Episodes(_core(specs[0], agents[0], prepared[0]), agents, seeds)
+        records: list[list[Record]] = [[] for _ in specs]
+        going = cls(specs, folders, done, episodes, prepared, watch.seconds, records, started=started)
+        # First the runs themselves, which memory may have no room for: until they are there nothing is touched.
+        episodes.begin()
+        if state is not None:
             assert path is not None
             going._restore(state, path)
+            return going
+        for folder in going.written:
+            folder.keep_steps(0)
         return going
+
+    @property
+    def written(self) -> list[RunFolder]:
+        """The folders of the runs that were not finished before."""
+        return [
+            folder for folder, done in zip(self.folders, self.done, strict=True) if folder is not None and done is None
+        ]
 
     def step(self) -> None:
         """Make one step and record it."""
@@ -138,7 +187,7 @@ class _Together:
             values = [float(value) for value in step.observation]
             record = {"step": len(records) + 1, "observation": values, "reward": step.reward, **step.info}
             records.append(record)
-            if folder is not None:
+            if folder is not None and self.done[step.run] is None:
                 folder.add_step(record)
 
     def save(self, finished: bool = False) -> None:
@@ -146,16 +195,16 @@ class _Together:
         now = time.perf_counter()
         if self.folders[0] is None or not (finished or now - self.last_saved >= single.CHECKPOINT_SECONDS):
             return
-        for folder in self.folders:
-            if folder is not None:
-                folder.flush_steps()
+        for folder in self.written:
+            folder.flush_steps()
         path = self.folders[0].path / TOGETHER
         with writing(path):
             save_state(
                 path,
                 "checkpoint",
                 {
-                    "runs": _identity(self.specs),
+                    "kind": digest_of_kind(self.specs[0]),
+                    "seeds": [spec.seed for spec in self.specs],
                     "episodes": self.episodes.snapshot(),
                     "prepared": self.prepared,
                     "preparing": self.preparing,
@@ -166,14 +215,24 @@ class _Together:
         self.last_saved = time.perf_counter()
 
     def _restore(self, state: Mapping[str, Any], path: Path) -> None:
-        with restoring(f"the checkpoint {path}"):
+        """Put a checkpoint back, over runs that have just begun and show the form that it must have."""
+        n, where = len(self.specs), f"the checkpoint {path}"
+        fresh = {"preparing": 0.0, "steps": [0] * n, "seconds": 0.0, "episodes": self.episodes.snapshot()}
+        # Which parameters are trained, and have momentum, depends on the phase that the runs are in.
+        form = fresh["episodes"]["group"]["runs"]  # type: ignore[index]
+        form["trainable"], form["optimizer"]["state"] = [], {}
+        check_form(fresh, state, where)
+        with restoring(where):
+            steps, active = list(state["steps"]), list(state["episodes"]["active"])
+            whole = [*steps, *active, *state["episodes"]["group"]["runs"]["ended"]]
+            if not all(isinstance(value, int) for value in whole) or len(steps) != n or min(steps) < 1:
+                raise CheckpointError(f"{where} is damaged (steps {steps}, active {active}).")
+            if active != sorted({*active} & {*range(n)}):
+                raise CheckpointError(f"{where} is damaged (active {active} of {n} runs).")
             self.episodes.restore(state["episodes"])
             self.spent, self.preparing = float(state["seconds"]), float(state["preparing"])
-            steps = [int(count) for count in state["steps"]]
-            if len(steps) != len(self.specs) or min(steps) < 1:
-                raise CheckpointError(f"the checkpoint {path} is damaged (steps {steps}).")
         for r, (folder, count) in enumerate(zip(self.folders, steps, strict=True)):
-            if folder is not None:
+            if folder is not None and self.done[r] is None:
                 folder.keep_steps(count)
                 self.records[r] = list(folder.steps())
 
@@ -185,8 +244,8 @@ class _Together:
         seconds = (self.spent + time.perf_counter() - self.started) / n
         found: list[Result | DusError] = []
         for r, (spec, agent, folder) in enumerate(zip(self.specs, episodes.agents, self.folders, strict=True)):
-            if r in episodes.errors:
-                found.append(episodes.errors[r])
+            if (result := self.done[r] or episodes.errors.get(r)) is not None:
+                found.append(result)
                 continue
             finished = Finished(
                 progress=runs.progresses[r],
@@ -220,11 +279,9 @@ def _core(spec: RunSpec, agent: Agent, replaced: Mapping[str, Any]) -> DUSEnv:
     return core
 
 
-def _identity(specs: Sequence[RunSpec]) -> str:
-    """Return a digest of runs and their order."""
-    kind, _ = kind_of(specs[0])
-    said = json.dumps([kind, [spec.seed for spec in specs]])
-    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+def digest_of_kind(spec: RunSpec) -> str:
+    """Return a digest of what is alike in runs that train together, for their checkpoint."""
+    return hashlib.blake2b(kind_of(spec)[0].encode(), digest_size=16).hexdigest()
 
 
 def begun_alone(folder: Path) -> bool:

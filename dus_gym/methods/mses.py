@@ -114,6 +114,8 @@ class MSES(Method):
         worse: list[list[int]] = [[] for _ in self._copies]
         for r, (stops, of) in enumerate(zip(self._stops, losses, strict=True)):
             put_back = False
+            if ctx.has_ended(r):
+                continue
             for k, (stop, loss) in enumerate(zip(stops, of, strict=True)):
                 if stop.stopped_at:
                     continue

@@ -222,3 +222,37 @@ def test_splits_of_several_runs_are_one_table_or_fetched_one_by_one():
         expected = torch.stack([split.inputs[j][own] for split, own in zip(splits, rows, strict=True)])
         torch.testing.assert_close(table.fetch(j, rows), expected, rtol=0, atol=0)
         torch.testing.assert_close(apart.fetch(j, rows), expected, rtol=0, atol=0)
+
+
+class Augmented:
+    """A split read ahead by threads, whose every draw of a sample is another; drawn alike in all modalities or not."""
+
+    augments = True
+
+    def __init__(self, split, shared):
+        self.split, self.shared, self.labels = split, shared, split.labels
+
+    def to(self, device):
+        return self
+
+    def prepare(self, modality, rows, draws=None):
+        shift = 0.0 if draws is None else torch.tensor(draws, dtype=torch.float64).unsqueeze(1) / 7
+        return self.split.inputs[modality][torch.as_tensor(rows)] + shift
+
+    def finish(self, modality, prepared):
+        return prepared
+
+    def fetch(self, modality, indices, draws=None):
+        return self.prepare(modality, indices, draws)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_draws_are_numbered_and_read_ahead_as_in_a_run_alone(monkeypatch, shared):
+    plain = task_data
+
+    def augmented(seed, m):
+        data = plain(seed, m)
+        return TaskData(Augmented(data.train, shared), data.validation, data.test, data.input_shapes)
+
+    monkeypatch.setitem(globals(), "task_data", augmented)
+    check_like_alone("baseline", 2, [3, 1, 4])

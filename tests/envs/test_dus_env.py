@@ -40,7 +40,7 @@ def test_reset_shows_a_forward_only_score_that_eq3_never_averages():
     assert observation == pytest.approx([0.1, 0.1], abs=0.03)
     interval = []
     original = env.run.train
-    env.run.train = lambda sizes, k: interval.append(original(sizes, k)) or interval[-1]
+    env.run.train = lambda sizes, k, rates: interval.append(original(sizes, k, rates)) or interval[-1]
     observation, *_ = env.step(UNIFORM)
     means = np.mean([scores for scores, _ in interval[0].iteration_scores], axis=0)
     np.testing.assert_allclose(observation, means, rtol=1e-5)

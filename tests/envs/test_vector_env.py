@@ -1,5 +1,7 @@
 """Real runs that train as one computation: each is the single environment's run, and what they refuse."""
 
+import pickle
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from gymnasium.error import ResetNeeded
 from torch import nn
 
 import dus_gym
+from dus_gym.encoders.mlp import MLP
 from dus_gym.envs.vector_env import DUSVectorEnv
 from dus_gym.errors import ConfigError, DusError, TooManyRunsError
 
@@ -169,8 +172,8 @@ def test_a_run_that_diverges_ends_starts_anew_and_leaves_the_others_alone():
             assert infos["diverged"].tolist() == [False, True, False]
             assert np.isfinite(observed).all()
             assert np.isfinite(infos["loss"]).all()
-            with pytest.raises(DusError, match=r"before the end of 2 of 3 runs"):
-                mine.unwrapped.evaluate()
+            ended = mine.unwrapped.evaluate()
+            assert [evaluation is None for evaluation in ended] == [True, False, True]
         elif step == 3:
             assert rewards[1] == 0.0
             assert infos["iterations"].tolist() == [18, 0, 18], "a new run begins where the old one ended"
@@ -194,6 +197,18 @@ def test_what_a_copy_that_begins_anew_is_told_is_not_read():
     envs.step(np.full((2, 2), 0.5))
     *_, infos = envs.step([[np.nan, -1.0], [0.5, 0.5]])
     assert infos["iterations"].tolist() == [0, 18]
+
+
+@pytest.mark.parametrize("bad", [np.full((2, 3), 0.5), np.full(2, 0.5), 0.5, [[0.5, 0.5]], [[0.5, 0.5], [0.5]]])
+def test_actions_of_another_shape_are_refused_also_while_a_copy_begins_anew(bad):
+    envs = together(2, epochs=3)
+    envs.reset(seed=0)
+    with pytest.raises(DusError, match="before the end of any run"):
+        envs.unwrapped.evaluate()
+    spoil(envs, 0)
+    envs.step(np.full((2, 2), 0.5))
+    with pytest.raises(ConfigError, match=r"must be \(2, 2\)|must be 2 rows of 2 numbers"):
+        envs.step(bad)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1])
@@ -223,8 +238,14 @@ def test_before_the_first_reset_there_is_nothing():
         envs.step(np.full((2, 2), 0.5))
     with pytest.raises(ResetNeeded):
         _ = envs.unwrapped.horizon
-    with pytest.raises(ConfigError, match="num_envs=0"):
-        together(0)
+    for bad in (0, 2.5, "3", True):
+        with pytest.raises(ConfigError, match="num_envs="):
+            together(bad)
+    for bad in (1.5, "ab", [0]):
+        with pytest.raises((ConfigError, ValueError, gym.error.Error)):
+            envs.reset(seed=bad)
+    envs.reset(seed=np.array([3, 4]))
+    pickle.loads(pickle.dumps(envs.unwrapped)).step(np.full((2, 2), 0.5))
 
 
 def registered(name, encoder=None, sizes=(60, 60)):
@@ -284,9 +305,69 @@ class Attention(nn.Module):
         return self.layer(self.embed(inputs.unsqueeze(-1))).mean(dim=1)
 
 
+class Halved(MLP):
+    """An MLP with a forward of its own."""
+
+    def __init__(self):
+        super().__init__((6,), hidden=5)
+
+    def forward(self, inputs):
+        return super().forward(inputs) * 0.0
+
+
+class Tied(nn.Module):
+    """Two layers with one weight."""
+
+    out_features = 6
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.two.weight = self.one.weight
+
+    def forward(self, inputs):
+        return self.two(self.one(inputs))
+
+
+class Noisy(nn.Linear):
+    """Draws in its forward pass."""
+
+    out_features = 5
+
+    def __init__(self):
+        super().__init__(6, 5)
+
+    def forward(self, inputs):
+        return super().forward(inputs) + torch.randn(len(inputs), 5)
+
+
+class Branching(nn.Linear):
+    """Looks at a value."""
+
+    out_features = 5
+
+    def __init__(self):
+        super().__init__(6, 5)
+
+    def forward(self, inputs):
+        return super().forward(inputs) if inputs.mean() > 0 else super().forward(-inputs)
+
+
+def test_a_forward_of_somebodys_own_is_not_passed_over():
+    env_id = f"dus_gym:{registered('MappedHalved', Halved)}"
+    mine, theirs = together(2, env_id), apart(2, env_id)
+    mine.reset(seed=0)
+    theirs.reset(seed=0)
+    infos, expected = mine.step(np.full((2, 2), 0.5))[-1], theirs.step(np.full((2, 2), 0.5))[-1]
+    np.testing.assert_allclose(infos["loss"], expected["loss"], rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("encoder", "why"),
     [
+        (Tied, "one parameter in two places"),
+        (Noisy, "can't be mapped over runs"),
+        (Branching, "can't be mapped"),
         (WithNorm, "BatchNorm1d: statistics of a batch are of one run's own samples"),
         (WithDropout, "drops out at random"),
     ],

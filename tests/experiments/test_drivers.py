@@ -15,6 +15,8 @@ from dus_gym.agents.reinforce import Reinforce
 from dus_gym.errors import ConfigError
 from dus_gym.experiments.drivers import DRIVERS, Driver, agent_names, agent_type, resolve_agent, split_word
 from dus_gym.experiments.drivers.lookahead import best_of, line
+from dus_gym.experiments.run import execute
+from dus_gym.experiments.spec import make_spec
 
 SCORES = np.array([0.9, 0.6], dtype=np.float32)
 
@@ -117,8 +119,9 @@ def test_lr_matched_turns_a_mean_split_into_learning_rates():
     settings = agent.prepare(fake, 3)
     samples = run_episode(fake(), make_agent("direct", 2, seed=3), seed=3).info
     mine = np.array([samples["samples/pixels"], samples["samples/columns"]])
-    np.testing.assert_allclose(settings["lr_scale"], 2 * mine / mine.sum())
-    assert agent.act(SCORES, {}).tolist() == [0.5, 0.5]
+    assert settings == {"lever": "rates"}
+    np.testing.assert_allclose(agent.act(SCORES, {}), mine / mine.sum(), rtol=1e-6)
+    np.testing.assert_array_equal(agent.uniform_action(), agent.act(SCORES, {}))
     assert agent.training_runs == 1.0
 
 
@@ -127,7 +130,8 @@ def test_lr_matched_passes_options_to_the_agent_that_is_matched():
     options = {"rule": "softmax", "temperature": 0.3}
     samples = run_episode(fake(), make_agent("score", 2, seed=3, options=options), seed=3).info
     mine = np.array([samples["samples/pixels"], samples["samples/columns"]])
-    np.testing.assert_allclose(agent.prepare(fake, 3)["lr_scale"], 2 * mine / mine.sum())
+    agent.prepare(fake, 3)
+    np.testing.assert_allclose(agent.shares, mine / mine.sum(), rtol=1e-6)
     with pytest.raises(ConfigError, match=r"'score'.*'rul'.*'rule'"):
         resolve_agent("lr-matched", 2, options={"match": "score/rul=softmax"})
 
@@ -151,15 +155,20 @@ def test_an_agent_knows_whether_its_batches_are_equal(name, options, equal):
 
 def test_lr_matched_of_an_agent_that_speaks_fractions():
     agent = resolve_agent("lr-matched", 2, options={"match": "half"})
-    scale = agent.prepare(fake, 0)["lr_scale"]
-    assert scale[0] < 1.0 < scale[1]
-    assert sum(scale) == pytest.approx(2.0)
+    agent.prepare(fake, 0)
+    assert agent.shares[0] < 0.5 < agent.shares[1]
+    assert agent.shares.sum() == pytest.approx(1.0)
 
 
-def test_lr_matched_does_not_throw_away_learning_rates_that_were_asked_for():
-    agent = resolve_agent("lr-matched", 2)
-    with pytest.raises(ConfigError, match=r"lr_scale=\(1\.0, 2\.0\).*'lr-matched'"):
-        agent.prepare(lambda **settings: fake(lr_scale=(1.0, 2.0), **settings), 0)
+def test_lr_matched_multiplies_learning_rates_from_the_first_step_on():
+    spec = make_spec("DUS-Digits-v0", "lr-matched:match=random", epochs=5)
+    records = []
+    result = execute(spec, on_step=lambda core, record: records.append(record))
+    assert len({record["rate/pixels"] for record in records}) == 1
+    assert records[0]["rate/pixels"] + records[0]["rate/columns"] == pytest.approx(2.0)
+    assert records[0]["rate/pixels"] != pytest.approx(1.0, abs=0.01)
+    assert [record["size/pixels"] for record in records] == [64] * 5
+    assert result.settings["lever"] == "rates"
 
 
 @pytest.mark.parametrize("name", ["lookahead", "best-fixed", "lr-matched"])
@@ -178,8 +187,8 @@ def test_a_second_run_does_not_pay_for_the_first(name):
 @pytest.mark.parametrize("match", ["holdout", "lookahead"])
 def test_lr_matched_matches_drivers_and_says_what_all_of_it_cost(match):
     agent = resolve("lr-matched", {"match": match})
-    scale = agent.prepare(lambda **settings: fake(epochs=4, **settings), 0)["lr_scale"]
-    assert sum(scale) == pytest.approx(2.0)
+    agent.prepare(lambda **settings: fake(epochs=4, **settings), 0)
+    assert agent.shares.sum() == pytest.approx(1.0)
     assert agent.training_runs == pytest.approx(1.0 + (5 * 3 / 4 if match == "lookahead" else 0.0))
 
 
@@ -189,11 +198,12 @@ def test_lr_matched_matches_a_policy_file_with_slashes_in_its_path(tmp_path, mon
     learner = make_agent("reinforce", 2, options={"lr": 0.05, "policy": "pathwise"})
     run_episode(fake(), learner, seed=9)
     learner.save(path)
-    found = resolve("lr-matched", {"match": "runs/x/policy.safetensors"}).prepare(fake, 3)["lr_scale"]
+    found = resolve("lr-matched", {"match": "runs/x/policy.safetensors"})
+    found.prepare(fake, 3)
     samples = run_episode(fake(), resolve_agent(path, 2, 3), seed=3).info
     mine = np.array([samples["samples/pixels"], samples["samples/columns"]])
-    np.testing.assert_allclose(found, 2 * mine / mine.sum())
-    assert found[0] < 0.9
+    np.testing.assert_allclose(found.shares, mine / mine.sum(), rtol=1e-6)
+    assert found.shares[0] < 0.45
     with pytest.raises(ConfigError, match=r"agent='runs/y/policy.safetensors' is not there"):
         resolve("lr-matched", {"match": "runs/y/policy.safetensors"})
 

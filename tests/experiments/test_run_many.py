@@ -51,11 +51,11 @@ def test_a_folder_of_other_settings_is_refused_before_anything_is_made(tmp_path)
 
 
 def test_a_run_that_fails_stops_no_other_and_its_error_is_kept(tmp_path):
-    bad = a_run(tmp_path / "bad", agent="lr-matched", lr_scale=(1.0, 1.0))
-    with pytest.raises(ConfigError, match="lr_scale"):
+    bad = a_run(tmp_path / "bad", agent="lr-matched", agent_options={"match": "lr-matched"})
+    with pytest.raises(ConfigError, match="match='lr-matched' is not allowed"):
         run_all([bad, a_run(tmp_path / "good")], Here())
     assert (tmp_path / "good/summary.json").is_file()
-    also = a_run(tmp_path / "also", seed=1, agent="lr-matched", lr_scale=(1.0, 1.0))
+    also = a_run(tmp_path / "also", seed=1, agent="lr-matched", agent_options={"match": "lr-matched"})
     with pytest.raises(RunsFailedError, match=re.escape("2 of 3 runs failed; the others are kept")):
         run_all([bad, also, a_run(tmp_path / "good")], Here())
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from dus_gym.agents.base import Agent
-from dus_gym.errors import AgentError, ConfigError, TooManyRunsError
+from dus_gym.errors import AgentError, ConfigError, DusError, TooManyRunsError
 from dus_gym.experiments import run_many, together
 from dus_gym.experiments.executors.executor import Here, ScaleOptions
 from dus_gym.experiments.run import execute
 from dus_gym.experiments.run_many import PlannedRun, RunsFailedError, run_all
 from dus_gym.experiments.spec import make_spec
 from dus_gym.experiments.storage.run_folder import TOGETHER, read_result
+from dus_gym.state import load_state, save_state
 
 
 def planned(folder, seeds=range(4), agent="holdout", **settings):
@@ -103,10 +104,13 @@ def test_a_finished_run_among_others_is_not_trained_again_and_a_missing_one_is(t
     monkeypatch.setattr(run_many, "execute_together", lambda *_: pytest.fail("all are finished"))
     assert run_all(runs, Here(), parallel_runs="2") == first
     monkeypatch.undo()
+    kept = lines(runs)
     (runs[1].folder / "summary.json").unlink()
     again = run_all(runs, Here(), parallel_runs="2")
-    assert [run.fused for run in again] == [run.fused for run in first]
-    assert again[1].together == (0, 1)
+    check_alike(again[1], first[1])
+    assert (again[0], *again[2:]) == (first[0], *first[2:])
+    assert again[1].together == ()
+    assert [a == b for a, b in zip(lines(runs), kept, strict=True)][0::2] == [True, True]
 
 
 class Late(Agent):
@@ -200,3 +204,144 @@ def test_memory_decides_how_many_train_together_unless_somebody_says_so(tmp_path
         return
     found = run_all(planned(tmp_path, epochs=1), Here(), parallel_runs=asked)
     assert [result.together for result in found] == [group for group in groups for _ in group]
+
+
+def kill_at(monkeypatch, step):
+    """Stop after so many steps of whatever trains next."""
+    real, seen = together._Together.step, []
+
+    def stop(going):
+        if len(seen) == step:
+            monkeypatch.undo()
+            monkeypatch.setattr("dus_gym.experiments.run.CHECKPOINT_SECONDS", 0.0)
+            raise KeyboardInterrupt
+        seen.append(1)
+        real(going)
+
+    monkeypatch.setattr("dus_gym.experiments.run.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(together._Together, "step", stop)
+
+
+def lines(runs):
+    return [(run.folder / "steps.jsonl").read_bytes() for run in runs]
+
+
+@pytest.mark.parametrize("killed_at", [1, 3])
+def test_another_number_at_the_resume_ends_what_was_begun_and_leaves_what_is_finished(tmp_path, monkeypatch, killed_at):
+    whole = planned(tmp_path / "whole")
+    run_all(whole, Here(), parallel_runs="2")
+    runs = planned(tmp_path / "runs")
+    first = run_all(runs[:2], Here(), parallel_runs="2")
+    kill_at(monkeypatch, killed_at)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(runs, Here(), parallel_runs="2")
+    kill_at(monkeypatch, 0)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(runs, Here(), parallel_runs="4")
+    found = run_all(runs, Here(), parallel_runs="1")
+    assert [result.together for result in found] == [(0, 1), (0, 1), (2, 3), (2, 3)]
+    assert found[:2] == first
+    assert lines(runs) == lines(whole)
+    assert not list(tmp_path.rglob(TOGETHER))
+
+
+def test_a_kill_after_memory_split_a_group_loses_nothing(tmp_path, monkeypatch):
+    from dus_gym.envs import vector_env
+
+    room = lambda device: 4 * 2**20  # noqa: E731
+    monkeypatch.setattr(vector_env, "available_memory", room)
+    whole = planned(tmp_path / "whole")
+    run_all(whole, Here(), parallel_runs="auto")
+    runs = planned(tmp_path / "runs")
+    kill_at(monkeypatch, 6)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(runs, Here(), parallel_runs="auto")
+    monkeypatch.setattr(vector_env, "available_memory", room)
+    found = run_all(runs, Here(), parallel_runs="auto")
+    assert [result.together for result in found] == [(0, 1), (0, 1), (2, 3), (2, 3)]
+    assert lines(runs) == lines(whole)
+
+
+def test_best_fixed_needs_no_more_memory_than_the_runs_that_count(tmp_path, monkeypatch):
+    from dus_gym.envs import vector_env
+
+    monkeypatch.setattr(vector_env, "available_memory", lambda device: 4 * 2**20)
+    found = run_all(planned(tmp_path, agent="best-fixed", epochs=2), Here(), parallel_runs="auto")
+    assert [result.together for result in found] == [(0, 1), (0, 1), (2, 3), (2, 3)]
+
+
+@pytest.mark.parametrize("settings", [{"trainer": "fake"}, {"agent": "a2c", "agent_options": {"runs": 1}}])
+def test_a_number_does_not_make_runs_train_together_that_can_not(tmp_path, settings):
+    runs = planned(tmp_path, seeds=range(2), **{"epochs": 2} | settings)
+    found = run_all(runs, Here(), parallel_runs="2")
+    alone = [execute(run.spec) for run in runs]
+    assert [result.together for result in found] == [(), ()]
+    assert [result.fused for result in found] == [result.fused for result in alone]
+    assert [result.training_runs for result in found] == [result.training_runs for result in alone]
+
+
+class Greedy(Late):
+    """An agent that asks for more than there is, under one seed."""
+
+    action_mode = "fractions"
+
+    def act(self, observation, info, *, deterministic=False):
+        return np.array([2.0, 1.0]) if self.mine else self.uniform_action()
+
+
+def test_an_action_that_is_refused_ends_its_own_run_and_a_resume_trains_that_alone(tmp_path):
+    runs, kept = planned(tmp_path, agent=Greedy(2)), []
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"fractions lie in \[0, 1\]"):
+            run_all(runs, Here(), parallel_runs="4")
+        results = [read_result(run.folder) for run in runs]
+        assert [result is None for result in results] == [False, False, True, False]
+        assert results[0].together == (0, 1, 2, 3)
+        kept.append([of for of, result in zip(lines(runs), results, strict=True) if result is not None])
+    assert kept[0] == kept[1]
+
+
+def test_mixed_precision_is_that_of_one_run(tmp_path):
+    runs = planned(tmp_path, agent="uniform", amp=True, epochs=1, interval=1)
+    run_all(runs, Here(), parallel_runs="4")
+    for run, together_lines in zip(runs, lines(runs), strict=True):
+        alone = []
+        execute(run.spec, on_step=lambda core, record, alone=alone: alone.append(record["loss"]))
+        found = [json.loads(line)["loss"] for line in together_lines.splitlines()]
+        # bfloat16 has three digits, and rounds another order of sums another way; the loss itself is float32.
+        assert found == pytest.approx(alone, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("prepared",), []),
+        (("steps",), [2.5, 2, 2, 2]),
+        (("steps",), [2]),
+        (("seconds",), "long"),
+        (("episodes", "active"), [7]),
+        (("episodes", "active"), [0, 0, 1]),
+        (("episodes", "active"), [-1]),
+        (("episodes", "agent_seconds"), [0.0]),
+        (("episodes", "agents"), [{}]),
+        (("episodes", "group", "score"), [[1.0]]),
+        (("episodes", "group", "runs", "ended"), [False]),
+        (("episodes", "group", "runs", "iterations"), None),
+        (("kind",), None),
+        (("seeds",), ["a"]),
+    ],
+)
+def test_a_checkpoint_of_another_form_is_refused_and_says_which(tmp_path, monkeypatch, path, value):
+    runs = planned(tmp_path)
+    kill_at(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(runs, Here(), parallel_runs="4")
+    file = runs[0].folder / TOGETHER
+    state = load_state(file, "checkpoint")
+    part = state
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    save_state(file, "checkpoint", state)
+    with pytest.raises(DusError, match=r"damaged|can't be loaded"):
+        run_all(runs, Here(), parallel_runs="4")

@@ -70,7 +70,7 @@ class BestFixed(Driver):
     def prepare_together(
         cls, drivers: Sequence[BestFixed], make_core: MakeCore, seeds: Sequence[int]
     ) -> list[dict[str, Any]]:
-        """Run the grids of all seeds: first the uniform runs, which tell each grid's direction, then all others."""
+        """Run the grids of all seeds: first the uniform runs, which tell each grid's direction."""
         from dus_gym.experiments.episodes import Episodes
 
         m, count = drivers[0].num_modalities, drivers[0].options.splits
@@ -84,12 +84,11 @@ class BestFixed(Driver):
         middle = count // 2
         first = validated([uniform] * len(seeds), seeds)
         lines = [line(count, m, int(np.argmax(observation))) for _, observation in first]
-        tried = [i for i in range(count) if i != middle]
-        places = [(r, i) for r in range(len(seeds)) for i in tried]
-        others = validated([lines[r][i] for r, i in places], [seeds[r] for r, _ in places])
         values = [[accuracy] * count for accuracy, _ in first]
-        for (r, i), (accuracy, _) in zip(places, others, strict=True):
-            values[r][i] = accuracy
+        # One place of the lines after another, so that no more runs are in memory than of those that count.
+        for i in (i for i in range(count) if i != middle):
+            for of, (accuracy, _) in zip(values, validated([splits[i] for splits in lines], seeds), strict=True):
+                of[i] = accuracy
         for driver, splits, found in zip(drivers, lines, values, strict=True):
             driver._spent = count
             driver.shares = splits[best_of(found, splits)]

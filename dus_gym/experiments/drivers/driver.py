@@ -31,7 +31,7 @@ class Driver(Agent):
             seed: the seed of the run that counts.
 
         Returns:
-            Settings that the run that counts is to have, such as ``{"lr_scale": (0.5, 1.5)}``.
+            Settings that the run that counts is to have, such as ``{"lever": "rates"}``.
         """
         return {}
 
@@ -52,7 +52,7 @@ class Driver(Agent):
             seeds: of the runs.
 
         Returns:
-            What :meth:`prepare` returns, by run.
+            What :meth:`prepare` returns, by run; the same for all.
         """
         del make_core, seeds
         return [{} for _ in drivers]

@@ -30,7 +30,8 @@ class LRMatchedOptions(AgentOptions):
 class LRMatched(Driver):
     """Equal batches, and each modality's learning rate times m × the mean share another agent gave it on that seed.
 
-    If it gains as much as that agent, the gain is not specific to sampling.
+    It is a constant split under the lever ``"rates"``. If it gains as much as that agent, the gain is not specific to
+    sampling.
     """
 
     name: ClassVar[str] = "lr-matched"
@@ -41,6 +42,7 @@ class LRMatched(Driver):
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
         super().__init__(num_modalities, seed, options)
         self._spent = 0.0
+        self.shares = super().uniform_action()
         # Of this object: it needs what the agent that is matched needs.
         self.needs_validation = self._matched(seed).needs_validation  # type: ignore[misc]
 
@@ -62,31 +64,28 @@ class LRMatched(Driver):
         """True if the agent that is matched splits evenly: its own run must be possible."""
         return self._matched(0).equal_batches
 
-    def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
-        """Run the agent that is matched.
-
-        Returns:
-            ``lr_scale``: m × its mean share of each modality, over its run's samples.
-        """
-        matched = self._matched(seed)
-        settings: dict[str, Any] = {"action_mode": matched.action_mode}
-        if matched.interval is not None:
-            settings["interval"] = matched.interval
-        if isinstance(matched, Driver):
-            settings |= matched.prepare(make_env, seed)
-        env: gym.Env[Any, Any] = make_env(**settings)
-        _check_scale(env.get_wrapper_attr("config").lr_scale)
-        if isinstance(matched, Driver):
-            matched.attach(env)
-        info = run_episode(env, matched, seed=seed).info
-        env.close()
-        return self._matched_to(matched, info)
-
     @property
     def together(self) -> bool:
         """True if runs of the agent that is matched can train as one computation."""
         matched = self._matched(0)
         return not isinstance(matched, Driver) or matched.together
+
+    def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
+        """Run the agent that is matched.
+
+        Returns:
+            ``lever``: the mean share of each modality, over that run's samples, acts on learning rates.
+        """
+        matched = self._matched(seed)
+        settings = _settings_of(matched)
+        if isinstance(matched, Driver):
+            settings |= matched.prepare(make_env, seed)
+        env: gym.Env[Any, Any] = make_env(**settings)
+        if isinstance(matched, Driver):
+            matched.attach(env)
+        info = run_episode(env, matched, seed=seed).info
+        env.close()
+        return self._matched_to(matched, info)
 
     @classmethod
     def prepare_together(
@@ -96,41 +95,40 @@ class LRMatched(Driver):
         from dus_gym.experiments.episodes import Episodes
 
         matched = [driver._matched(seed) for driver, seed in zip(drivers, seeds, strict=True)]
-        settings: list[dict[str, Any]] = [{} for _ in drivers]
+        settings = _settings_of(matched[0])
         if isinstance(matched[0], Driver):
-            settings = type(matched[0]).prepare_together(matched, make_core, seeds)
-        replaced = {"action_mode": matched[0].action_mode}
-        core = make_core(
-            drivers[0], **replaced | ({} if matched[0].interval is None else {"interval": matched[0].interval})
-        )
-        _check_scale(core.config.lr_scale)
-        scales = [of["lr_scale"] for of in settings if "lr_scale" in of]
-        infos = Episodes(core, matched, seeds, scales or None).run()
-        return [
-            driver._matched_to(*both) for driver, both in zip(drivers, zip(matched, infos, strict=True), strict=True)
-        ]
+            settings |= type(matched[0]).prepare_together(matched, make_core, seeds)[0]
+        infos = Episodes(make_core(drivers[0], **settings), matched, seeds).run()
+        return [driver._matched_to(agent, info) for driver, agent, info in zip(drivers, matched, infos, strict=True)]
 
     def _matched_to(self, matched: Agent, info: Info) -> dict[str, Any]:
-        """Return m × the mean share of each modality over a run's samples, and count what it cost."""
+        """Take the mean share of each modality over a run's samples, and count what the run cost."""
         samples = np.array([value for key, value in info.items() if key.startswith("samples/")], dtype=np.float64)
         self._spent = 1.0 + (matched.training_runs if isinstance(matched, Driver) else 0.0)
-        factors = self.num_modalities * samples / samples.sum()
-        return {"lr_scale": tuple(factors.tolist())}
+        self.shares = (samples / samples.sum()).astype(np.float32)
+        return {"lever": "rates"}
+
+    def uniform_action(self) -> Array:
+        """Return the matched split, which holds from the first step on."""
+        return self.shares.copy()
 
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
-        """Return equal batches."""
-        return self.uniform_action()
+        """Return the matched split, of learning rates."""
+        return self.shares.copy()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what it cost."""
-        return super().state_dict() | {"spent": self._spent}
+        """Return the split and what it cost."""
+        return super().state_dict() | {"spent": self._spent, "shares": self.shares.tolist()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`state_dict` returned."""
         super().load_state_dict(state)
-        self._spent = float(state["spent"])
+        self._spent, self.shares = float(state["spent"]), np.array(state["shares"], dtype=np.float32)
 
 
-def _check_scale(scale: tuple[float, ...] | None) -> None:
-    if scale is not None:
-        raise ConfigError(f"lr_scale={scale} is not allowed under agent='lr-matched', which sets it; leave it out.")
+def _settings_of(matched: Agent) -> dict[str, Any]:
+    """Return the settings of the run that is matched."""
+    settings: dict[str, Any] = {"action_mode": matched.action_mode, "lever": "samples"}
+    if matched.interval is not None:
+        settings["interval"] = matched.interval
+    return settings

@@ -42,6 +42,8 @@ class DUS:
         min_samples: the fewest samples a modality may get.
         min_fraction: the same as a fraction of the batch; 0 is the paper, 0.25 is recommended.
         cumulative: see :class:`dus_gym.discrepancy.CumulativeScore`.
+        lever: ``"samples"``: :meth:`next_sizes` says how many samples to draw; ``"rates"``: batches are equal, and
+            :meth:`next_rates` says what to multiply each modality's learning rates by.
         seed: of the agent's random numbers.
 
     Raises:
@@ -60,6 +62,7 @@ class DUS:
         min_samples: int = 2,
         min_fraction: float = 0.0,
         cumulative: str = "run",
+        lever: str = "samples",
         seed: int = 0,
     ) -> None:
         if isinstance(modalities, str) or not all(isinstance(name, str) for name in modalities):
@@ -79,11 +82,12 @@ class DUS:
                 "and count these calls in epochs=."
             )
         self.interval = interval
-        self.allocation = Allocation(m, m * batch_size, self.agent.action_mode, min_samples, min_fraction)
+        self.allocation = Allocation(m, m * batch_size, self.agent.action_mode, min_samples, min_fraction, lever)
         self.epochs = epochs
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
-        """Each decision: its ``epoch``, from 1, the ``sizes``, and the ``scores`` ŝ_t after training on them."""
+        """Each decision: its ``epoch``, from 1, the ``sizes``, under the other lever the ``rates``, and the ``scores``
+        ŝ_t after training on them."""
         self._score = CumulativeScore(m, cumulative)
         # Controllers read the last epoch's scores, whatever the state is made of.
         self._window = CumulativeScore(m, "epoch")
@@ -106,17 +110,42 @@ class DUS:
         The agent is rewarded by Eq. 5 for the split it chooses on the state it sees, and updated.
 
         Raises:
-            ConfigError: without an :meth:`observe` since the last call, after the last epoch, or if the agent reads
-                validation scores and has none.
+            ConfigError: without an :meth:`observe` since the last call, after the last epoch, if the agent reads
+                validation scores and has none, or under ``lever="rates"``.
         """
+        self._check_lever("samples", "next_sizes")
+        return dict(self._decide()["sizes"])
+
+    def next_rates(self) -> dict[str, float]:
+        """Return the factors on each modality's learning rates in the coming epoch (or interval).
+
+        They are for its encoder and head, are m times the agent's shares, sum to m, and are 1 at first. Every batch has
+        ``batch_size`` samples of each modality. Otherwise as :meth:`next_sizes`.
+
+        Raises:
+            ConfigError: as :meth:`next_sizes`; or under ``lever="samples"``.
+        """
+        self._check_lever("rates", "next_rates")
+        return dict(self._decide()["rates"])
+
+    def _check_lever(self, lever: str, call: str) -> None:
+        if self.allocation.lever != lever:
+            raise ConfigError(
+                f"{call}() is not for lever={self.allocation.lever!r}; make DUS(..., lever={lever!r}), or call "
+                f"{'next_rates' if lever == 'samples' else 'next_sizes'}()."
+            )
+
+    def _decide(self) -> dict[str, Any]:
+        """Begin the coming epoch (or interval) and return its entry of the history."""
         if self.epoch >= self.epochs:
             raise ConfigError(f"epochs={self.epochs} are over; make DUS(..., epochs=N) for a run of N.")
         if self.history and not self.history[-1]["scores"]:
             raise ConfigError(
-                "next_sizes() was called twice without observe() in between; call observe() after each training step."
+                f"{'next_sizes' if self.allocation.lever == 'samples' else 'next_rates'}() was called twice without "
+                "observe() in between; call observe() after each training step."
             )
         if not self.history:
-            _, sizes = self.allocation(self.agent.uniform_action())
+            shares, sizes = self.allocation(self.agent.uniform_action())
         else:
             state = np.array(self._score.value, dtype=np.float32)
             window = dict(zip(self._keys, self._window.value, strict=True)) | self._validated
@@ -130,9 +159,11 @@ class DUS:
         self.epoch += 1
         self._score.start_step()
         self._window.start_step()
-        chosen = dict(zip(self.modalities, sizes, strict=True))
-        self.history.append({"epoch": self.epoch, "sizes": dict(chosen), "scores": {}})
-        return chosen
+        entry: dict[str, Any] = {"epoch": self.epoch, "sizes": dict(zip(self.modalities, sizes, strict=True))}
+        if (rates := self.allocation.rates(shares)) is not None:
+            entry["rates"] = dict(zip(self.modalities, rates, strict=True))
+        self.history.append(entry | {"scores": {}})
+        return self.history[-1]
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resumed loop needs; ``torch.save`` writes it, and ``torch.load`` reads it as it is."""

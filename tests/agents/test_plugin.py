@@ -182,3 +182,23 @@ def test_it_takes_a_policy_file_a_shipped_policy_and_a_function(tmp_path):
     assert len(steps(DUS(["a", "b"], agent="gain"), 3)) == 3
     dus = DUS(["a", "b"], batch_size=50, agent=lambda observation, info: [0.2, 0.8])
     assert steps(dus, 2)[1] == {"a": 20, "b": 80}
+
+
+def test_the_other_lever_says_what_to_multiply_learning_rates_by():
+    dus = DUS(["audio", "video"], agent="score", lever="rates", min_fraction=0.25, epochs=3)
+    assert dus.next_rates() == {"audio": 1.0, "video": 1.0}
+    dus.observe({"audio": [0.6], "video": [0.2]})
+    # Inverse to the scores, a quarter and three quarters, times two modalities.
+    assert dus.next_rates() == pytest.approx({"audio": 0.5, "video": 1.5})
+    assert dus.history[-1]["sizes"] == {"audio": 64, "video": 64}
+    dus.observe({"audio": [1.0], "video": [0.0]})
+    assert min(dus.next_rates().values()) >= 0.25
+    with pytest.raises(ConfigError, match=r"next_sizes\(\) is not for lever='rates'.*call next_rates"):
+        dus.next_sizes()
+    with pytest.raises(ConfigError, match=r"next_rates\(\) is not for lever='samples'.*call next_sizes"):
+        DUS(["audio", "video"]).next_rates()
+    with pytest.raises(ConfigError, match="action_mode='fractions' is not allowed under lever='rates'"):
+        DUS(["audio", "video"], agent="heuristic", lever="rates")
+    resumed = DUS(["audio", "video"], agent="score", lever="rates", min_fraction=0.25, epochs=3)
+    resumed.load_state_dict(dus.state_dict())
+    assert resumed.history == dus.history

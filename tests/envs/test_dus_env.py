@@ -340,3 +340,16 @@ def test_a_snapshot_of_a_later_phase_is_put_back_in_a_fresh_environment(method):
     assert second.restore(first.snapshot())[1] == info
     assert [first.step(thirds)[4] for _ in range(2)] == [second.step(thirds)[4] for _ in range(2)]
     assert second.evaluate() == first.evaluate()
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("mps", r"Apple's GPUs are never used; use 'cpu'"),
+        ("mps:0", "never used"),
+        ("tpu", "here; use 'cpu'"),
+    ],
+)
+def test_a_device_that_is_not_computed_on_is_refused_and_says_what_is(device, said):
+    with pytest.raises(ConfigError, match=rf"device='{device}' is not .*{said}"):
+        digits(device=device).reset(seed=0)

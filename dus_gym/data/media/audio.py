@@ -60,7 +60,12 @@ def read_wave(path: Path, rate: int, least: int = 1) -> Wave:
     with reading(path):
         if path.stat().st_size == 0:
             raise MediaError("empty", f"{path} has no bytes")
-        samples, found = (_of_sound if path.suffix.lower() in _LIBSNDFILE else _of_container)(path)
+        if (said := _ogg_flac_samples(path)) is not None:
+            samples, found = _of_container(path)
+            if len(samples) < said:
+                raise MediaError("truncated", f"{path} has {len(samples)} samples; its header says {said}")
+        else:
+            samples, found = (_of_sound if path.suffix.lower() in _LIBSNDFILE else _of_container)(path)
     if len(samples) == 0:
         raise MediaError("empty", f"{path} has no samples")
     if not _RATES[0] <= found <= _RATES[1]:
@@ -94,6 +99,22 @@ def _low_pass(up: int, down: int) -> Wave:
 def looped(wave: Wave, samples: int) -> Wave:
     """The wave repeated until it has ``samples`` samples, and cut there."""
     return np.resize(wave, samples)
+
+
+def _ogg_flac_samples(path: Path) -> int | None:
+    """Return how many samples FLAC in an Ogg container says it has, 0 if it does not; None for any other file.
+
+    Builds of libsndfile differ in whether they read it; FFmpeg does, and does not notice an end that is missing.
+    """
+    with path.open("rb") as file:
+        head = file.read(128)
+    at = head.find(b"\x7fFLAC")
+    if not head.startswith(b"OggS") or at < 0:
+        return None
+    # The mark, a version, a count, "fLaC" and a block's header are 17 bytes; then STREAMINFO, whose last number before
+    # its checksum it is: 36 bits (RFC 9639, 8.2).
+    number = head[at + 17 + 13 : at + 17 + 18]
+    return int.from_bytes(number, "big") & 0xFFFFFFFFF
 
 
 def _of_sound(path: Path) -> tuple[Wave, int]:

@@ -94,6 +94,59 @@ def test_the_rate_is_the_files_whatever_the_container(tmp_path, name):
     )
 
 
+def ogg_page(packet, serial, number, position, kind):
+    """One page with one packet (RFC 3533); kind 2 begins the stream, 4 ends it."""
+    lacing = bytes([255] * (len(packet) // 255) + [len(packet) % 255])
+    page = bytearray(
+        struct.pack("<4sBBqIIIB", b"OggS", 0, kind, position, serial, number, 0, len(lacing)) + lacing + packet
+    )
+    crc = 0
+    for byte in page:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1) ^ (0x104C11DB7 if crc & 0x80000000 else 0)
+    page[22:26] = struct.pack("<I", crc)
+    return bytes(page)
+
+
+def ogg_flac(path, out):
+    """The FLAC file in an Ogg container (xiph.org/flac/ogg_mapping), which no encoder here writes."""
+    whole = path.read_bytes()
+    assert whole[:4] == b"fLaC"
+    blocks, at, last = [], 4, False
+    while not last:
+        last, length = bool(whole[at] & 0x80), int.from_bytes(whole[at + 1 : at + 4], "big")
+        blocks.append(whole[at : at + 4 + length])
+        at += 4 + length
+    # STREAMINFO, then the comments alone.
+    comment = next(block for block in blocks if block[0] & 0x7F == 4)
+    first = b"\x7fFLAC\x01\x00" + struct.pack(">H", 1) + b"fLaC" + bytes([blocks[0][0] & 0x7F]) + blocks[0][1:]
+    packets = [(first, 0), (bytes([comment[0] | 0x80]) + comment[1:], 0)]
+    position = 0
+    with av.open(str(path)) as container:
+        for packet in container.demux(audio=0):
+            if packet.size:
+                position += round(packet.duration * packet.time_base * RATE)
+                packets.append((bytes(packet), position))
+    pages = [
+        ogg_page(content, 7, number, end, 2 if number == 0 else 4 if number == len(packets) - 1 else 0)
+        for number, (content, end) in enumerate(packets)
+    ]
+    out.write_bytes(b"".join(pages))
+    return out
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".oga"])
+def test_flac_in_an_ogg_is_the_flac(tmp_path, suffix):
+    plain = write_wave(tmp_path / "a.flac", "stereo", None, "PCM_16")
+    found = read_wave(ogg_flac(plain, tmp_path / f"b{suffix}"), RATE)
+    np.testing.assert_array_equal(found, read_wave(plain, RATE))
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes((tmp_path / f"b{suffix}").read_bytes()[:-3000])
+    with pytest.raises(MediaError):
+        read_wave(cut, RATE)
+
+
 # -- lengths that headers say --------------------------------------------------------------------------
 
 

@@ -168,6 +168,7 @@ class DUS:
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resumed loop needs; ``torch.save`` writes it, and ``torch.load`` reads it as it is."""
         state = {
+            "lever": self.allocation.lever,
             "epoch": self.epoch,
             "history": self.history,
             "score": self._score.state_dict(),
@@ -186,6 +187,8 @@ class DUS:
         """
         with restoring(f"this state, put into DUS({list(self.modalities)}, agent={self.agent.name!r}),"):
             read = _with_arrays(state)
+            if read["lever"] != self.allocation.lever:
+                raise ValueError(f"it is of lever={read['lever']!r}, not {self.allocation.lever!r}")
             epoch, history, validated = int(read["epoch"]), list(read["history"]), dict(read["validated"])
             # First what another agent's state fails at: then nothing has changed.
             self.agent.load_state_dict(read["agent"])
@@ -206,7 +209,8 @@ class DUS:
         """
         means = self._means(true_class_probability)
         if not self.history:
-            raise ConfigError("observe() was called before next_sizes(), which says what to train on; call that first.")
+            call = "next_sizes" if self.allocation.lever == "samples" else "next_rates"
+            raise ConfigError(f"observe() was called before {call}(), which says what to train on; call that first.")
         self._score.add(means)
         self._window.add(means)
         self.history[-1]["scores"] = self.scores

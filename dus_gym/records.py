@@ -30,6 +30,8 @@ class Interval:
     """Mean training loss per iteration, over the iterations where it was finite."""
     diverged: bool
     """True if a loss was not finite."""
+    rates: list[float] | None = None
+    """Factors on each modality's learning rates in the interval's last iteration; None where there were none."""
 
 
 @dataclass(slots=True)

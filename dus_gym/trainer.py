@@ -284,7 +284,7 @@ class TrainingRuns:
         for r in set(range(self.num_runs)) - {*going}:
             # The rows of an ended run are computed with the others' and thrown away.
             asked[r] = [min(asked[other][j] for other in going or [r]) for j in range(m)]
-        used = asked
+        used, factors = asked, rates
         per_epoch = self.iterations_per_epoch
         left = min(iterations, self.epochs * per_epoch - self.iterations)
         if left <= 0 or not going:
@@ -297,7 +297,8 @@ class TrainingRuns:
                     self._start_epoch()
                 count = min(left, per_epoch - self.iterations % per_epoch)
                 used = asked if phase.sampling else [[self.base_batch] * m] * self.num_runs
-                self.optimizer.set_levers(self._by_owner(rates) if rates is not None and phase.sampling else {})
+                factors = rates if rates is None or phase.sampling else [[1.0] * m] * self.num_runs
+                self.optimizer.set_levers({} if factors is None else self._by_owner(factors))
                 found = self._iterate(used, count, self.method.substeps, self.method.after_backward)
                 self.iterations += count
                 for r in going:
@@ -327,6 +328,7 @@ class TrainingRuns:
                 fused_accuracy=tally.fused_hits / tally.fused_samples if tally.fused_samples else None,
                 loss=tally.mean_loss(),
                 diverged=diverged,
+                rates=None if factors is None else list(factors[r]),
             )
         if self.runs is not None and any(self.ended[r] for r in going):
             self.optimizer.end([r for r in going if self.ended[r]])

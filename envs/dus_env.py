@@ -220,8 +220,9 @@ class DUSEnv(gym.Env[Array, Array]):
             raise DusError("step() after the end of the run: every epoch is trained; call reset() for a new run.")
         shares, sizes = self.sizes_of(action)
         seen, before = self._observation, self._info
-        self._rates = self.allocation.rates(shares)
-        interval = run.train(sizes, self.config.interval or run.iterations_per_epoch, self._rates)
+        iterations = self.config.interval or run.iterations_per_epoch
+        interval = run.train(sizes, iterations, self.allocation.rates(shares))
+        self._rates = interval.rates
         self._score.start_step()
         for scores, repeats in interval.iteration_scores:
             self._score.add(scores, repeats)

@@ -233,6 +233,7 @@ class FakeTrainer:
             # As in training, the fused head's loss is in it.
             loss=-sum(map(math.log, means)) - self.trains_fused * math.log(max(means)),
             diverged=False,
+            rates=None if rates is None else list(rates),
         )
 
     def validate(self) -> Figures | None:

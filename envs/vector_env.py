@@ -320,6 +320,8 @@ class RealRuns(RunGroup):
         )
         if len(going) < self.num_runs:
             report = Report(*(_with_columns(old, going, new) for old, new in zip(self._last, report, strict=True)))
+        if rates is not None:
+            self._rates = _with_columns(rates, going, np.array([interval.rates for interval in found]).T)
         self._last = report
         progresses = runs.progresses
         self.epoch, self.iterations = runs.epoch, runs.iterations

@@ -62,8 +62,8 @@ class Episodes:
 
     def begin(self) -> None:
         """Begin new runs."""
-        for agent in self.agents:
-            agent.begin()
+        for r, agent in enumerate(self.agents):
+            self._asked(r, agent.begin)
         self.group.begin(self._run_seeds)
 
     def step(self) -> list[RunStep]:

@@ -20,8 +20,8 @@ from dus_gym.experiments.together import (
     MOST_TOGETHER,
     begun_alone,
     can_train_together,
-    digest_of_kind,
     execute_together,
+    kind_of,
     trained_with,
 )
 from dus_gym.lock import STALE_SECONDS
@@ -177,7 +177,7 @@ def _in_tasks(runs: Sequence[PlannedRun], left: Sequence[int], parallel_runs: st
     places: dict[tuple[str, int], int] = {}
     kinds: dict[int, str] = {}
     for index, run in enumerate(runs):
-        kinds[index] = f"{run.folder.parent} {run.command} {digest_of_kind(run.spec)} {id(run.spec.agent_object)}"
+        kinds[index] = f"{run.folder.parent} {run.command} {kind_of(run.spec)} {id(run.spec.agent_object)}"
         places[kinds[index], run.spec.seed] = index
     parts: list[list[int]] = []
     waiting = list(left)
@@ -187,12 +187,12 @@ def _in_tasks(runs: Sequence[PlannedRun], left: Sequence[int], parallel_runs: st
         kind, seeds = begun
         members = [places.get((kinds[index], seed)) for seed in seeds]
         whole = [member for member in members if member is not None]
-        if digest_of_kind(run.spec) == kind and len(whole) == len(seeds) and {*whole} & {*waiting}:
+        if kind_of(run.spec) == kind and len(whole) == len(seeds) and {*whole} & {*waiting}:
             parts.append(whole)
             waiting = [other for other in waiting if other not in whole]
         else:
             # Of runs that are finished, or not asked for any more.
-            (run.folder / TOGETHER).unlink()
+            (run.folder / TOGETHER).unlink(missing_ok=True)
     groups: dict[Any, list[int]] = {}
     for index in waiting:
         run = runs[index]
@@ -204,7 +204,7 @@ def _in_tasks(runs: Sequence[PlannedRun], left: Sequence[int], parallel_runs: st
 
 
 def perform(task: Task, again: bool) -> list[Result | DusError]:
-    """Run the runs of a task, from their checkpoint if they have one.
+    """Run the runs of a task that are not finished, from their checkpoint if they have one.
 
     Args:
         task: the runs' folders must be there, if only empty: a machine that does not share them shows by that.
@@ -215,21 +215,46 @@ def perform(task: Task, again: bool) -> list[Result | DusError]:
         ConfigError: if a folder is not there.
         DusError: see :func:`dus_gym.experiments.run.execute`.
     """
+    runs = task.runs
     with ExitStack() as stack:
-        folders = [stack.enter_context(_held(run, again)) for run in task.runs]
-        found = [folder.result() for folder in folders]
-        if len(task.runs) == 1:
-            return [found[0] or execute(task.runs[0].spec, folders[0])]
-        begun = (task.runs[0].folder / TOGETHER).is_file()
-        try:
-            return execute_together([run.spec for run in task.runs], folders, found)
-        except TooManyRunsError as error:
-            # Those that were begun together would come to other bits.
-            if not task.may_split or begun:
-                raise
-            fits = min(error.fits, len(task.runs) - 1)
-    parts = [task.runs[i : i + fits] for i in range(0, len(task.runs), fits)]
-    return [result for part in parts for result in perform(Task(part, may_split=True), again)]
+        folders = [stack.enter_context(_held(run, again)) for run in runs]
+        found: list[Result | DusError | None] = [folder.result() for folder in folders]
+        # A lost worker may have finished some, or trained fewer together than it was told to.
+        parts = _begun(runs, found)
+        if parts == [[*range(len(runs))]]:
+            if len(runs) == 1:
+                return [execute(runs[0].spec, folders[0])]
+            begun = (runs[0].folder / TOGETHER).is_file()
+            try:
+                return execute_together([run.spec for run in runs], folders, [folder.result() for folder in folders])
+            except TooManyRunsError as error:
+                # Those that were begun together would come to other bits.
+                if not task.may_split or begun:
+                    raise
+                fits = min(error.fits, len(runs) - 1)
+                parts = [[*range(i, min(i + fits, len(runs)))] for i in range(0, len(runs), fits)]
+    for part in parts:
+        results = perform(Task(tuple(runs[i] for i in part), task.may_split), again)
+        for i, result in zip(part, results, strict=True):
+            found[i] = result
+    return [result for result in found if result is not None]
+
+
+def _begun(runs: Sequence[PlannedRun], found: Sequence[Result | DusError | None]) -> list[list[int]]:
+    """Return the places of the runs that were begun together, with those of them that are finished, then all others.
+
+    Runs that are finished, and whose companions are, are left out.
+    """
+    seeds = {run.spec.seed: i for i, run in enumerate(runs)}
+    waiting = [i for i, result in enumerate(found) if result is None]
+    parts = []
+    for run in runs if len(runs) > 1 else ():
+        members = [] if (begun := trained_with(run.folder)) is None else [seeds.get(seed) for seed in begun[1]]
+        whole = [member for member in members if member is not None]
+        if whole and len(whole) == len(members) and {*whole} & {*waiting}:
+            parts.append(whole)
+            waiting = [i for i in waiting if i not in whole]
+    return parts + ([waiting] if waiting else [])
 
 
 def _held(run: PlannedRun, again: bool) -> RunFolder:

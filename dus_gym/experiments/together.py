@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,10 +26,11 @@ from dus_gym.experiments.episodes import Episodes
 from dus_gym.experiments.results import Result
 from dus_gym.experiments.run import Finished, Record, result_of
 from dus_gym.experiments.spec import RunSpec
-from dus_gym.experiments.storage.run_folder import CHECKPOINT, POLICY, TOGETHER, RunFolder, writing
+from dus_gym.experiments.storage.run_folder import CHECKPOINT, POLICY, TOGETHER, RunFolder, asked_for, writing
 from dus_gym.methods import method_class
 from dus_gym.state import check_form, load_state, restoring, save_state
 
+_log = logging.getLogger(__name__)
 MAPPED_ENCODERS = ("mlp", "cnn", "bag")
 """Encoders of the package that train as one computation."""
 MOST_TOGETHER = 32
@@ -53,10 +55,10 @@ def can_train_together(spec: RunSpec, asked: bool) -> bool:
     return not isinstance(agent, Driver) or agent.together
 
 
-def kind_of(spec: RunSpec) -> Any:
-    """Return what is alike in runs that may train as one computation: everything but the seed."""
-    config = dataclasses.replace(spec, seed=0).as_config()
-    return json.dumps(config, sort_keys=True), id(spec.agent_object) if spec.agent_object is not None else None
+def kind_of(spec: RunSpec) -> str:
+    """Return a digest of what is alike in runs that may train as one computation: all that decides but the seed."""
+    config = asked_for(json.loads(json.dumps(dataclasses.replace(spec, seed=0).as_config())))
+    return hashlib.blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def execute_together(
@@ -117,6 +119,20 @@ def _load(path: Path) -> dict[str, Any]:
     return state
 
 
+def _serves(state: Mapping[str, Any], specs: Sequence[RunSpec], folders: Sequence[RunFolder | None]) -> bool:
+    """Return whether a checkpoint is of these runs, and the steps that it counts are there."""
+    if (state["kind"], list(state["seeds"])) != (kind_of(specs[0]), [spec.seed for spec in specs]):
+        return False
+    counts = state.get("steps")
+    if not isinstance(counts, list) or len(counts) != len(folders):
+        # Damaged, which whoever puts it back says.
+        return True
+    return all(
+        folder is None or not isinstance(count, int) or sum(1 for _ in folder.steps()) >= count
+        for folder, count in zip(folders, counts, strict=True)
+    )
+
+
 @dataclasses.dataclass
 class _Together:
     """Runs under way, with their folders."""
@@ -146,8 +162,10 @@ class _Together:
         seeds = [spec.seed for spec in specs]
         path = None if folders[0] is None else folders[0].path / TOGETHER
         state = _load(path) if path is not None and path.is_file() else None
-        if state is not None and (state["kind"], list(state["seeds"])) != (digest_of_kind(specs[0]), seeds):
-            # That of other runs together is of no use, and theirs are begun anew.
+        going = [folder if result is None else None for folder, result in zip(folders, done, strict=True)]
+        if state is not None and not _serves(state, specs, going):
+            # That of other runs together, or whose steps somebody deleted: begun anew, they come to the same bits.
+            _log.warning("%s is of no use here; its runs are begun anew.", path)
             state = None
         prepared: list[dict[str, Any]] = [{} for _ in specs]
         if state is not None:
@@ -162,16 +180,16 @@ class _Together:
         # Drivers of one kind replace the same settings in all runs.
         episodes = Episodes(_core(specs[0], agents[0], prepared[0]), agents, seeds)
         records: list[list[Record]] = [[] for _ in specs]
-        going = cls(specs, folders, done, episodes, prepared, watch.seconds, records, started=started)
+        whole = cls(specs, folders, done, episodes, prepared, watch.seconds, records, started=started)
         # First the runs themselves, which memory may have no room for: until they are there nothing is touched.
         episodes.begin()
         if state is not None:
             assert path is not None
-            going._restore(state, path)
-            return going
-        for folder in going.written:
+            whole._restore(state, path)
+            return whole
+        for folder in whole.written:
             folder.keep_steps(0)
-        return going
+        return whole
 
     @property
     def written(self) -> list[RunFolder]:
@@ -203,7 +221,7 @@ class _Together:
                 path,
                 "checkpoint",
                 {
-                    "kind": digest_of_kind(self.specs[0]),
+                    "kind": kind_of(self.specs[0]),
                     "seeds": [spec.seed for spec in self.specs],
                     "episodes": self.episodes.snapshot(),
                     "prepared": self.prepared,
@@ -221,6 +239,8 @@ class _Together:
         # Which parameters are trained, and have momentum, depends on the phase that the runs are in.
         form = fresh["episodes"]["group"]["runs"]  # type: ignore[index]
         form["trainable"], form["optimizer"]["state"] = [], {}
+        # Runs end one by one.
+        fresh["episodes"]["active"] = []  # type: ignore[index]
         check_form(fresh, state, where)
         with restoring(where):
             steps, active = list(state["steps"]), list(state["episodes"]["active"])
@@ -243,6 +263,8 @@ class _Together:
         evaluations = runs.evaluate_all()
         seconds = (self.spent + time.perf_counter() - self.started) / n
         found: list[Result | DusError] = []
+        # What is not on disk can be written from the last checkpoint.
+        unwritten = False
         for r, (spec, agent, folder) in enumerate(zip(self.specs, episodes.agents, self.folders, strict=True)):
             if (result := self.done[r] or episodes.errors.get(r)) is not None:
                 found.append(result)
@@ -261,12 +283,17 @@ class _Together:
             )
             path = None if folder is None else folder.path
             result = result_of(spec, agent, episodes.core, self.records[r], finished, path)
-            if folder is not None:
-                with writing(folder.path / f"{POLICY}{agent.file_suffix}"):
-                    save_policy(agent, folder.path)
-                folder.save_result(result)
-            found.append(result)
-        if self.folders[0] is not None:
+            try:
+                if folder is not None:
+                    with writing(folder.path / f"{POLICY}{agent.file_suffix}"):
+                        save_policy(agent, folder.path)
+                    folder.save_result(result)
+            except DusError as error:
+                found.append(error)
+                unwritten = True
+            else:
+                found.append(result)
+        if self.folders[0] is not None and not unwritten:
             (self.folders[0].path / TOGETHER).unlink(missing_ok=True)
         episodes.core.close()
         return found
@@ -277,11 +304,6 @@ def _core(spec: RunSpec, agent: Agent, replaced: Mapping[str, Any]) -> DUSEnv:
     core = spec.make_env(agent, **replaced).unwrapped
     assert isinstance(core, DUSEnv)
     return core
-
-
-def digest_of_kind(spec: RunSpec) -> str:
-    """Return a digest of what is alike in runs that train together, for their checkpoint."""
-    return hashlib.blake2b(kind_of(spec)[0].encode(), digest_size=16).hexdigest()
 
 
 def begun_alone(folder: Path) -> bool:

@@ -202,3 +202,7 @@ def test_the_other_lever_says_what_to_multiply_learning_rates_by():
     resumed = DUS(["audio", "video"], agent="score", lever="rates", min_fraction=0.25, epochs=3)
     resumed.load_state_dict(dus.state_dict())
     assert resumed.history == dus.history
+    with pytest.raises(CheckpointError, match="lever='rates', not 'samples'"):
+        DUS(["audio", "video"], agent="score", epochs=3).load_state_dict(dus.state_dict())
+    with pytest.raises(ConfigError, match=r"before next_rates\(\)"):
+        DUS(["audio", "video"], lever="rates").observe({"audio": [0.1], "video": [0.1]})

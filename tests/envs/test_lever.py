@@ -120,7 +120,8 @@ def test_no_rate_reaches_a_phase_that_the_agent_does_not_steer():
     env = make(method="di_mml", epochs=8)
     env.reset(seed=0)
     for _ in range(8):
-        env.step(np.array([0.2, 0.8]))
+        *_, info = env.step(np.array([0.2, 0.8]))
+    assert (info["rate/pixels"], info["rate/columns"]) == (1.0, 1.0)
     optimizer = env.unwrapped.run.optimizer
     assert env.unwrapped.run.phase.name == "fusion"
     assert {group["lr"] for group in optimizer.torch.param_groups} == {env.unwrapped.run._factor() * 0.03}

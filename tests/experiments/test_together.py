@@ -2,18 +2,19 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from dus_gym.agents.base import Agent
-from dus_gym.errors import AgentError, ConfigError, DusError, TooManyRunsError
+from dus_gym.errors import AgentError, ConfigError, DusError, RunWriteError, TooManyRunsError
 from dus_gym.experiments import run_many, together
 from dus_gym.experiments.executors.executor import Here, ScaleOptions
 from dus_gym.experiments.run import execute
-from dus_gym.experiments.run_many import PlannedRun, RunsFailedError, run_all
+from dus_gym.experiments.run_many import PlannedRun, RunsFailedError, Task, perform, run_all
 from dus_gym.experiments.spec import make_spec
-from dus_gym.experiments.storage.run_folder import TOGETHER, read_result
+from dus_gym.experiments.storage.run_folder import TOGETHER, RunFolder, read_result
 from dus_gym.state import load_state, save_state
 
 
@@ -345,3 +346,128 @@ def test_a_checkpoint_of_another_form_is_refused_and_says_which(tmp_path, monkey
     save_state(file, "checkpoint", state)
     with pytest.raises(DusError, match=r"damaged|can't be loaded"):
         run_all(runs, Here(), parallel_runs="4")
+
+
+@pytest.mark.parametrize("saved", [0, 1, 3])
+def test_a_kill_between_the_last_step_and_the_last_summary_loses_nothing(tmp_path, monkeypatch, saved):
+    monkeypatch.setattr("dus_gym.experiments.run.CHECKPOINT_SECONDS", 0.0)
+    whole = run_all(planned(tmp_path / "whole"), Here(), parallel_runs="4")
+    real, seen = RunFolder.save_result, []
+
+    def stop(folder, result):
+        if len(seen) == saved:
+            raise KeyboardInterrupt
+        seen.append(1)
+        real(folder, result)
+
+    monkeypatch.setattr(RunFolder, "save_result", stop)
+    runs = planned(tmp_path / "runs")
+    with pytest.raises(KeyboardInterrupt):
+        run_all(runs, Here(), parallel_runs="4")
+    monkeypatch.setattr(RunFolder, "save_result", real)
+    kept = [(run.folder / "summary.json").read_bytes() for run in runs[:saved]]
+    found = run_all(runs, Here(), parallel_runs="1")
+    assert [result.fused for result in found] == [result.fused for result in whole]
+    assert lines(runs) == [(run.folder / "steps.jsonl").read_bytes() for run in planned(tmp_path / "whole")]
+    assert [(run.folder / "summary.json").read_bytes() for run in runs[:saved]] == kept
+    assert not list(tmp_path.rglob(TOGETHER))
+
+
+class Mute(Late):
+    """An agent that never answers under one seed."""
+
+    def act(self, observation, info, *, deterministic=False):
+        if self.mine:
+            raise AgentError("agent='mute' has no answer.")
+        return self.uniform_action()
+
+
+def test_a_kill_after_one_agent_failed_loses_nothing(tmp_path, monkeypatch):
+    runs = planned(tmp_path, agent=Mute(2))
+    kill_at(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(runs, Here(), parallel_runs="4")
+    with pytest.raises(DusError, match="no answer"):
+        run_all(runs, Here(), parallel_runs="4")
+    assert [(run.folder / "summary.json").is_file() for run in runs] == [True, True, False, True]
+
+
+def test_a_member_that_was_deleted_is_made_again_with_the_others(tmp_path, monkeypatch):
+    whole = planned(tmp_path / "whole")
+    run_all(whole, Here(), parallel_runs="4")
+    runs = planned(tmp_path / "runs")
+    kill_at(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(runs, Here(), parallel_runs="4")
+    shutil.rmtree(runs[2].folder)
+    run_all(runs, Here(), parallel_runs="4")
+    assert lines(runs) == lines(whole)
+
+
+def test_words_that_ask_for_the_same_go_on_with_the_same_checkpoint(tmp_path, monkeypatch):
+    """A default that is said, and another place of the files, are the same run."""
+    runs = planned(tmp_path)
+    kill_at(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(runs, Here(), parallel_runs="4")
+    real, steps = together._Together.step, []
+    monkeypatch.setattr(together._Together, "step", lambda going: (steps.append(1), real(going)))
+    run_all(planned(tmp_path, lever="samples", data_root="elsewhere"), Here(), parallel_runs="4")
+    assert len(steps) == 1
+
+
+def test_a_worker_that_was_lost_is_taken_up_where_it_was(tmp_path, monkeypatch):
+    from dus_gym.envs import vector_env
+
+    room = [lambda device: 4 * 2**20]
+    monkeypatch.setattr(vector_env, "available_memory", lambda device: room[0](device))
+    whole = planned(tmp_path / "whole")
+    run_all(whole, Here(), parallel_runs="auto")
+    runs = planned(tmp_path / "runs")
+    for run in runs:
+        run.folder.mkdir(parents=True)
+    task = Task(tuple(runs), may_split=True)
+    kill_at(monkeypatch, 6)
+    with pytest.raises(KeyboardInterrupt):
+        perform(task, again=False)
+    room[0] = lambda device: None
+    monkeypatch.setattr(vector_env, "available_memory", lambda device: room[0](device))
+    found = perform(task, again=True)
+    assert [result.together for result in found] == [(0, 1), (0, 1), (2, 3), (2, 3)]
+    assert lines(runs) == lines(whole)
+    assert not list(tmp_path.rglob(TOGETHER))
+    monkeypatch.setattr(run_many, "execute_together", lambda *_: pytest.fail("all are finished"))
+    assert [result.fused for result in perform(task, again=True)] == [result.fused for result in found]
+
+
+class Shy(Late):
+    """An agent that can't begin under one seed."""
+
+    def begin(self):
+        super().begin()
+        if self.mine:
+            raise AgentError("agent='shy' does not begin.")
+
+
+def test_an_agent_that_can_not_begin_or_be_kept_takes_nothing_from_the_others(tmp_path, monkeypatch):
+    runs = planned(tmp_path / "shy", agent=Shy(2))
+    with pytest.raises(AgentError, match="does not begin"):
+        run_all(runs, Here(), parallel_runs="4")
+    assert [(run.folder / "summary.json").is_file() for run in runs] == [True, True, False, True]
+    real, tried = together.save_policy, []
+
+    def refuse(agent, folder):
+        tried.append(folder.name)
+        if folder.name == "seed1" and tried.count("seed1") == 1:
+            raise RunWriteError("policy.safetensors can't be written.")
+        return real(agent, folder)
+
+    monkeypatch.setattr(together, "save_policy", refuse)
+    runs = planned(tmp_path / "kept", agent="reinforce")
+    with pytest.raises(RunWriteError):
+        run_all(runs, Here(), parallel_runs="4")
+    assert [(run.folder / "summary.json").is_file() for run in runs] == [True, False, True, True]
+    trained = []
+    monkeypatch.setattr(together._Together, "step", lambda going: trained.append(1))
+    assert run_all(runs, Here(), parallel_runs="4")[1].together == (0, 1, 2, 3)
+    assert not trained, "its steps were kept"

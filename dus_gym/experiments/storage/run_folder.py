@@ -329,6 +329,11 @@ class RunFolder:
         self._held.release()
 
 
+def asked_for(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a config that decide what comes of a run, by dotted name."""
+    return {key: value for key, value in flat(config).items() if key not in MAY_DIFFER and not key.startswith(SET)}
+
+
 def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse a folder whose config asks for something else.
 
@@ -340,9 +345,8 @@ def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) ->
     Raises:
         RunFolderError: naming every setting that differs.
     """
-    found, mine = flat(before), flat(now)
-    keys = sorted(key for key in (mine.keys() | found.keys()) - MAY_DIFFER if not key.startswith(SET))
-    differing = [key for key in keys if mine.get(key) != found.get(key)]
+    found, mine = asked_for(before), asked_for(now)
+    differing = [key for key in sorted(mine.keys() | found.keys()) if mine.get(key) != found.get(key)]
     if differing:
         named = "; ".join(f"{key}: {found.get(key)!r} there, {mine.get(key)!r} asked" for key in differing)
         raise RunFolderError(f"out={path} holds a run of other settings ({named}); give another folder.")

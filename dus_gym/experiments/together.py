@@ -245,8 +245,12 @@ class _Together:
         with restoring(where):
             steps, active = list(state["steps"]), list(state["episodes"]["active"])
             whole = [*steps, *active, *state["episodes"]["group"]["runs"]["ended"]]
-            if not all(isinstance(value, int) for value in whole) or len(steps) != n or min(steps) < 1:
+            if not all(isinstance(value, int) for value in whole) or len(steps) != n or min(steps) < 0:
                 raise CheckpointError(f"{where} is damaged (steps {steps}, active {active}).")
+            # No step is of a run whose agent failed before it, or that was finished before and trains along.
+            wanted = [r for r in range(n) if self.done[r] is None and str(r) not in state["episodes"]["errors"]]
+            if any(steps[r] < 1 for r in wanted):
+                raise CheckpointError(f"{where} is damaged (steps {steps}).")
             if active != sorted({*active} & {*range(n)}):
                 raise CheckpointError(f"{where} is damaged (active {active} of {n} runs).")
             self.episodes.restore(state["episodes"])

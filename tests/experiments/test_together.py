@@ -471,3 +471,31 @@ def test_an_agent_that_can_not_begin_or_be_kept_takes_nothing_from_the_others(tm
     monkeypatch.setattr(together._Together, "step", lambda going: trained.append(1))
     assert run_all(runs, Here(), parallel_runs="4")[1].together == (0, 1, 2, 3)
     assert not trained, "its steps were kept"
+
+
+def test_two_kills_while_results_are_kept_and_an_agent_that_never_began(tmp_path, monkeypatch):
+    monkeypatch.setattr("dus_gym.experiments.run.CHECKPOINT_SECONDS", 0.0)
+    whole = planned(tmp_path / "whole", agent=Shy(2))
+    with pytest.raises(AgentError, match="does not begin"):
+        run_all(whole, Here(), parallel_runs="4")
+    real, runs = RunFolder.save_result, planned(tmp_path / "runs", agent=Shy(2))
+    for _ in range(2):
+        kept = []
+
+        def stop(folder, result, kept=kept):
+            if kept:
+                raise KeyboardInterrupt
+            kept.append(1)
+            real(folder, result)
+
+        monkeypatch.setattr(RunFolder, "save_result", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_all(runs, Here(), parallel_runs="4")
+    monkeypatch.setattr(RunFolder, "save_result", real)
+    with pytest.raises(DusError, match="does not begin"):
+        run_all(runs, Here(), parallel_runs="4")
+    for one, other in zip(whole, runs, strict=True):
+        expected, found = (read_result(run.folder) for run in (one, other))
+        assert (found is None) == (expected is None)
+        assert found is None or (found.fused, found.together) == (expected.fused, expected.together)
+    assert lines(runs)[:2] == lines(whole)[:2]

@@ -45,8 +45,8 @@ class RunConfig:
     """shares (a split of N_B) or fractions (of each modality's own batch; the total may shrink). An agent speaks
     one of them; the command line sets it."""
     lever: str = field(default="samples", metadata={"choices": LEVERS})
-    """What the action moves: samples (each modality's batch size: the paper), or rates (equal batches, and the learning
-    rate of each modality's encoder and head times m times its share)."""
+    """samples: an action's shares become batch sizes (the paper); rates: batches are equal, and m times the shares
+    multiply the learning rates of each modality's encoder and head."""
     loss_norm: str = field(default="mean", metadata={"choices": LOSS_NORMS})
     """mean: each modality's loss is the mean over its own samples (the paper); fixed: the sum over B, which
     makes the batch size a learning rate of the modality."""

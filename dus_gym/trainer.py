@@ -176,7 +176,7 @@ class TrainingRuns:
         validations = [found.validation for found in data if found.validation is not None]
         self._validation_split = self._split(validations) if validations else None
         self._test_split = self._split([found.test for found in data])
-        self._num_train = num_train = self._train_split.labels.shape[-1]
+        num_train = self._train_split.labels.shape[-1]
         self.iterations_per_epoch = config.iterations or max(1, num_train // self.base_batch)
         if config.iterations is None and self.iterations_per_epoch == 1:
             _say_one_iteration(num_train, self.base_batch, m)
@@ -280,15 +280,14 @@ class TrainingRuns:
         m, going = len(self.modalities), [r for r in range(self.num_runs) if not self.ended[r]]
         tallies = [_Tally.empty(m) for _ in range(self.num_runs)]
         rows: list[list[list[float]]] = [[] for _ in range(self.num_runs)]
-        asked = [list(of) for of in sizes]
-        for r in set(range(self.num_runs)) - {*going}:
-            # The rows of an ended run are computed with the others' and thrown away.
-            asked[r] = [min(asked[other][j] for other in going or [r]) for j in range(m)]
-        used, factors = asked, rates
         per_epoch = self.iterations_per_epoch
         left = min(iterations, self.epochs * per_epoch - self.iterations)
         if left <= 0 or not going:
             raise ConfigError("this run has ended: all its epochs are trained; start a new one.")
+        # The rows of an ended run are computed with the others' and thrown away.
+        least = [min(sizes[r][j] for r in going) for j in range(m)]
+        asked = [least if ended else list(of) for of, ended in zip(sizes, self.ended, strict=True)]
+        used, factors = asked, rates
         with self._own_generators():
             while left > 0:
                 phase = self._ctx.phase = self._phase()
@@ -866,7 +865,7 @@ class _Best:
     """The best epoch of each run so far."""
 
     values: list[float | None]
-    """What was compared, by run; None before the first."""
+    """The accuracy that was the best, by run; None before the first."""
     epochs: list[int]
     phases: list[str]
     """The method's phase in that epoch, by run; empty before the first."""

@@ -29,7 +29,7 @@ Answer = tuple[Array, Array, Array, dict[str, Any]]
 
 
 class Report(NamedTuple):
-    """What one step trained, for every run."""
+    """Record of one step of every run."""
 
     sizes: Ints
     """a_j, ``(m, n)``."""
@@ -203,7 +203,7 @@ class RunGroup:
 
 
 def read_actions(actions: npt.ArrayLike, num_envs: int, num_modalities: int) -> Floats:
-    """Checks the actions of n copies and returns them as ``(m, n)``.
+    """Check the actions of n copies and return them as ``(m, n)``.
 
     Raises:
         ConfigError: if the shape is not ``(n, m)`` or an entry is negative, infinite or NaN.
@@ -277,7 +277,7 @@ def sizes_from_shares(shares: Floats, total: int, floor: int = 0) -> Ints:
     Args:
         shares: ``(m, n)``, each column summing to 1.
         total: N_B, the samples of one iteration over all modalities.
-        floor: the fewest samples a modality may get; ``m * floor <= total``.
+        floor: fewest samples of a modality; ``m * floor <= total``.
 
     Returns:
         Integers ``(m, n)``, each column summing to ``total``, none below ``floor``.

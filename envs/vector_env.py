@@ -94,7 +94,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
-        """Starts a fresh run in every copy.
+        """Start a fresh run in every copy.
 
         Args:
             seed: one integer (copy i gets ``seed + i``), a sequence of n integers or Nones, or None: as in the single
@@ -113,12 +113,14 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
             raise ClosedEnvironmentError("reset() after close(); make the environment again.")
         if not np.all((options or {}).get("reset_mask", True)):
             raise _unsupported("options['reset_mask']", "some copies only")
+        # Text is a sequence, too, whatever its type says.
+        given: Any = seed
         if seed is None:
             seeds: list[int | None] = [None] * self.num_envs
         elif isinstance(seed, int | np.integer):
             seeds = [int(seed) + i for i in range(self.num_envs)]
-        elif isinstance(seed, Sequence | np.ndarray):
-            seeds = [int(one) if isinstance(one, np.integer) else one for one in seed]
+        elif isinstance(given, Sequence | np.ndarray) and not isinstance(given, str):
+            seeds = [int(one) if isinstance(one, np.integer) else one for one in given]
         else:
             raise ConfigError(f"seed={seed!r} is not allowed; it must be one integer or {self.num_envs} of them.")
         if len(seeds) != self.num_envs:
@@ -129,7 +131,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
         return self._begin(np.arange(self.num_envs))
 
     def step(self, actions: npt.ArrayLike) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
-        """Trains one interval in every copy, and starts a new run in those that had ended.
+        """Train one interval in every copy, and start a new run in those that had ended.
 
         Args:
             actions: ``(n, m)``, a row a copy.
@@ -187,14 +189,14 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
         return observations, rewards, self._over.copy(), np.zeros(n, bool), infos
 
     def close_extras(self, **_: Any) -> None:
-        """Drops the runs; called once, by ``close()``."""
+        """Drop the runs; called once, by ``close()``."""
         self._copies, self._groups = [], []
 
     # -- beyond Gymnasium --------------------------------------------------------------------------
 
     @property
     def horizon(self) -> int:
-        """Steps of one episode; of real runs known once they are built.
+        """Return the steps of one episode; of real runs known once they are built.
 
         Raises:
             ResetNeeded: before the first reset.
@@ -206,7 +208,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
         return self._groups[0].group.horizon
 
     def evaluate(self) -> list[Evaluation | None]:
-        """The finished runs' figures on the test split, one a copy; None for a run under way.
+        """Return the finished runs' figures on the test split, one a copy; None for a run under way.
 
         Raises:
             ConfigError: on the fake trainer, whose single environment has them.
@@ -323,10 +325,7 @@ class RealRuns(RunGroup):
         if rates is not None:
             self._rates = _with_columns(rates, going, np.array([interval.rates for interval in found]).T)
         self._last = report
-        progresses = runs.progresses
-        self.epoch, self.iterations = runs.epoch, runs.iterations
-        self.samples = np.array([progress.samples for progress in progresses]).T
-        self.diverged = np.array(runs.ended)
+        self._count()
         if runs.validations is not None:
             self.validation = self._rows(runs.validations)
         return report
@@ -358,9 +357,7 @@ class RealRuns(RunGroup):
         runs = self._build(seeds)
         runs.restore(state["runs"])
         self.predictors = list(state["predictors"])
-        self.epoch, self.iterations = runs.epoch, runs.iterations
-        self.samples = np.array([progress.samples for progress in runs.progresses]).T
-        self.diverged = np.array(runs.ended)
+        self._count()
         self.validation = None if state["validation"] is None else np.asarray(state["validation"])
         self._score, self._averaged = np.asarray(state["score"]), int(state["averaged"])
         self._rates = None if state["rates"] is None else np.asarray(state["rates"])
@@ -368,6 +365,12 @@ class RealRuns(RunGroup):
         self._name_the_info()
         infos = self._describe(self._last)
         return self._observe(), infos
+
+    def _count(self) -> None:
+        """Take over how far the runs are."""
+        runs = self.runs
+        self.epoch, self.iterations, self.diverged = runs.epoch, runs.iterations, np.array(runs.ended)
+        self.samples = np.array([progress.samples for progress in runs.progresses]).T
 
     def _rows(self, figures: Sequence[Figures]) -> Floats:
         """Return validation figures as rows."""

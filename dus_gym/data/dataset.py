@@ -93,7 +93,7 @@ class StackedSplit:
             )
         self.augments = any(split.augments for split in splits)
         self.shared = all(getattr(split, "shared", False) for split in splits)
-        """Whether draws are numbered alike in all modalities, as :class:`dus_gym.data.prefetch.PreparedSplit` says."""
+        """True if draws are numbered alike in all modalities, as :class:`dus_gym.data.prefetch.PreparedSplit` says."""
         self.labels = torch.stack([split.labels for split in splits])
         self._first = torch.arange(len(splits), device=self.labels.device).unsqueeze(1) * lengths[0]
         self._flat: list[Tensor] | None = None

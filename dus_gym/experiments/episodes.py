@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.envs.run_group import allocate, read_actions
 from dus_gym.envs.vector_env import RealRuns
 from dus_gym.errors import DusError
+from dus_gym.experiments.drivers.driver import Driver
 
 Columns = Mapping[str, list[Any]]
 """Figures of all runs by key, an entry a run."""
@@ -44,12 +46,7 @@ class Episodes:
         seeds: of the runs, as for the reset of an environment.
     """
 
-    def __init__(
-        self,
-        core: DUSEnv,
-        agents: Sequence[Agent],
-        seeds: Sequence[int],
-    ) -> None:
+    def __init__(self, core: DUSEnv, agents: Sequence[Agent], seeds: Sequence[int]) -> None:
         self.core, self.agents = core, agents
         self.group = RealRuns(core, len(agents))
         # As the environment draws it at reset.
@@ -82,7 +79,7 @@ class Episodes:
         steps = []
         for r in list(self.active):
             reward = float(rewards[r])
-            if r in decided and not self._asked(r, lambda r=r, reward=reward: self.agents[r].learn(reward)):  # type: ignore[misc]
+            if r in decided and not self._asked(r, partial(self.agents[r].learn, reward)):
                 continue
             steps.append(
                 RunStep(r, observations[r], reward, {key: of[r] for key, of in columns.items()}, bool(ended[r]))
@@ -129,7 +126,8 @@ class Episodes:
     def _decide(self, observations: Array, columns: Columns) -> dict[int, list[float]]:
         """Return the actions of the runs that go on; an agent that fails ends its run."""
         m = len(self.core.modalities)
-        at_once = getattr(type(self.agents[0]), "act_together", None)
+        first = self.agents[0]
+        at_once = type(first).act_together if isinstance(first, Driver) else None
         found: dict[int, list[float]] = {}
         if at_once is not None:
             watch = Stopwatch()
@@ -148,7 +146,7 @@ class Episodes:
             found[r] = action
 
         for r in list(self.active):
-            self._asked(r, lambda r=r: decide(r))  # type: ignore[misc]
+            self._asked(r, partial(decide, r))
         return found
 
     def _asked(self, r: int, what: Callable[[], None]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ class Task:
 
     runs: tuple[PlannedRun, ...]
     may_split: bool = False
-    """Whether fewer may train together where memory has no room for all."""
+    """True if fewer may train together where memory has no room for all."""
 
     def __str__(self) -> str:
         others = ", ".join(str(run.spec.seed) for run in self.runs[1:])
@@ -168,39 +168,46 @@ def finished(run: PlannedRun) -> Result | None:
 def _in_tasks(runs: Sequence[PlannedRun], left: Sequence[int], parallel_runs: str) -> list[list[int]]:
     """Return the places of the runs that are left, those together that train as one computation.
 
-    Runs that were begun together go on together, whatever is asked for now, with those of them that are finished: so
-    they come to the same bits.
-
     Raises:
         CheckpointError: if the checkpoint of runs together is damaged.
     """
-    places: dict[tuple[str, int], int] = {}
-    kinds: dict[int, str] = {}
-    for index, run in enumerate(runs):
-        kinds[index] = f"{run.folder.parent} {run.command} {kind_of(run.spec)} {id(run.spec.agent_object)}"
-        places[kinds[index], run.spec.seed] = index
-    parts: list[list[int]] = []
-    waiting = list(left)
-    for index, run in enumerate(runs):
-        if (begun := trained_with(run.folder)) is None:
-            continue
-        kind, seeds = begun
-        members = [places.get((kinds[index], seed)) for seed in seeds]
-        whole = [member for member in members if member is not None]
-        if kind_of(run.spec) == kind and len(whole) == len(seeds) and {*whole} & {*waiting}:
-            parts.append(whole)
-            waiting = [other for other in waiting if other not in whole]
-        else:
-            # Of runs that are finished, or not asked for any more.
-            (run.folder / TOGETHER).unlink(missing_ok=True)
+    parts = _begun_together(runs, left)
+    for index in {*range(len(runs))} - {part[0] for part in parts}:
+        # Of runs that are finished, or not asked for any more.
+        (runs[index].folder / TOGETHER).unlink(missing_ok=True)
     groups: dict[Any, list[int]] = {}
-    for index in waiting:
+    for index in sorted({*left} - {place for part in parts for place in part}):
         run = runs[index]
         alone = parallel_runs == "1" or begun_alone(run.folder)
         alone = alone or not can_train_together(run.spec, asked=parallel_runs != "auto")
-        groups.setdefault(index if alone else kinds[index], []).append(index)
+        groups.setdefault(index if alone else _kind(run), []).append(index)
     most = MOST_TOGETHER if parallel_runs == "auto" else int(parallel_runs)
     return parts + [part[i : i + most] for part in groups.values() for i in range(0, len(part), most)]
+
+
+def _kind(run: PlannedRun) -> tuple[Any, ...]:
+    """Return what is alike in runs that may train together: they lie side by side, too."""
+    return run.folder.parent, run.command, kind_of(run.spec), id(run.spec.agent_object)
+
+
+def _begun_together(runs: Sequence[PlannedRun], waiting: Iterable[int]) -> list[list[int]]:
+    """Return the places of runs that were begun together and of which some are waiting, the finished ones among them.
+
+    They go on together, whatever is asked for now, and so come to the same bits. The first has their checkpoint.
+    """
+    begun = {index: found for index, run in enumerate(runs) if (found := trained_with(run.folder)) is not None}
+    if not begun:
+        return []
+    places = {(_kind(run), run.spec.seed): index for index, run in enumerate(runs)}
+    left, parts = {*waiting}, []
+    for index, (kind, seeds) in begun.items():
+        mine = _kind(runs[index])
+        members = [places.get((mine, seed)) for seed in seeds]
+        whole = [member for member in members if member is not None]
+        if kind in mine and whole[:1] == [index] and len(whole) == len(seeds) and left.intersection(whole):
+            parts.append(whole)
+            left.difference_update(whole)
+    return parts
 
 
 def perform(task: Task, again: bool) -> list[Result | DusError]:
@@ -218,43 +225,30 @@ def perform(task: Task, again: bool) -> list[Result | DusError]:
     runs = task.runs
     with ExitStack() as stack:
         folders = [stack.enter_context(_held(run, again)) for run in runs]
-        found: list[Result | DusError | None] = [folder.result() for folder in folders]
+        done = [folder.result() for folder in folders]
         # A lost worker may have finished some, or trained fewer together than it was told to.
-        parts = _begun(runs, found)
+        waiting = [i for i, result in enumerate(done) if result is None]
+        parts = _begun_together(runs, waiting) if len(runs) > 1 else []
+        if rest := sorted({*waiting} - {i for part in parts for i in part}):
+            parts.append(rest)
         if parts == [[*range(len(runs))]]:
             if len(runs) == 1:
                 return [execute(runs[0].spec, folders[0])]
             begun = (runs[0].folder / TOGETHER).is_file()
             try:
-                return execute_together([run.spec for run in runs], folders, [folder.result() for folder in folders])
+                return execute_together([run.spec for run in runs], folders, done)
             except TooManyRunsError as error:
                 # Those that were begun together would come to other bits.
                 if not task.may_split or begun:
                     raise
                 fits = min(error.fits, len(runs) - 1)
                 parts = [[*range(i, min(i + fits, len(runs)))] for i in range(0, len(runs), fits)]
+    found: list[Result | DusError | None] = [*done]
     for part in parts:
         results = perform(Task(tuple(runs[i] for i in part), task.may_split), again)
         for i, result in zip(part, results, strict=True):
             found[i] = result
     return [result for result in found if result is not None]
-
-
-def _begun(runs: Sequence[PlannedRun], found: Sequence[Result | DusError | None]) -> list[list[int]]:
-    """Return the places of the runs that were begun together, with those of them that are finished, then all others.
-
-    Runs that are finished, and whose companions are, are left out.
-    """
-    seeds = {run.spec.seed: i for i, run in enumerate(runs)}
-    waiting = [i for i, result in enumerate(found) if result is None]
-    parts = []
-    for run in runs if len(runs) > 1 else ():
-        members = [] if (begun := trained_with(run.folder)) is None else [seeds.get(seed) for seed in begun[1]]
-        whole = [member for member in members if member is not None]
-        if whole and len(whole) == len(members) and {*whole} & {*waiting}:
-            parts.append(whole)
-            waiting = [i for i in waiting if i not in whole]
-    return parts + ([waiting] if waiting else [])
 
 
 def _held(run: PlannedRun, again: bool) -> RunFolder:

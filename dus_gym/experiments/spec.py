@@ -179,7 +179,7 @@ class RunSpec:
                 f"agent={self.agent!r} says how many samples of its own batch each modality gets, and lever='rates' "
                 "has equal batches; use an agent that splits, such as holdout or score."
             )
-        equal = agent.equal_batches or (self.run.lever == "rates" and agent.name != "lr-matched")
+        equal = agent.equal_batches or self.run.lever == "rates"
         if not (method_class(self.method).supports_unpaired or equal):
             raise UnfitAgentError(
                 f"agent={self.agent!r} gives modalities unequal batches, and method={self.method!r} needs every "

@@ -242,7 +242,7 @@ def test_before_the_first_reset_there_is_nothing():
         with pytest.raises(ConfigError, match="num_envs="):
             together(bad)
     for bad in (1.5, "ab", [0]):
-        with pytest.raises((ConfigError, ValueError, gym.error.Error)):
+        with pytest.raises(ConfigError, match="seed="):
             envs.reset(seed=bad)
     envs.reset(seed=np.array([3, 4]))
     pickle.loads(pickle.dumps(envs.unwrapped)).step(np.full((2, 2), 0.5))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 
@@ -18,6 +18,9 @@ MakeEnv = Callable[..., "gym.Env[Any, Any]"]
 
 MakeCore = Callable[..., "DUSEnv"]
 """Makes an environment, without wrappers, for the agent that is its argument; keyword arguments replace settings."""
+
+ActTogether = Callable[..., Sequence[Any]]
+"""From drivers, the group of their runs and its observations to one action a run."""
 
 
 class Driver(Agent):
@@ -34,6 +37,9 @@ class Driver(Agent):
             Settings that the run that counts is to have, such as ``{"lever": "rates"}``.
         """
         return {}
+
+    act_together: ClassVar[ActTogether | None] = None
+    """Decides for many runs that train as one computation; None: :meth:`act` does, one by one."""
 
     @property
     def together(self) -> bool:

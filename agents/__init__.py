@@ -18,6 +18,7 @@ AGENTS: dict[str, str | type[Agent]] = {
     "score": "dus_gym.agents.rules:ScoreProportional",
     "direct": "dus_gym.agents.controls:Direct",
     "fixed": "dus_gym.agents.controls:Fixed",
+    "schedule": "dus_gym.agents.controls:Schedule",
     "random": "dus_gym.agents.controls:Random",
     "reversed": "dus_gym.agents.controls:Reversed",
     "pi": "dus_gym.agents.controllers:PI",
@@ -28,13 +29,31 @@ AGENTS: dict[str, str | type[Agent]] = {
 }
 """Name to ``module:class``, imported when asked for, or to the class of :func:`register_agent`."""
 
+RECOMMENDED = "holdout"
+"""What a run uses if nobody names an agent."""
+
 DRIVER_NAMES = ("lookahead", "best-fixed", "lr-matched", "ppo", "a2c", "sac", "td3", "ddpg", "dqn")
 """The words of the drivers, whose table lies above this package: no agent may take one."""
 
 Factory = Callable[[int, int], Any]
 """``(num_modalities, seed)`` to an agent or to anything that :func:`dus_gym.as_agent` takes."""
 
-__all__ = ["AGENTS", "DRIVER_NAMES", "Agent", "AgentOptions", "Factory", "agent_class", "make_agent", "register_agent"]
+__all__ = [
+    "AGENTS",
+    "DRIVER_NAMES",
+    "Agent",
+    "AgentOptions",
+    "Factory",
+    "agent_class",
+    "make_agent",
+    "recommended_agent",
+    "register_agent",
+]
+
+
+def recommended_agent() -> str:
+    """Return the name of the agent that the tables of docs/ceiling.md recommend; runs use it if none is named."""
+    return RECOMMENDED
 
 
 def class_at(place: str) -> type[Agent]:

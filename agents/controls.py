@@ -21,6 +21,37 @@ class FixedOptions(AgentOptions):
     """The split, such as 0.25/0.75, one number a modality in the task's order; uniform if not given."""
 
 
+def format_splits(splits: npt.ArrayLike) -> str:
+    """Return splits ``(parts, m)`` as :func:`parse_splits` reads them, rounded to a thousandth."""
+    return "+".join("/".join(f"{share:.3f}" for share in split) for split in np.atleast_2d(np.asarray(splits)))
+
+
+def parse_splits(argument: str, text: str, num_modalities: int) -> npt.NDArray[np.float64]:
+    """Return splits such as ``.25/.75+.5/.5``, one or more, as shares ``(parts, m)`` that sum to 1 in each.
+
+    Args:
+        argument: its name, for messages.
+        text: one number a modality between slashes, splits between plus signs.
+        num_modalities: m.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    m = num_modalities
+    try:
+        found = [[float(number) for number in part.split("/")] for part in str(text).split("+")]
+    except ValueError:
+        found = [[]]
+    if not all(len(row) == m and np.isfinite(row).all() and min(row) >= 0.0 < sum(row) for row in found):
+        raise ConfigError(
+            f"{argument}={text!r} is not allowed; give {m} numbers that are not negative, such as "
+            f"{'/'.join(['1'] * m)}" + (", or several such splits between plus signs." if "+" in str(text) else ".")
+        )
+    values = np.array(found)
+    shares: npt.NDArray[np.float64] = values / values.sum(axis=1, keepdims=True)
+    return shares
+
+
 class Fixed(Agent):
     """The same split in every step but the first, which is uniform for every agent."""
 
@@ -31,19 +62,12 @@ class Fixed(Agent):
 
     def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
         super().__init__(num_modalities, seed, options)
-        self.shares = self.uniform_action() if self.options.shares is None else self._parsed(self.options.shares)
-
-    def _parsed(self, text: str) -> Array:
-        try:
-            shares = np.array([float(part) for part in str(text).split("/")])
-        except ValueError:
-            shares = np.zeros(0)
-        if len(shares) != self.num_modalities or not (np.isfinite(shares).all() and shares.min() >= 0 < shares.sum()):
-            raise ConfigError(
-                f"shares={text!r} is not allowed; give {self.num_modalities} numbers that are not negative, "
-                f"such as {'/'.join(['1'] * self.num_modalities)}."
-            )
-        return np.asarray(shares / shares.sum(), dtype=np.float32)
+        self.shares = self.uniform_action()
+        if self.options.shares is not None:
+            splits = parse_splits("shares", self.options.shares, num_modalities)
+            if len(splits) > 1:
+                raise ConfigError(f"shares={self.options.shares!r} is not one split; use the agent schedule.")
+            self.shares = splits[0].astype(np.float32)
 
     @property
     def equal_batches(self) -> bool:
@@ -53,6 +77,34 @@ class Fixed(Agent):
     def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
         """Return the split."""
         return self.shares.copy()
+
+
+@dataclass(frozen=True)
+class ScheduleOptions(AgentOptions):
+    """Options of a schedule."""
+
+    shares: str | None = None
+    """The splits, such as 0.1/0.9+0.5/0.5 (two halves of the run), one number a modality in the task's order; uniform
+    if not given."""
+
+
+class Schedule(Agent):
+    """Splits given beforehand, each for an equal part of the run; the first step is uniform for every agent."""
+
+    name: ClassVar[str] = "schedule"
+    summary: ClassVar[str] = "splits given beforehand, each for an equal part of the run"
+    options_type: ClassVar[type[AgentOptions]] = ScheduleOptions
+    options: ScheduleOptions
+
+    def __init__(self, num_modalities: int, seed: int = 0, options: AgentOptions | None = None) -> None:
+        super().__init__(num_modalities, seed, options)
+        text = self.options.shares
+        self.splits = self.uniform_action()[None] if text is None else parse_splits("shares", text, num_modalities)
+
+    def act(self, observation: npt.ArrayLike, info: Info, *, deterministic: bool = False) -> Array:
+        """Return the split of the part that the run is in, by ``epoch`` and ``epochs`` of ``info``."""
+        part = min(len(self.splits) - 1, int(len(self.splits) * info["epoch"] / info["epochs"] + 1e-9))
+        return np.asarray(self.splits[part], dtype=np.float32)
 
 
 class Random(Agent):

@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "train": "dus_gym.experiments.run",
     "compare": "dus_gym.experiments.compare",
+    "ceiling": "dus_gym.experiments.ceiling",
     "Result": "dus_gym.experiments.results",
     "Comparison": "dus_gym.experiments.comparison",
     "RunSpec": "dus_gym.experiments.spec",
@@ -31,6 +32,7 @@ _PUBLIC = {
     "Trainer": "dus_gym.trainer",
     "Reinforce": "dus_gym.agents.reinforce",
     "make_agent": "dus_gym.agents",
+    "recommended_agent": "dus_gym.agents",
     "load_agent": "dus_gym.agents.policy_files",
     "as_agent": "dus_gym.agents.adapters",
     "make_sb3": "dus_gym.agents.sb3",

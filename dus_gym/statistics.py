@@ -99,6 +99,40 @@ def confidence_interval(
     return spread.mean - half, spread.mean + half
 
 
+def ratio_interval(
+    values: Sequence[float], reference: Sequence[float], level: float = 1.0 - LEVEL
+) -> tuple[float, float] | None:
+    """Return the interval of the ratio of two paired means by Fieller's theorem (1954).
+
+    It holds every r at which the mean of ``values - r * reference`` does not differ from 0 by Student's t.
+
+    Args:
+        values: one figure per seed.
+        reference: on the same seeds, in the same order.
+        level: how often such intervals hold the true ratio.
+
+    Returns:
+        Its ends; None with one seed, and where the reference's mean itself does not differ from 0, so that no ratio is
+        excluded.
+    """
+    n = len(values)
+    if n < 2:
+        return None
+    import numpy as np
+    from scipy.special import stdtrit
+
+    a, b = np.asarray(values, float), np.asarray(reference, float)
+    edge = float(stdtrit(n - 1.0, 0.5 + level / 2.0)) ** 2 / n
+    # mean(a - r b)² <= edge * var(a - r b), a quadratic in r.
+    square = b.mean() ** 2 - edge * b.var(ddof=1)
+    middle = a.mean() * b.mean() - edge * float(np.cov(a, b)[0, 1])
+    rest = a.mean() ** 2 - edge * a.var(ddof=1)
+    if square <= 0.0 or b.mean() <= 0.0:
+        return None
+    half = math.sqrt(max(0.0, middle**2 - square * rest))
+    return float((middle - half) / square), float((middle + half) / square)
+
+
 def holm(values: Sequence[float]) -> list[float]:
     """Return p-values corrected for their number (Holm, 1979): the chance of even one false find stays below the level.
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "rewards": "list the rewards",
     "train": "train one run under an agent",
     "compare": "compare agents over seeds",
+    "ceiling": "search for the most that any allocation could gain, and set agents beside it",
     "reproduce": "re-run the paper's tables and figures beside the printed numbers",
     "meta-train": "train one policy over many runs and tasks",
     "data": "list, scan, build, fetch and mock data sets",
@@ -34,7 +35,7 @@ LISTINGS = ("envs", "methods", "agents", "rewards")
 """Each is a function of the module ``listings``; every other command is ``main`` of a module of its own name. They are
 imported when they are called."""
 
-RESUMABLE = {"train", "compare"}
+RESUMABLE = {"train", "compare", "ceiling"}
 """Commands with ``--resume``."""
 
 LONGEST = 2000

@@ -50,3 +50,46 @@ def draw_run(path: Path, title: str, modalities: Sequence[str], steps: Sequence[
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
+
+
+def draw_shares(
+    path: Path, title: str, modalities: Sequence[str], panels: Mapping[str, Sequence[Sequence[float]]]
+) -> None:
+    """Write a picture of who got which share over the run, a panel an agent.
+
+    Args:
+        path: a PNG file.
+        title: stands above the panels.
+        modalities: names, in order.
+        panels: by agent, one list of shares over the steps for each modality.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.4 * columns, 2.3 * rows + 0.6), dpi=120, layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, (name, shares) in zip(grid.flat, panels.items(), strict=False):
+        edges = range(len(shares[0]) + 1)
+        axes.stackplot(
+            edges,
+            [[of[0], *of] for of in shares],
+            labels=modalities,
+            colors=[COLOURS[j % len(COLOURS)] for j in range(len(modalities))],
+            alpha=0.85,
+            step="pre",
+            lw=0,
+        )
+        axes.axhline(1.0 / len(modalities), color="black", lw=0.6, ls=":")
+        axes.set_title(name, fontsize=9)
+        axes.set_ylim(0.0, 1.0)
+        axes.set_xlim(0, len(shares[0]))
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("share of the whole")
+    for axes in grid[-1]:
+        axes.set_xlabel("step")
+    grid.flat[0].legend(loc="upper right", fontsize=7)
+    figure.savefig(path)

@@ -15,6 +15,7 @@ tensorboard/, wandb/    written by ``--log``
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -44,8 +45,12 @@ POLICY = "policy"
 REPORT, TENSORBOARD, WANDB = "report.html", "tensorboard", "wandb"
 TOGETHER = "together.safetensors"
 """The checkpoint of runs that train as one computation, in the folder of the first."""
+SEARCH, CEILING, CEILING_PICTURE = "search.json", "ceiling.json", "ceiling.png"
+"""A ceiling's search after each generation, its outcome, and its picture; the comparison lies in ``compare/``."""
 _OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, TOGETHER, MODEL, PICTURE, COMPARISON, REPORT, TENSORBOARD, WANDB}
-_OURS |= {f"{POLICY}.safetensors", f"{POLICY}.zip"}
+_OURS |= {SEARCH, CEILING, CEILING_PICTURE, f"{POLICY}.safetensors", f"{POLICY}.zip"}
+LONGEST_NAME = 100
+"""Characters of an agent's folder that are its name and options."""
 NOT_REPRODUCIBLE = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib")
 """Of a summary: what a second run of the same settings may say otherwise. All else is the same to the bit."""
 
@@ -483,4 +488,8 @@ def latest(path: Path) -> Path:
 
 def folder_of(agent: str) -> str:
     """The folder below a comparison that holds the runs of an agent, by its name and options."""
-    return re.sub(r"[^\w.=-]+", "-", agent)
+    name = re.sub(r"[^\w.=-]+", "-", agent)
+    if len(name) <= LONGEST_NAME:
+        return name
+    # No file system takes every name: what is cut off is told apart by a digest.
+    return f"{name[:LONGEST_NAME]}-{hashlib.blake2b(agent.encode(), digest_size=6).hexdigest()}"

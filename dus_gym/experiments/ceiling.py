@@ -1,0 +1,638 @@
+"""The most that any allocation could gain on a task: a search over constant splits and schedules, on seeds of its own.
+
+Best constant and best schedule are found by the cross-entropy method (Rubinstein, 1999) in logits of the split: draw
+candidates from a normal distribution, train all of them, move the distribution to the best quarter. The objective is
+the mean test accuracy of the fused predictors ``concat`` and ``sum``, which no agent may see, on seeds that are not
+reported. What was found then runs beside the agents on the seeds that are, and an agent's gain over uniform is given as
+a fraction of the ceiling's. A search is short and its schedule is one for all seeds: a ceiling is a lower bound of what
+is possible, and an agent that follows its run may pass it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dus_gym.agents import make_agent
+from dus_gym.agents.controls import format_splits
+from dus_gym.data.surveys import surveys_kept
+from dus_gym.envs.dus_env import DUSEnv
+from dus_gym.envs.registration import FAKE_ID
+from dus_gym.envs.vector_env import RealRuns
+from dus_gym.errors import ConfigError, RunFolderError, TooManyRunsError, check_at_least
+from dus_gym.experiments.compare import Progress, plan_comparison, run_comparison
+from dus_gym.experiments.comparison import REFERENCE, Comparison
+from dus_gym.experiments.episodes import Episodes
+from dus_gym.experiments.executors.executor import Executor, ScaleOptions, open_executor
+from dus_gym.experiments.picture import draw_shares
+from dus_gym.experiments.results import said_settings
+from dus_gym.experiments.serialize import from_json, to_json
+from dus_gym.experiments.spec import DEFAULT_METHOD, RunSpec, make_spec, parse_seeds
+from dus_gym.experiments.storage.run_folder import (
+    CEILING,
+    CEILING_PICTURE,
+    SEARCH,
+    as_json,
+    check_same,
+    clear,
+    folder_of,
+    listing,
+    lock,
+    read_object,
+    read_steps,
+    writing,
+)
+from dus_gym.experiments.table import Table
+from dus_gym.experiments.task_comparison import signed
+from dus_gym.experiments.together import MOST_TOGETHER, can_train_together
+from dus_gym.options import with_said
+from dus_gym.state import write_atomically
+from dus_gym.statistics import confidence_interval, ratio_interval
+
+Vector = npt.NDArray[np.float64]
+BOTH = ("concat", "sum")
+"""The predictors whose mean accuracy is searched for, where the method has them."""
+LARGEST_LOGIT = 3.0
+"""Bound on the logits of a split, in both directions: shares of .0025 and .9975 of two modalities."""
+SPREAD, LEAST_SPREAD = 1.2, 0.1
+"""Standard deviation of the first constants' logits, and the least of any generation."""
+AROUND = 0.6
+"""The part of SPREAD with which schedules begin around the best constant."""
+KEPT_SPREAD = 0.3
+"""Weight of the old deviation beside that of a generation's best."""
+LONG = 1800.0
+"""Seconds from which on a search has to be asked for twice."""
+TIMED_ITERATIONS = 20
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """The search."""
+
+    segments: int = 8
+    """Equal parts of the run, each with a split of its own in the best schedule."""
+    constant_generations: int = 6
+    """Generations of the search for the best constant."""
+    generations: int = 10
+    """Generations of the search for the best schedule, which begins at the best constant; 0: none."""
+    candidates: int = 24
+    """Candidates in a generation; the best quarter moves the search."""
+    seeds_per_generation: int = 8
+    """Seeds on which every candidate of a generation is trained, beside uniform; each generation has its own."""
+    search_from: int = 1000
+    """First seed of the search; it uses the seeds from there on, none of which may be reported."""
+
+    def __post_init__(self) -> None:
+        for name in ("segments", "constant_generations", "seeds_per_generation"):
+            check_at_least(name, getattr(self, name), 1)
+        check_at_least("generations", self.generations, 0)
+        check_at_least("candidates", self.candidates, 4)
+        check_at_least("search_from", self.search_from, 0)
+
+    @property
+    def runs(self) -> int:
+        """Training runs of the whole search."""
+        return (self.constant_generations + self.generations) * (self.candidates + 1) * self.seeds_per_generation
+
+    @property
+    def seeds(self) -> range:
+        """The seeds that it uses."""
+        count = (self.constant_generations + self.generations) * self.seeds_per_generation
+        return range(self.search_from, self.search_from + count)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation of the search."""
+
+    kind: str
+    """``constant`` or ``schedule``."""
+    mean: tuple[tuple[float, ...], ...]
+    """Logits that the search has moved to, one row a segment; a constant has one."""
+    spread: tuple[tuple[float, ...], ...]
+    """Standard deviation of the logits of the next candidates."""
+    gain: float
+    """Points over uniform of the mean of all candidates."""
+    best: float
+    """Points over uniform of the best quarter, optimistic."""
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """What one agent reaches of the ceiling."""
+
+    points: float
+    """Gain over uniform, mean of the predictors searched for, points."""
+    interval: tuple[float, float] | None
+    """95 % interval; None with one seed."""
+    fraction: float | None
+    """Of the ceiling's gain; None where that is not distinguishable from 0."""
+    fraction_interval: tuple[float, float] | None
+    """95 % interval by Fieller's theorem; None where ``fraction`` is."""
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The outcome: the best constant and schedule that were found, and each agent beside them."""
+
+    env: str
+    method: str
+    settings: Mapping[str, Any]
+    """Settings that were set."""
+    predictors: tuple[str, ...]
+    """The predictors whose mean accuracy counts."""
+    modalities: tuple[str, ...]
+    seeds: tuple[int, ...]
+    searched: tuple[int, int]
+    """First and last seed of the search."""
+    runs: int
+    """Training runs of the search."""
+    constant: tuple[float, ...]
+    """Shares of the best constant split."""
+    schedule: tuple[tuple[float, ...], ...]
+    """Shares of the best schedule by segment; the constant's alone if no schedule was searched for."""
+    highest: str
+    """The word of the agent that is the ceiling: the searched one with the higher gain."""
+    agents: Mapping[str, Fraction]
+    """By word, the two searched ones first."""
+    comparison: Comparison | None = field(default=None, compare=False)
+    """The comparison that the figures come from."""
+    folder: Path | None = field(default=None, compare=False)
+    scratch: Any = field(default=None, compare=False, repr=False)
+    """The temporary folder, if that is where; it is deleted with this object."""
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in a few sentences."""
+        top, labels = self.agents[self.highest], self.labels
+        said = [
+            f"The {labels[self.highest]} that was found gains {signed(top.points)} points over uniform"
+            f"{_within(top.interval)}, mean test accuracy of {' and '.join(self.predictors)}: a lower bound of what is "
+            "possible."
+        ]
+        if top.fraction is None:
+            said.append("That is not distinguishable from 0, so that no agent can be measured by it.")
+        said += [
+            f"{name} reaches {_percent(one.fraction)} % of it{_within(one.fraction_interval, _percent)}."
+            for name, one in self.agents.items()
+            if one.fraction is not None and name not in labels
+        ]
+        return " ".join(said)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What tables call the agents that were searched for, by their words."""
+        return dict(zip(_words(self.constant, self.schedule), ("best constant", "best schedule"), strict=False))
+
+    def table(self) -> Table:
+        """Return the agents as a table, uniform left out."""
+        rows = [
+            [
+                self.labels.get(name, name),
+                signed(one.points),
+                _within(one.interval).strip(),
+                "–" if one.fraction is None else _percent(one.fraction),
+                _within(one.fraction_interval, _percent).strip(),
+            ]
+            for name, one in self.agents.items()
+        ]
+        caption = (
+            f"{self.env}, {self.method}{said_settings(self.settings)}: points of test accuracy over uniform, mean of "
+            f"{' and '.join(self.predictors)}, {len(self.seeds)} seeds. The search made {self.runs} runs on seeds "
+            f"{self.searched[0]} to {self.searched[1]}. 95 % intervals, each taken alone."
+        )
+        return Table(["agent", "points to uniform", "interval", "% of the ceiling", "its interval"], rows, caption)
+
+    def _repr_html_(self) -> str:
+        """Show verdict and table in a notebook."""
+        return f"<p><strong>{escape(self.verdict)}</strong></p>{self.table().html()}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``ceiling.json`` holds."""
+        kept = replace(self, comparison=None, folder=None, scratch=None)
+        return {**to_json(kept), "verdict": self.verdict}
+
+
+def ceiling(
+    env: str,
+    agents: str | Sequence[Any] | None = None,
+    *,
+    method: str = DEFAULT_METHOD,
+    seeds: int | str | Sequence[int] = 64,
+    search: SearchOptions | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    yes: bool = False,
+    scale: ScaleOptions | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Ceiling:
+    """Search for the best constant split and the best schedule, and set agents beside them.
+
+        found = dus_gym.ceiling("DUS-Digits-v0", agents=["holdout", my_agent], lever="rates")
+        print(found.table().text(), found.verdict)
+
+    Args:
+        env: a registered id; its runs are real ones.
+        agents: as for :func:`dus_gym.compare`; the recommended agent if None.
+        method: ``NAME`` or ``NAME:option=value``.
+        seeds: those that are reported; the search takes others.
+        search: how long to search.
+        out: the folder that keeps search, comparison, picture and ``ceiling.json``; None: a temporary one, deleted with
+            what is returned.
+        resume: go on with the search that is in the folder.
+        force: replace what is in the folder.
+        yes: search even if that takes more than half an hour.
+        scale: how many runs go on at once and where.
+        progress: shows how far it is.
+        settings: as for :func:`dus_gym.train`.
+
+    Raises:
+        ConfigError: for what can't be, and without ``yes`` for a search of more than half an hour, with the time that
+            it would take; before a folder is touched.
+        DusError: for a folder that holds something else.
+    """
+    from dus_gym.agents import recommended_agent
+
+    search, scale = search or SearchOptions(), scale or ScaleOptions()
+    reported = parse_seeds(seeds)
+    if shared := sorted({*reported} & {*search.seeds}):
+        raise ConfigError(
+            f"seeds={seeds!r} is not allowed; {shared[:5]} are seeds of the search ({search.seeds[0]} to "
+            f"{search.seeds[-1]}): report on others, or set search_from."
+        )
+    asked = recommended_agent() if agents is None else agents
+    with surveys_kept(), ExitStack() as stack:
+        spec = make_spec(env, REFERENCE, method=method, seed=reported[0], **settings)
+        spec.check()
+        if spec.trainer == "fake" or (spec.trainer is None and spec.env == FAKE_ID):
+            raise ConfigError("trainer='fake' is not allowed: fitted curves have no ceiling; name a task that trains.")
+        # The agents, too, before anything is searched for.
+        plan_comparison(env, asked, method=method, seeds=reported, **settings)
+        with open_executor(scale, threads=spec.threads, device=spec.run.device) as executor:
+            scratch = None
+            if out is None:
+                scratch = tempfile.TemporaryDirectory(prefix="dus-ceiling-")
+                out = scratch.name
+            begun = resume and (Path(out) / SEARCH).is_file()
+            if not (yes or begun):
+                _check_time(spec, search, scale)
+            hunt = _Search(spec, search, executor, _most_together(spec, scale))
+            path = Path(out)
+            held = stack.enter_context(_held(path, hunt.config, resume=resume, force=force))
+            constant, schedule = hunt.run(path, held, progress)
+        words = _words(constant, schedule)
+        plans = plan_comparison(env, [*words, *_each(asked)], method=method, seeds=reported, **settings)
+        place = path / "compare"
+        there = bool(listing(place))
+        comparison = run_comparison(
+            plans, lambda: place, resume=there and not force, force=there and force, scale=scale, progress=progress
+        )
+        found = _concluded(spec, search, constant, schedule, comparison)
+        found = replace(found, comparison=comparison, folder=path, scratch=scratch)
+        with writing(path / CEILING):
+            write_atomically(path / CEILING, as_json(found.to_json()))
+        with writing(path / CEILING_PICTURE):
+            _draw(found, place)
+    return found
+
+
+# -- the search --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Runs that one worker makes as one computation: run i under ``splits[i]`` with ``seeds[i]``."""
+
+    spec: RunSpec
+    splits: tuple[str, ...]
+    """As the agent ``schedule`` takes them."""
+    seeds: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.seeds)} runs of {self.spec.env}"
+
+
+def accuracies(task: Candidates, _again: bool = False) -> list[float]:
+    """Train the runs, and return the mean test accuracy of each one's fused predictors; 0 for one that diverged."""
+    import torch
+
+    torch.set_num_threads(task.spec.threads)
+    m = len(task.spec.task().modalities)
+    agents = [make_agent("schedule", m, shares=shares) for shares in task.splits]
+    core = task.spec.make_env(agents[0]).unwrapped
+    assert isinstance(core, DUSEnv)
+    episodes = Episodes(core, agents, task.seeds)
+    try:
+        episodes.run()
+    except TooManyRunsError as error:
+        fits, n = error.fits, len(task.seeds)
+        if fits >= n:
+            raise
+        parts = [slice(i, i + fits) for i in range(0, n, fits)]
+        return [one for part in parts for one in accuracies(replace(task, splits=task.splits[part],
+                                                                    seeds=task.seeds[part]))]  # fmt: skip
+    runs = episodes.group.runs
+    found = []
+    for evaluation, diverged in zip(runs.evaluate_all(), runs.ended, strict=True):
+        scores = [score for name in _counting(evaluation.fused) if (score := evaluation.fused[name]) is not None]
+        found.append(0.0 if diverged else sum(score.accuracy for score in scores) / len(scores))
+    core.close()
+    return found
+
+
+def _counting(fused: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the predictors that count: concat and sum, or the method's own where it has neither."""
+    return tuple(name for name in BOTH if fused.get(name) is not None) or ("method",)
+
+
+class _Search:
+    """The search for one task."""
+
+    def __init__(self, spec: RunSpec, options: SearchOptions, executor: Executor, together: int) -> None:
+        self.spec, self.options, self.executor, self.together = spec, options, executor, together
+        self.m = len(spec.task().modalities)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Settings that decide what is found."""
+        spec = {key: value for key, value in self.spec.as_config().items() if key != "seed"}
+        return {"command": "ceiling", "search": to_json(self.options), "spec": json.loads(json.dumps(spec))}
+
+    def run(
+        self, path: Path, kept: Sequence[Generation], progress: Progress | None
+    ) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+        """Search from where ``kept`` stopped, and return the best constant and schedule, as shares."""
+        options, done = self.options, list(kept)
+        kinds = ["constant"] * options.constant_generations + ["schedule"] * options.generations
+        bar: Any = nullcontext(lambda _: None)
+        if progress is not None:
+            bar = progress(f"ceiling of {self.spec.env}", len(kinds))
+        with bar as advance:
+            for number, kind in enumerate(kinds):
+                if number >= len(done):
+                    done.append(self._generation(number, kind, done))
+                    with writing(path / SEARCH):
+                        state = self.config | {"generations": [to_json(one) for one in done]}
+                        write_atomically(path / SEARCH, as_json(state))
+                now = done[number]
+                advance(f"{kind} {format_splits(_shares(np.array(now.mean)))} {now.gain:+.2f} points")
+        constant = next(one for one in reversed(done) if one.kind == "constant")
+        return (
+            tuple(_shares(np.array(constant.mean))[0].tolist()),
+            tuple(tuple(row) for row in _shares(np.array(done[-1].mean)).tolist()),
+        )
+
+    def _generation(self, number: int, kind: str, before: Sequence[Generation]) -> Generation:
+        """Draw candidates around the last generation's mean, train them, and move to the best quarter."""
+        options, m = self.options, self.m
+        mean, spread = self._start(kind, before)
+        # A generator of its own each, so that a search that was killed goes on to the same candidates.
+        rng = np.random.default_rng([options.search_from, number])
+        # Parts of a schedule move together as much as alone: a whole run's level matters more than any part's.
+        shared, own = (rng.standard_normal((options.candidates, rows, m)) for rows in (1, len(mean)))
+        noise = shared if len(mean) == 1 else (shared + own) / math.sqrt(2.0)
+        logits = _centred(mean + spread * noise).clip(-LARGEST_LOGIT, LARGEST_LOGIT)
+        gains = self._gains(number, [format_splits(_shares(one)) for one in logits])
+        best = np.argsort(-gains, kind="stable")[: max(2, options.candidates // 4)]
+        moved = _centred(logits[best].mean(axis=0))
+        narrowed = np.maximum(KEPT_SPREAD * spread + (1.0 - KEPT_SPREAD) * logits[best].std(axis=0), LEAST_SPREAD)
+        return Generation(
+            kind,
+            tuple(tuple(row) for row in moved.tolist()),
+            tuple(tuple(row) for row in narrowed.tolist()),
+            float(gains.mean()),
+            float(gains[best].mean()),
+        )
+
+    def _start(self, kind: str, before: Sequence[Generation]) -> tuple[Vector, Vector]:
+        """Return mean and deviation of a generation's logits: those the last one left, or the first ones."""
+        if not before:
+            return np.zeros((1, self.m)), np.full((1, self.m), SPREAD)
+        last = before[-1]
+        mean, spread = np.array(last.mean), np.array(last.spread)
+        if last.kind == kind:
+            return mean, spread
+        rows = self.options.segments
+        return np.repeat(mean, rows, axis=0), np.full((rows, self.m), AROUND * SPREAD)
+
+    def _gains(self, number: int, splits: Sequence[str]) -> Vector:
+        """Return each candidate's gain over uniform in points, mean over this generation's seeds."""
+        per = self.options.seeds_per_generation
+        seeds = [self.options.search_from + number * per + i for i in range(per)]
+        uniform = format_splits(np.full((1, self.m), 1.0 / self.m))
+        runs = [(split, seed) for split in [uniform, *splits] for seed in seeds]
+        parts = [runs[i : i + self.together] for i in range(0, len(runs), self.together)]
+        tasks = [Candidates(self.spec, *(tuple(of) for of in zip(*part, strict=True))) for part in parts]
+        values: list[list[float]] = [[] for _ in parts]
+        for index, outcome in self.executor.do(accuracies, tasks):
+            if isinstance(outcome, Exception):
+                raise outcome
+            values[index] = outcome
+        table = np.array([value for part in values for value in part]).reshape(-1, per)
+        gains: Vector = 100.0 * (table[1:] - table[0]).mean(axis=1)
+        return gains
+
+
+def _centred(logits: Vector) -> Vector:
+    found: Vector = logits - logits.mean(axis=-1, keepdims=True)
+    return found
+
+
+def _shares(logits: Vector) -> Vector:
+    weights = np.exp(logits)
+    found: Vector = weights / weights.sum(axis=-1, keepdims=True)
+    return found
+
+
+def _words(constant: Sequence[float], schedule: Sequence[Sequence[float]]) -> list[str]:
+    """The agents of the best constant and, if there is one, the best schedule."""
+    found = [with_said("fixed", {"shares": format_splits([constant])})]
+    if len(schedule) > 1:
+        found.append(with_said("schedule", {"shares": format_splits(schedule)}))
+    return found
+
+
+def _each(agents: str | Sequence[Any]) -> list[Any]:
+    return agents.split(",") if isinstance(agents, str) else list(agents)
+
+
+def _most_together(spec: RunSpec, scale: ScaleOptions) -> int:
+    """Return how many runs of the search train as one computation."""
+    if scale.parallel_runs == "1" or not can_train_together(spec, asked=scale.parallel_runs != "auto"):
+        return 1
+    # Candidates of one seed share nothing, so that twice as many as of a comparison's seeds are as well together.
+    return 2 * MOST_TOGETHER if scale.parallel_runs == "auto" else int(scale.parallel_runs)
+
+
+def _check_time(spec: RunSpec, search: SearchOptions, scale: ScaleOptions) -> None:
+    """Train a few iterations, and refuse a search that would take more than half an hour.
+
+    Raises:
+        ConfigError: with the time.
+    """
+    together = _most_together(spec, scale)
+    core = spec.make_env(spec.make_agent(len(spec.task().modalities))).unwrapped
+    assert isinstance(core, DUSEnv)
+    number = min(together, search.candidates * search.seeds_per_generation)
+    while True:
+        group = RealRuns(core, number)
+        try:
+            group.begin(list(search.seeds)[:1] * number)
+            break
+        except TooManyRunsError as error:
+            number = min(error.fits, number - 1)
+    runs = group.runs
+    count = min(runs.iterations_per_epoch, TIMED_ITERATIONS)
+    sizes = [core.allocation.equal_sizes] * number
+    runs.train_all(sizes, 1)
+    started = time.perf_counter()
+    runs.train_all(sizes, count)
+    each = (time.perf_counter() - started) / count / number
+    core.close()
+    seconds = search.runs * each * runs.epochs * runs.iterations_per_epoch / scale.workers
+    if seconds > LONG:
+        raise ConfigError(
+            f"the search would take about {_duration(seconds)}: {search.runs} training runs of {runs.epochs} epochs. "
+            "--yes (yes=True) starts it; fewer generations, candidates, seeds_per_generation or epochs, or more "
+            "workers, make it shorter."
+        )
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60.0), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+# -- the folder --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _held(path: Path, config: Mapping[str, Any], *, resume: bool, force: bool) -> Iterator[list[Generation]]:
+    """Hold the folder of a ceiling for as long as the block takes; yields the generations that it holds.
+
+    Raises:
+        RunFolderError: if it holds something else, a search of other settings, or one without ``resume`` or ``force``;
+            if it can't be made, or another process holds it.
+    """
+    found, file = listing(path), path / SEARCH
+    there = file.is_file()
+    if found and not there:
+        raise RunFolderError(f"out={path} is not empty and holds no ceiling; give another folder.")
+    if there and not (resume or force):
+        raise RunFolderError(
+            f"out={path} holds a ceiling; give another folder, --resume to go on with it, or --force to replace it."
+        )
+    if resume and not there:
+        raise RunFolderError(f"out={path} holds no ceiling to resume; leave out --resume to start one.")
+    generations: list[Generation] = []
+    if there and not force:
+        state = read_object(file)
+        check_same(path, {key: state.get(key) for key in config}, config)
+        if not isinstance(listed := state.get("generations"), list):
+            raise RunFolderError(f"{file} is damaged (generations is no list); delete it and search again.")
+        generations = [from_json(Generation, one, str(file)) for one in listed]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"out={path} can't be used ({error}); give another folder.") from error
+    held = lock(path)
+    try:
+        if force:
+            clear(path)
+        yield generations
+    finally:
+        held.release()
+
+
+# -- the outcome -------------------------------------------------------------------------------------
+
+
+def _concluded(
+    spec: RunSpec,
+    search: SearchOptions,
+    constant: tuple[float, ...],
+    schedule: tuple[tuple[float, ...], ...],
+    comparison: Comparison,
+) -> Ceiling:
+    """Return each agent's gain, and its part of the highest of the searched ones."""
+    part = comparison.parts[0]
+    predictors = _counting(part.uniform.by_seed)
+
+    def by_seed(name: str) -> list[float]:
+        columns = [column for one in predictors if (column := part.agents[name].by_seed[one]) is not None]
+        return [math.fsum(values) / len(values) for values in zip(*columns, strict=True)]
+
+    uniform, searched = by_seed(REFERENCE), _words(constant, schedule)
+    gains = {name: [100.0 * (a - b) for a, b in zip(by_seed(name), uniform, strict=True)] for name in part.others}
+    zero = [0.0] * len(uniform)
+    highest = max(searched, key=lambda name: math.fsum(gains[name]))
+    agents = {}
+    for name, gain in gains.items():
+        interval = confidence_interval([one / 100.0 for one in gain], zero)
+        ratio = ratio_interval(gain, gains[highest])
+        top = math.fsum(gains[highest])
+        agents[name] = Fraction(
+            points=math.fsum(gain) / len(gain),
+            interval=interval,
+            fraction=None if ratio is None else math.fsum(gain) / top,
+            fraction_interval=ratio,
+        )
+    return Ceiling(
+        env=spec.env,
+        method=with_said(spec.method, spec.method_options),
+        settings=dict(part.settings),
+        predictors=predictors,
+        modalities=spec.task().modalities,
+        seeds=tuple(part.seeds),
+        searched=(search.seeds[0], search.seeds[-1]),
+        runs=search.runs,
+        constant=constant,
+        schedule=schedule,
+        highest=highest,
+        agents=agents,
+    )
+
+
+def _draw(found: Ceiling, place: Path) -> None:
+    """Draw the mean share of each modality over the run, an agent a panel, from the comparison's runs."""
+    assert found.comparison is not None
+    panels: dict[str, list[list[float]]] = {}
+    labels = found.labels
+    for name in found.agents:
+        runs = []
+        for seed in found.seeds:
+            steps = list(read_steps(place / folder_of(name) / f"seed{seed}"))
+            runs.append([[_share(step, one, found.modalities) for one in found.modalities] for step in steps])
+        longest = max(map(len, runs))
+        whole = [run for run in runs if len(run) == longest]
+        panels[labels.get(name, name)] = np.mean(np.array(whole), axis=0).T.tolist()
+    draw_shares(found.folder / CEILING_PICTURE if found.folder else Path(CEILING_PICTURE), found.env, found.modalities,
+                panels)  # fmt: skip
+
+
+def _share(step: Mapping[str, Any], name: str, modalities: Sequence[str]) -> float:
+    """Return a modality's share in a step: of the samples, or of the learning rates where those are moved."""
+    kind = "rate" if f"rate/{name}" in step else "size"
+    return float(step[f"{kind}/{name}"] / sum(step[f"{kind}/{one}"] for one in modalities))
+
+
+def _percent(fraction: float) -> str:
+    return f"{100.0 * fraction:.0f}"
+
+
+def _within(interval: tuple[float, float] | None, form: Callable[[float], str] = signed) -> str:
+    """Return an interval behind a blank; nothing if there is none."""
+    return "" if interval is None else f" [{form(interval[0])}, {form(interval[1])}]"

@@ -24,12 +24,13 @@ AGENTS: dict[str, str | type[Agent]] = {
     "pi": "dus_gym.agents.controllers:PI",
     "overfit": "dus_gym.agents.controllers:Overfit",
     "holdout": "dus_gym.agents.controllers:Holdout",
+    "steady": "dus_gym.agents.steady:Steady",
     "reinforce": "dus_gym.agents.reinforce:Reinforce",
     "transfer": "dus_gym.agents.transfer:Transfer",
 }
 """Name to ``module:class``, imported when asked for, or to the class of :func:`register_agent`."""
 
-RECOMMENDED = "holdout"
+RECOMMENDED = "steady"
 """What a run uses if nobody names an agent."""
 
 DRIVER_NAMES = ("lookahead", "best-fixed", "lr-matched", "ppo", "a2c", "sac", "td3", "ddpg", "dqn")

@@ -129,7 +129,7 @@ class Overfit(Agent):
 
 @dataclass(frozen=True)
 class HoldoutOptions(OverfitOptions):
-    """Options of the recommended agent."""
+    """Options of holdout."""
 
     temperature: float = 0.07
     """The part of the confidence lost that makes a factor of e."""
@@ -138,7 +138,7 @@ class HoldoutOptions(OverfitOptions):
 
 
 class Holdout(Agent):
-    """The recommended agent: less for the modality whose confidence does not hold on samples it was not trained on.
+    """Less for the modality whose confidence does not hold on samples it was not trained on.
 
     ``overfit`` takes the difference of the training and the validation score. This takes the part of the training
     score that is lost on the way, ``1 - validation / training``: a modality that falls from .3 to .2 has learned by
@@ -147,7 +147,7 @@ class Holdout(Agent):
     """
 
     name: ClassVar[str] = "holdout"
-    summary: ClassVar[str] = "recommended: less for the modality that loses most of its training score in validation"
+    summary: ClassVar[str] = "less for the modality that loses most of its training score in validation"
     options_type: ClassVar[type[AgentOptions]] = HoldoutOptions
     options: HoldoutOptions
     needs_validation: ClassVar[bool] = True

@@ -84,7 +84,7 @@ class DUS:
         self.interval = interval
         self.allocation = Allocation(m, m * batch_size, self.agent.action_mode, min_samples, min_fraction, lever)
         self.epochs = epochs
-        self.epoch = 0
+        self.epoch = self.iterations = 0
         self.history: list[dict[str, Any]] = []
         """Each decision: its ``epoch``, from 1, the ``sizes``, under the other lever the ``rates``, and the ``scores``
         ŝ_t after training on them."""
@@ -153,7 +153,9 @@ class DUS:
                 raise ConfigError(
                     f"agent={self.agent.name!r} reads validation scores; call observe_validation() once per epoch."
                 )
-            action = self.agent.act(state, {"epoch": self.epoch, "epochs": self.epochs} | window)
+            rates = {f"rate/{name}": rate for name, rate in self.history[-1].get("rates", {}).items()}
+            clock = {"epoch": self.epoch, "epochs": self.epochs, "iterations": self.iterations}
+            action = self.agent.act(state, clock | window | rates)
             shares, sizes = self.allocation(action)
             self.agent.learn(paper_reward(self._score.value, shares))
         self.epoch += 1
@@ -170,6 +172,7 @@ class DUS:
         state = {
             "lever": self.allocation.lever,
             "epoch": self.epoch,
+            "iterations": self.iterations,
             "history": self.history,
             "score": self._score.state_dict(),
             "window": self._window.state_dict(),
@@ -189,12 +192,14 @@ class DUS:
             read = _with_arrays(state)
             if read["lever"] != self.allocation.lever:
                 raise ValueError(f"it is of lever={read['lever']!r}, not {self.allocation.lever!r}")
-            epoch, history, validated = int(read["epoch"]), list(read["history"]), dict(read["validated"])
+            epoch, iterations = int(read["epoch"]), int(read["iterations"])
+            history, validated = list(read["history"]), dict(read["validated"])
             # First what another agent's state fails at: then nothing has changed.
             self.agent.load_state_dict(read["agent"])
             self._score.load_state_dict(read["score"])
             self._window.load_state_dict(read["window"])
-        self.epoch, self.history, self._validated = epoch, history, validated
+        self.epoch, self.iterations = epoch, iterations
+        self.history, self._validated = history, validated
 
     def observe(self, true_class_probability: Mapping[str, npt.ArrayLike]) -> None:
         """Take one iteration's outputs.
@@ -211,6 +216,7 @@ class DUS:
         if not self.history:
             call = "next_sizes" if self.allocation.lever == "samples" else "next_rates"
             raise ConfigError(f"observe() was called before {call}(), which says what to train on; call that first.")
+        self.iterations += 1
         self._score.add(means)
         self._window.add(means)
         self.history[-1]["scores"] = self.scores

@@ -75,7 +75,8 @@ class DUSEnv(gym.Env[Array, Array]):
 
     ## Information
     Flat, JSON-able, the same keys at reset and step. ``epoch``, ``epochs``, ``iterations``, ``loss``,
-    ``gap``, ``diverged``; by modality ``size/NAME``, ``samples/NAME``, ``coverage/NAME``,
+    ``gap``, ``diverged``, ``size_weighted`` (True where a modality's loss weighs as much as it has samples, as
+    under ``loss_norm="fixed"``); by modality ``size/NAME``, ``samples/NAME``, ``coverage/NAME``,
     ``train_score/NAME``, ``train_accuracy/NAME``; where the run has a validation split, ``val_score/NAME``,
     ``val_accuracy/NAME``, ``val_loss/NAME`` and ``val_fused/PREDICTOR``, refreshed every ``eval_every``
     epochs (at reset: on B samples); ``rate/NAME`` under the lever ``"rates"``; ``train_fused`` where a fused
@@ -145,7 +146,7 @@ class DUSEnv(gym.Env[Array, Array]):
             )
         self.observation_space = gym.spaces.Box(0.0, 1.0, (m,), np.float32)
         self.action_space = gym.spaces.Box(0.0, 1.0, (m,), np.float32)
-        self._keys = ["epoch", "epochs", "iterations", "loss", "gap", "diverged"] + [
+        self._keys = ["epoch", "epochs", "iterations", "loss", "gap", "diverged", "size_weighted"] + [
             f"{kind}/{name}"
             for kind in ("size", "samples", "coverage", "train_score", "train_accuracy")
             for name in self.modalities
@@ -464,6 +465,7 @@ class DUSEnv(gym.Env[Array, Array]):
         run = self._running()
         progress = run.progress
         values = [progress.epoch, run.epochs, progress.iterations, loss, max(scores) - min(scores), diverged]
+        values.append(self.config.loss_norm == "fixed")
         values += sizes
         values += progress.samples
         values += progress.coverage

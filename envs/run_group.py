@@ -164,7 +164,7 @@ class RunGroup:
         if self.validation is not None:
             floats += each("val_score", "val_accuracy", "val_loss")
             floats += ["val_fused/" + name for name in self.predictors]
-        keys = [*integers, "diverged", *floats]
+        keys = [*integers, "diverged", "size_weighted", *floats]
         self._keys = keys + ["_" + key for key in keys]
         self._num_integers, self._num_keys = len(integers), len(keys)
 
@@ -196,7 +196,8 @@ class RunGroup:
             parts.append(validation)
         floats = np.concatenate(parts)
         masks = np.ones((self._num_keys, n), bool)
-        return dict(zip(self._keys, [*integers, self.diverged.copy(), *floats, *masks], strict=True))
+        flags = [self.diverged.copy(), np.full(n, self.single.config.loss_norm == "fixed")]
+        return dict(zip(self._keys, [*integers, *flags, *floats, *masks], strict=True))
 
 
 # -- actions -------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dus_gym.agents import AGENTS, make_agent
+from dus_gym.agents import AGENTS, RECOMMENDED, make_agent
 from dus_gym.agents.adapters import as_agent
 from dus_gym.agents.base import Agent
 from dus_gym.agents.policy_files import agent_from_policy, shipped_policies
@@ -28,13 +28,14 @@ class DUS:
             sizes = dus.next_sizes()                     # {"audio": 64, "video": 64} at first
             for batch in my_batches(sizes):
                 dus.observe(my_training_step(batch))     # {"audio": p(true class), "video": ...}
+            dus.observe_validation(my_validation())      # the same on samples that are not trained on
 
     Args:
         modalities: names, in any order.
         batch_size: B, the ordinary batch of one modality; N_B is m times that.
         epochs: decisions of the run, E of the heuristic: its epochs, or its intervals under ``interval``.
         agent: a name of the agent table, a policy file or the name of a shipped policy, or anything that
-            :func:`dus_gym.as_agent` takes.
+            :func:`dus_gym.as_agent` takes; the recommended agent if not given, ``"reinforce"`` is the paper's.
         options: the agent's options by name, as for :func:`dus_gym.make_agent`.
         interval: iterations between two calls of :meth:`next_sizes`; None: one epoch. An agent that decides more
             often than once per epoch (``reinforce`` with ``preset="tuned"``: every 5 iterations) wants to be asked as
@@ -56,7 +57,7 @@ class DUS:
         *,
         batch_size: int = 64,
         epochs: int = 100,
-        agent: Any = "reinforce",
+        agent: Any = RECOMMENDED,
         options: Mapping[str, Any] | None = None,
         interval: int | None = None,
         min_samples: int = 2,
@@ -151,11 +152,12 @@ class DUS:
             window = dict(zip(self._keys, self._window.value, strict=True)) | self._validated
             if self.agent.needs_validation and not self._validated:
                 raise ConfigError(
-                    f"agent={self.agent.name!r} reads validation scores; call observe_validation() once per epoch."
+                    f"agent={self.agent.name!r} reads validation scores; call observe_validation() once per epoch, or "
+                    "choose an agent that needs none, such as agent='reinforce' (the paper's)."
                 )
-            rates = {f"rate/{name}": rate for name, rate in self.history[-1].get("rates", {}).items()}
+            moved = {f"rate/{name}": rate for name, rate in self.history[-1].get("rates", {}).items()}
             clock = {"epoch": self.epoch, "epochs": self.epochs, "iterations": self.iterations}
-            action = self.agent.act(state, clock | window | rates)
+            action = self.agent.act(state, clock | window | moved)
             shares, sizes = self.allocation(action)
             self.agent.learn(paper_reward(self._score.value, shares))
         self.epoch += 1
@@ -222,7 +224,7 @@ class DUS:
         self.history[-1]["scores"] = self.scores
 
     def observe_validation(self, true_class_probability: Mapping[str, npt.ArrayLike]) -> None:
-        """Take an epoch's outputs on validation samples, for agents that compare (``holdout``, ``overfit``).
+        """Take an epoch's outputs on validation samples, for agents that compare (``steady``, ``holdout``).
 
         Args:
             true_class_probability: as in :meth:`observe`, from samples that are not trained on.

@@ -14,7 +14,7 @@ from dus_gym.errors import ConfigError, check_at_least
 
 FEWEST = 1e-3
 """Scores below this are taken for it: nothing is lost of what was never there."""
-DROP = 0.01
+DROP = 0.03
 """Part of the training score that may be lost again before that counts as unsteady."""
 UNWEIGHTED = 3.0
 """Under the lever samples, how many times higher the floor is where a small batch weighs as much as a large one, as

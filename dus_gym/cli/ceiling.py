@@ -17,6 +17,7 @@ from dus_gym.cli.run_options import METHOD, TASK, OutputOptions, TaskOptions, be
 from dus_gym.cli.tables import print_line, print_prose, print_table, progress_over, show_log
 from dus_gym.config import RunConfig
 from dus_gym.experiments.executors.executor import ScaleOptions
+from dus_gym.experiments.search import SearchOptions
 from dus_gym.experiments.storage.run_folder import CEILING_PICTURE, latest, unused
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ class CeilingOptions:
 
 def main(words: list[str]) -> None:
     """Search, compare, and print the table and what it says."""
-    from dus_gym.experiments.ceiling import SearchOptions, ceiling
-
     parsed = parse(
         words,
         "ceiling",
@@ -52,6 +51,8 @@ def main(words: list[str]) -> None:
         groups={"method": METHOD, "task": TASK},
         beneath=beneath,
     )
+    from dus_gym.experiments.ceiling import ceiling
+
     options, output = parsed.build(CeilingOptions), parsed.build(OutputOptions)
     call = call_arguments(parsed)
     console = open_console(quiet=output.quiet)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dus_gym.agents import RECOMMENDED
 from dus_gym.data.surveys import surveys_kept
 from dus_gym.errors import ConfigError, UnfitAgentError
 from dus_gym.experiments.comparison import REFERENCE, Comparison, compare_results, conclude, equal_total
@@ -23,7 +24,7 @@ from dus_gym.experiments.storage.comparison_folder import hold_folder, write_com
 from dus_gym.experiments.storage.run_folder import COMPARISON, folder_of, listing
 from dus_gym.options import with_said
 
-DEFAULT_AGENTS = ("heuristic", "score", "reinforce", "reversed", "random", "best-fixed", "lr-matched")
+DEFAULT_AGENTS = ("heuristic", "score", "reinforce", RECOMMENDED, "reversed", "random", "best-fixed", "lr-matched")
 """What users ask about, and every control; uniform is always there."""
 EQUAL_SAMPLES = "uniform-at-equal-samples"
 """Beside an agent's runs: uniform's, at as many samples."""

@@ -22,6 +22,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from dus_gym.agents import RECOMMENDED
 from dus_gym.agents.base import Agent
 from dus_gym.config import RunConfig
 from dus_gym.data.registry import OWN_TASK, get_task
@@ -36,7 +37,7 @@ from dus_gym.options import build_options, parse_pairs, with_said
 from dus_gym.seeding import RunSeeds
 
 OWN_ID = f"DUS-{OWN_TASK}-v0"
-DEFAULT_AGENT, DEFAULT_METHOD = "reinforce", "baseline"
+DEFAULT_AGENT, DEFAULT_METHOD = RECOMMENDED, "baseline"
 MOST_THREADS = 1024
 
 
@@ -197,7 +198,7 @@ class RunSpec:
         if agent.needs_validation and not has_validation:
             raise UnfitAgentError(
                 f"agent={self.agent!r} needs a validation split and {self.env} has none; choose one by --validation "
-                "where the task offers it, or another agent."
+                "where the task offers it, or an agent that needs none, such as reinforce (the paper's) or score."
             )
 
     def _ask_once(self, agent: Agent) -> None:

@@ -32,7 +32,7 @@ def test_the_plugin_is_algorithm_1():
 
 
 def test_the_plugins_agent_learns_from_eq5():
-    dus = DUS(["a", "b"], epochs=300, options={"lr": 1e-2, "policy": "pathwise"}, min_fraction=0.25)
+    dus = DUS(["a", "b"], epochs=300, agent="reinforce", options={"lr": 1e-2, "policy": "pathwise"}, min_fraction=0.25)
     for _ in range(300):
         sizes = dus.next_sizes()
         dus.observe({"a": [0.9], "b": [0.5]})
@@ -100,8 +100,8 @@ def test_the_plugin_serves_the_recommended_agent_with_validation_scores():
         ({"modalities": "audio"}, "modalities='audio'.*give a list of names"),
         ({"modalities": ["a", "a"]}, "different"),
         ({"modalities": ["a"]}, "two or more"),
-        ({"options": {"preset": "tuned"}}, "interval=None.*every 5 iterations; say interval=5"),
-        ({"options": {"preset": "tuned"}, "interval": 10}, "interval=10.*say interval=5"),
+        ({"agent": "reinforce", "options": {"preset": "tuned"}}, "interval=None.*every 5 iterations; say interval=5"),
+        ({"agent": "reinforce", "options": {"preset": "tuned"}, "interval": 10}, "interval=10.*say interval=5"),
         ({"interval": 0}, "interval=0"),
     ],
 )
@@ -133,7 +133,7 @@ def test_a_loop_saved_with_torch_goes_on_to_the_same_bits(name, options, tmp_pat
 def test_a_state_of_something_else_is_refused():
     other = DUS(["a", "b"], agent="uniform", epochs=5)
     steps(other, 3)
-    dus = DUS(["a", "b"])
+    dus = DUS(["a", "b"], agent="reinforce")
     with pytest.raises(CheckpointError, match=r"put into DUS\(\['a', 'b'\], agent='reinforce'\), is damaged, from an"):
         dus.load_state_dict(other.state_dict())
     assert (dus.epoch, dus.history) == (0, [])
@@ -157,7 +157,7 @@ def test_its_history_and_what_it_shows():
 
 
 def test_calls_out_of_order_say_what_to_do():
-    dus = DUS(["a", "b"], epochs=2)
+    dus = DUS(["a", "b"], epochs=2, agent="score")
     with pytest.raises(ConfigError, match=r"observe\(\) was called before next_sizes\(\)"):
         dus.observe({"a": [0.5], "b": [0.5]})
     dus.next_sizes()
@@ -171,7 +171,7 @@ def test_calls_out_of_order_say_what_to_do():
 
 
 def test_an_agent_that_decides_every_few_iterations_is_asked_as_often():
-    dus = DUS(["a", "b"], options={"preset": "tuned"}, interval=5)
+    dus = DUS(["a", "b"], agent="reinforce", options={"preset": "tuned"}, interval=5)
     assert dus.interval == dus.agent.interval == 5
     assert DUS(["a", "b"], agent="holdout", interval=7).interval == 7
 

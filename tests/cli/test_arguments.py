@@ -187,7 +187,7 @@ def test_the_line_wins_over_a_settings_file_whatever_the_order(tmp_path, first):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("run.yaml", "epoch: 3\nsed: 1\nagent_options: {preset: tuned}\nrun: {loss_norms: mean}",
+        ("run.yaml", "epoch: 3\nsed: 1\nagent: reinforce\nagent_options: {preset: tuned}\nrun: {loss_norms: mean}",
          r"'epoch' \(did you mean 'epochs'\?\), 'sed' \(did you mean 'seed'\?\), 'loss_norms' "),
         ("run.json", '{"epochs": "many"}', "epochs='many' is not allowed; it must be a whole number"),
         ("run.json", '{"agent": 3}', "agent=3 is not allowed; it must be text"),

@@ -80,7 +80,7 @@ def test_train_writes_the_run_and_prints_its_summary(tmp_path):
 
 
 def test_the_same_command_gives_the_same_summary_and_another_seed_another(tmp_path):
-    words = ("DUS-Digits-v0", "--epochs", 5, "--agent.preset", "tuned")
+    words = ("DUS-Digits-v0", "--epochs", 5, "--agent", "reinforce", "--agent.preset", "tuned")
     one = train(*words, "--out", "a", cwd=tmp_path)
     assert without_seconds(train(*words, "--out", "b", cwd=tmp_path)) == without_seconds(one)
     assert without_seconds(train(*words, "--out", "c", "--seed", 1, cwd=tmp_path)) != without_seconds(one)
@@ -154,7 +154,7 @@ def test_one_seed_gives_no_p_value_and_says_so(tmp_path):
         (("train", "DUS-Digits-v0", "--epochs=-3"), "epochs=-3"),
         (("train", "DUS-Digits-v0", "--total-batch", "3"), "total_batch=3"),
         (("train", "DUS-Digits-v0", "--loss-norm", "sum"), "loss_norm='sum'"),
-        (("train", "DUS-Digits-v0", "--agent.policy", "litral"), "literal"),
+        (("train", "DUS-Digits-v0", "--agent", "reinforce", "--agent.policy", "litral"), "literal"),
         (("train", "DUS-Digits-v0", "--action-mode", "fractions"), "action_mode"),
         (("train", "DUS-Digits-v0", "--device", "cuda:99"), "cuda:99"),
         (("train", "DUS-Digits-v0", "--resume"), "no run to resume"),
@@ -214,7 +214,7 @@ def test_a_checkpoint_that_can_not_be_trusted_is_refused(tmp_path, damage):
 @pytest.mark.parametrize("method", ["baseline", "mla"])
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path, method, monkeypatch):
     monkeypatch.setenv("DUS_CHECKPOINT_SECONDS", "0")
-    words = ("DUS-Digits-v0", "--method", method, "--agent.preset", "tuned", "--epochs", 60)
+    words = ("DUS-Digits-v0", "--method", method, "--agent", "reinforce", "--agent.preset", "tuned", "--epochs", 60)
     whole = train(*words, "--out", "whole", cwd=tmp_path)
     command = [
         sys.executable,

@@ -40,12 +40,12 @@ def results(folder):
 def test_without_agents_every_control_runs(tmp_path):
     result, printed = compare("DUS-Digits-v0", *FAKE, "--seeds", 2, "--out", "c", cwd=tmp_path)
     assert list(result["agents"]) == [
-        "uniform", "heuristic", "score", "reinforce", "reversed", "random", "best-fixed", "lr-matched",
+        "uniform", "heuristic", "score", "reinforce", "steady", "reversed", "random", "best-fixed", "lr-matched",
     ]  # fmt: skip
     assert result["missing_controls"] == []
     assert "Controls that did not run" not in printed
     assert f"Verdict: {result['verdict']}" in printed.replace("\n", " ")
-    assert result["correction"]["tests"] == 8, "seven agents, and heuristic at equal samples"
+    assert result["correction"]["tests"] == 9, "eight agents, and heuristic at equal samples"
 
 
 def test_with_agents_the_verdict_names_the_controls_that_did_not_run(tmp_path):

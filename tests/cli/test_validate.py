@@ -10,7 +10,19 @@ from command import dus
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("validate")
-    words = ["train", "DUS-Digits-v0", "--agent.preset", "tuned", "--epochs", "3", "--lr-scale", "1", "0.5"]
+    words = [
+        "train",
+        "DUS-Digits-v0",
+        "--agent",
+        "reinforce",
+        "--agent.preset",
+        "tuned",
+        "--epochs",
+        "3",
+        "--lr-scale",
+        "1",
+        "0.5",
+    ]
     dus(*words, "--quiet", "--out", "run", cwd=root, check=0)
     words = ["compare", "DUS-Digits-v0", "--trainer", "fake", "--epochs", "2", "--seeds", "2", "--agents", "score"]
     dus(*words, "--quiet", "--out", "both", cwd=root, check=0)

@@ -10,7 +10,8 @@ from command import dus
 from dus_gym.agents import make_agent
 from dus_gym.errors import ConfigError, RunFolderError
 from dus_gym.experiments import ceiling as module
-from dus_gym.experiments.ceiling import SearchOptions, ceiling
+from dus_gym.experiments.ceiling import ceiling
+from dus_gym.experiments.search import Search, SearchOptions
 from dus_gym.experiments.spec import make_spec
 from dus_gym.experiments.storage.run_folder import CEILING, CEILING_PICTURE, SEARCH
 from dus_gym.statistics import ratio_interval
@@ -34,7 +35,7 @@ def test_search_finds_the_best_schedule_of_a_known_surface(tmp_path):
                 yield index, found
 
     options = SearchOptions(segments=2, constant_generations=8, generations=12, candidates=32, seeds_per_generation=2)
-    search = module._Search(make_spec("DUS-Digits-v0", "uniform"), options, Surface(), together=10)
+    search = Search(make_spec("DUS-Digits-v0", "uniform"), options, Surface(), together=10)
     constant, schedule = search.run(tmp_path, [], None)
     assert constant[0] == pytest.approx(0.4, abs=0.04)
     assert [part[0] for part in schedule] == pytest.approx([0.2, 0.6], abs=0.06)

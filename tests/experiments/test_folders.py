@@ -108,7 +108,7 @@ def test_a_kill_while_clearing_leaves_a_folder_that_force_still_takes(tmp_path):
         (["--seed", "-1"], "seed=-1"),
         (["--threads", "0"], "threads=0"),
         (["--threads", "100000000"], "threads=100000000"),
-        (["--agent.lr", "inf"], "lr=inf"),
+        (["--agent", "reinforce", "--agent.lr", "inf"], "lr=inf"),
         (["--agent-runs", "5"], "agent_runs=5"),
         (["--agent", "heuristic", "--agent.alpha", "nan"], "alpha=nan"),
     ],

@@ -16,6 +16,7 @@ import numpy as np
 
 from dus_gym.agents import agent_class, make_agent
 from dus_gym.agents.base import Agent
+from dus_gym.allocation import LEVERS
 from dus_gym.errors import CheckpointError, ConfigError, first_line, unknown_name
 from dus_gym.options import build_options
 from dus_gym.state import check_form, load_state, restoring
@@ -86,7 +87,8 @@ def read_policy(policy: str | Path) -> dict[str, Any]:
         policy: a path, or the name of a shipped policy.
 
     Returns:
-        ``agent``, a name; ``num_modalities``; ``options``, of that agent's ``options_type``; and ``state``.
+        ``agent``, a name; ``num_modalities``; ``options``, of that agent's ``options_type``; ``lever``, None if nobody
+        said; and ``state``.
 
     Raises:
         ConfigError: if it is neither.
@@ -108,6 +110,9 @@ def read_policy(policy: str | Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{path} is damaged or from another version ({part} is {content[part]!r:.60}, not {kind.__name__})."
             )
+    lever = content.setdefault("lever", None)
+    if lever not in (None, *LEVERS):
+        raise CheckpointError(f"{path} is damaged or from another version (lever is {lever!r:.60}).")
     name = content["agent"]
     try:
         options = build_options(agent_class(name).options_type, content["options"], f"option of agent {name!r}:")
@@ -134,6 +139,7 @@ def _restored(content: Mapping[str, Any], path: Path) -> Agent:
         agent = agent_class(content["agent"])(content["num_modalities"], options=content["options"])
         check_form(agent.state_dict(), content["state"], f"{path}: state")
         agent.load_state_dict(content["state"])
+    agent.lever = content["lever"]
     return agent
 
 

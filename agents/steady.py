@@ -27,13 +27,13 @@ FORGETS = 0.97
 class SteadyOptions(AgentOptions):
     """Options of the recommended agent."""
 
-    lost: float = 50.0
+    lost: float = 150.0
     """Logits for all of a training score lost in validation."""
     surprise: float = 1.5
     """Logits for one nat of validation loss beyond that of an even confidence."""
     relax: float = 0.4
     """Part of both weights that is gone at the end of the run: what was held back is let in late."""
-    gate: float = 0.05
+    gate: float = 0.2
     """Largest part lost of any modality at which the weight of lost is halved: nothing over-fits, nothing is done."""
     memory: float = 0.3
     """Weight of the last decision's logits in the next one's."""

@@ -35,7 +35,7 @@ def test_the_formula_by_hand():
     assert first == pytest.approx(np.exp(before) / np.exp(before).sum())
     # The validation score of the middle of the step is .4: a fifth of .5 is lost. Of the second modality nothing is.
     second = agent.act([0, 0], info([0.5, 0.25], [0.5, 0.3], [-np.log(0.5), -np.log(0.3)], epoch=2))
-    z = 50 * (0.2 / 0.25) * 0.2 * (1 - 0.4 * 0.2)
+    z = 150 * (0.2 / 0.4) * 0.2 * (1 - 0.4 * 0.2)
     logits = 0.25 * before + 0.75 * np.array([-z / 2, z / 2])
     assert second == pytest.approx(np.exp(logits) / np.exp(logits).sum(), rel=1e-5)
 
@@ -86,7 +86,7 @@ def test_training_that_falls_back_makes_it_cautious_and_that_is_forgotten_slowly
 )
 def test_the_floor_follows_the_speed_and_what_a_small_batch_weighs(said, floor):
     """The second step's scores rise by .4 in ten iterations; five times .04 is .2, and three times that .6."""
-    agent = steady(floor=0.1, speed=5.0, surprise=0.0, lost=500.0)
+    agent = steady(floor=0.1, speed=5.0, surprise=0.0, lost=1500.0)
     agent.act([0, 0], info([0.1, 0.1], [0.1, 0.1], epoch=1, iterations=10, **said))
     agent.act([0, 0], info([0.5, 0.1], [0.4, 0.1], epoch=2, iterations=20, **said))
     shares = agent.act([0, 0], info([0.5, 0.5], [0.1, 0.5], epoch=3, iterations=30, **said))

@@ -10,6 +10,8 @@ from command import dus
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dus_gym
+from dus_gym.agents.policy_files import read_policy
 from dus_gym.allocation import Allocation
 from dus_gym.config import RunConfig
 from dus_gym.envs.run_group import normalised, rates_of
@@ -186,3 +188,18 @@ def test_the_command_line_has_it(tmp_path):
     asked = ("--agents", "score,best-fixed", "--method", "ogm", "--seeds", 2)
     compared = dus("compare", *words, *asked, cwd=tmp_path, check=0)
     assert set(last_line(compared)["agents"]) == {"uniform", "score", "best-fixed"}
+
+
+def test_a_policy_learned_under_one_lever_is_refused_under_the_other_and_says_so(tmp_path):
+    settings = {"epochs": 3, "method": "baseline"}
+    dus_gym.train("DUS-Digits-v0", agent="reinforce", lever="rates", out=tmp_path / "run", **settings)
+    policy = tmp_path / "run" / "policy.safetensors"
+    assert read_policy(policy)["lever"] == "rates"
+    with pytest.raises(ConfigError, match=r"policy='.*' was learned under lever='rates' and this run has lever='samp"):
+        dus_gym.train("DUS-Digits-v0", agent=str(policy), **settings)
+    dus_gym.train("DUS-Digits-v0", agent=str(policy), lever="rates", **settings)
+    for shipped in ({"agent": "gain"}, {"agent": "transfer", "agent_options": {"policy": "gain"}}):
+        with pytest.raises(ConfigError, match="'gain' was learned under lever='samples'"):
+            dus_gym.train("DUS-Digits-v0", lever="rates", **shipped, **settings)
+    with pytest.raises(ConfigError, match="learned under 'samples'"):
+        dus_gym.DUS(["a", "b"], agent="gain", lever="rates")

@@ -23,7 +23,7 @@ CANDIDATES = ((0.07, 0.1), (0.035, 0.1), (0.05, 0.1), (0.1, 0.1), (0.14, 0.1), (
 """Temperature and floor; the default first."""
 CALL: dict[str, Any] = {"seeds": "100-129", "loss_norm": "fixed"}
 
-INTRODUCTION = f"""# The recommended agent's two numbers against their neighbours
+INTRODUCTION = f"""# The two numbers of holdout against their neighbours
 
 Written by `python -m dus_gym.benchmarks.holdout_choice`; do not edit by hand. Test accuracy against `uniform` in
 points, concat / sum, mean over seeds 100 to 129; `loss_norm="fixed"`. The aim: at least +{GAIN} on Digits and Digits3,

@@ -41,7 +41,9 @@ def test_python_blocks_run(code, tmp_path):
 def shorter(command):
     """The same command on one short seed: whether it runs is the promise here, not its figures."""
     meta = ["--epochs", "2", "--runs", "2", "--seeds", "100,", "--eval-seeds", "120,"]
-    found = {"train": ["--epochs", "2"], "compare": ["--epochs", "2", "--seeds", "1"], "meta-train": meta}
+    search = ["--candidates", "4", "--constant-generations", "1", "--generations", "1", "--seeds-per-generation", "1"]
+    found = {"ceiling": ["--epochs", "2", "--seeds", "2", *search]}
+    found |= {"train": ["--epochs", "2"], "compare": ["--epochs", "2", "--seeds", "1"], "meta-train": meta}
     return found.get(command, [])
 
 

@@ -54,7 +54,7 @@ def compare(
     Args:
         env: one or more registered ids.
         agents: names, ``NAME:option=value`` of them, policy files, or what :func:`dus_gym.as_agent` takes; uniform is
-            always added. None: three agents and all controls.
+            always added. None: four agents and all controls.
         method: one or more, each ``NAME`` or ``NAME:option=value``.
         seeds: a number of seeds (5 means 0 to 4), or the seeds themselves.
         out: the folder that keeps the comparison and its runs; None: a temporary one, deleted with the comparison.

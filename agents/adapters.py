@@ -28,6 +28,8 @@ Read = Callable[[Any], Any]
 FORMS = ("shares", "logits", "index")
 SCALE = "softmax_scale"
 """The attribute in which a model of ``make_sb3`` keeps the scale of its ``SoftmaxAction``."""
+LEVER = "policy_lever"
+"""The attribute in which a model that a driver trained keeps the lever under which it learned."""
 ON_SIMPLEX = 1e-4
 """The most a float32 softmax may differ from 1 in its sum."""
 

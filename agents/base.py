@@ -45,7 +45,7 @@ class Agent:
     validates splits itself."""
     learns: bool = False
     """True if it has learned something that :func:`dus_gym.agents.policy_files.save_policy` should keep."""
-    lever: str | None = None
+    policy_lever: str | None = None
     """The lever under which it has learned what it knows, which is kept with its policy; None: nothing, or not said."""
     file_suffix: ClassVar[str] = ".safetensors"
     """The suffix of the file that :meth:`save` writes."""
@@ -109,7 +109,7 @@ class Agent:
             "agent": self.name,
             "num_modalities": self.num_modalities,
             "options": asdict(self.options),
-            "lever": self.lever,
+            "lever": self.policy_lever,
             "state": self.state_dict(),
         }
         save_state(Path(path), "policy", content)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -39,13 +41,14 @@ def parse_splits(argument: str, text: str, num_modalities: int) -> npt.NDArray[n
     """
     m = num_modalities
     try:
-        found = [[float(number) for number in part.split("/")] for part in str(text).split("+")]
+        # The plus sign of 1e+2 parts no splits.
+        found = [[float(number) for number in part.split("/")] for part in re.split(r"(?<![eE])\+", str(text))]
     except ValueError:
         found = [[]]
-    if not all(len(row) == m and np.isfinite(row).all() and min(row) >= 0.0 < sum(row) for row in found):
+    if not all(len(row) == m and min(row) >= 0.0 < sum(row) < math.inf for row in found):
         raise ConfigError(
             f"{argument}={text!r} is not allowed; give {m} numbers that are not negative, such as "
-            f"{'/'.join(['1'] * m)}" + (", or several such splits between plus signs." if "+" in str(text) else ".")
+            f"{'/'.join(['1'] * m)}."
         )
     values = np.array(found)
     shares: npt.NDArray[np.float64] = values / values.sum(axis=1, keepdims=True)

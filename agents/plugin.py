@@ -84,11 +84,12 @@ class DUS:
             )
         self.interval = interval
         self.allocation = Allocation(m, m * batch_size, self.agent.action_mode, min_samples, min_fraction, lever)
-        if self.agent.lever not in (None, lever):
+        if self.agent.policy_lever not in (None, lever):
             raise ConfigError(
-                f"lever={lever!r} is not allowed with this policy, which was learned under {self.agent.lever!r}; say "
-                f"lever={self.agent.lever!r}, or take another."
+                f"lever={lever!r} is not allowed with this policy, which was learned under "
+                f"{self.agent.policy_lever!r}; say lever={self.agent.policy_lever!r}, or take another."
             )
+        self.agent.policy_lever = lever
         self.epochs = epochs
         self.epoch = self.iterations = 0
         self.history: list[dict[str, Any]] = []

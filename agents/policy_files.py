@@ -139,7 +139,7 @@ def _restored(content: Mapping[str, Any], path: Path) -> Agent:
         agent = agent_class(content["agent"])(content["num_modalities"], options=content["options"])
         check_form(agent.state_dict(), content["state"], f"{path}: state")
         agent.load_state_dict(content["state"])
-    agent.lever = content["lever"]
+    agent.policy_lever = content["lever"]
     return agent
 
 
@@ -166,12 +166,15 @@ def agent_from_policy(
     """
     path = policy_path(policy)
     if is_sb3_file(path):
-        from dus_gym.agents.adapters import as_agent
+        from dus_gym.agents.adapters import LEVER, as_agent
         from dus_gym.agents.sb3 import load_sb3_policy
 
         if options:
             raise ConfigError(f"policy={str(policy)!r} takes no options; leave out {', '.join(sorted(options))}.")
-        return as_agent(load_sb3_policy(path, trust), num_modalities, str(policy), seed=seed)
+        loaded = load_sb3_policy(path, trust)
+        agent = as_agent(loaded, num_modalities, str(policy), seed=seed)
+        agent.policy_lever = getattr(loaded, LEVER, None)
+        return agent
     content = read_policy(policy)
     name, theirs = content["agent"], content["num_modalities"]
     if name == ANY_NUMBER:

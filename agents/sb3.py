@@ -25,7 +25,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv
 
-from dus_gym.agents.adapters import SCALE
+from dus_gym.agents.adapters import LEVER, SCALE
 from dus_gym.agents.dirichlet_policy import DirichletPolicy
 from dus_gym.ambient import isolated_torch_modes
 from dus_gym.errors import CheckpointError, ConfigError, check_at_least, check_choice, first_line
@@ -200,8 +200,9 @@ def load_sb3_policy(path: Path, trust: bool = False) -> BasePolicy:
     except Exception as error:
         raise CheckpointError(f"{path} is damaged or of another version ({first_line(error)}).") from error
     policy.set_training_mode(False)
-    if SCALE in data:
-        setattr(policy, SCALE, data[SCALE])
+    for name in (SCALE, LEVER):
+        if name in data:
+            setattr(policy, name, data[name])
     return policy
 
 

@@ -64,14 +64,16 @@ class Steady(Agent):
 
     For each modality, with the training score s of the last step and the validation score v:
 
-        lost     = max(0, 1 - v/s), v the mean of before and after the step: s is an average over it
+        lost     = max(0, 1 - v/s), v the mean of the last validation and the one before, s the average between them
         surprise = validation loss + log v: 0 if every sample had the mean confidence, more for errors made surely
         z        = -(lost · gate + surprise), weighted, relaxed with the progress of the run, less its mean
         logits   = an average of z over the decisions, shrunk after training scores have fallen
         shares   = softmax of the logits, mixed with the uniform split down to a floor, cut at a cap
 
+    It decides when there is a new validation, which is once per epoch, and holds its shares in between.
+
     Where it comes from and what it reaches: ``docs/ceiling.md``. The weights were chosen on tasks drawn at random
-    (``python -m dus_gym.benchmarks.drawn_tasks``); they are the same for all tasks, levers and numbers of modalities.
+    (``python -m dus_gym.benchmarks.regimes``); they are the same for all tasks, levers and numbers of modalities.
     """
 
     name: ClassVar[str] = "steady"
@@ -91,6 +93,9 @@ class Steady(Agent):
         self.logits: Vector = np.zeros(m)
         self.validated: Vector = np.zeros(m)
         """Validation scores of the last decision."""
+        self.collected: Vector = np.zeros(m)
+        """Sum of the training scores of the steps since the last decision."""
+        self.steps = 0
         self.trained: Vector = np.zeros(m)
         """Training scores of the last decision."""
         self.iterations = 0.0
@@ -107,7 +112,12 @@ class Steady(Agent):
         """Return the next shares."""
         options, m = self.options, self.num_modalities
         train, validated = figures(info, "train_score", self.name), figures(info, "val_score", self.name)
-        train = np.maximum(train, FEWEST)
+        self.collected = self.collected + train
+        self.steps += 1
+        if self.decisions and (validated == self.validated).all():
+            return np.asarray(self.shares, dtype=np.float32)
+        train = np.maximum(self.collected / self.steps, FEWEST)
+        self.collected, self.steps = np.zeros(m), 0
         self._watch(train, float(info.get("iterations", self.decisions + 1)))
         lost = np.zeros(m)
         if self.decisions:
@@ -143,8 +153,9 @@ class Steady(Agent):
         losses = [value for key, value in info.items() if key.startswith("val_loss/")]
         if len(losses) != self.num_modalities:
             return np.zeros(self.num_modalities)
-        found: Vector = np.asarray(losses) + np.log(np.maximum(validated, FEWEST))
-        return found
+        found = np.asarray(losses, dtype=np.float64) + np.log(np.maximum(validated, FEWEST))
+        # A modality that has no loss any more says nothing of the others.
+        return np.asarray(np.where(np.isfinite(found), found, 0.0))
 
     def _floor(self, info: Info) -> float:
         """Return the smallest share, as a fraction of the equal one."""
@@ -159,6 +170,8 @@ class Steady(Agent):
         """Return what the next decision depends on."""
         return super().state_dict() | {
             "decisions": self.decisions,
+            "steps": self.steps,
+            "collected": self.collected.copy(),
             "logits": self.logits.copy(),
             "validated": self.validated.copy(),
             "trained": self.trained.copy(),
@@ -172,8 +185,8 @@ class Steady(Agent):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`state_dict` returned."""
         super().load_state_dict(state)
-        self.decisions = int(state["decisions"])
-        for name in ("logits", "validated", "trained", "highest", "shares"):
+        self.decisions, self.steps = int(state["decisions"]), int(state["steps"])
+        for name in ("collected", "logits", "validated", "trained", "highest", "shares"):
             setattr(self, name, np.array(state[name], dtype=np.float64))
         for name in ("iterations", "fastest", "unsteady"):
             setattr(self, name, float(state[name]))

@@ -180,7 +180,7 @@ class Transfer(Agent):
                     "modalities only; give it to `dus train --policy`, or train one with `dus meta-train`."
                 )
             theirs: dict[str, Any] = {name: getattr(content["options"], name) for name in ("hidden", "decisions")}
-            self.lever = content["lever"]
+            self.policy_lever = content["lever"]
             # The weights are in the state from now on; a copy of this agent must not look for the file.
             self.options = dataclasses.replace(self.options, policy=None, **theirs)
         h = self.options.hidden

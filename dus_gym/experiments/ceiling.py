@@ -9,6 +9,7 @@ is possible, and an agent that follows its run may pass it.
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,19 +32,17 @@ from dus_gym.experiments.executors.executor import ScaleOptions, open_executor
 from dus_gym.experiments.picture import draw_shares
 from dus_gym.experiments.results import said_settings
 from dus_gym.experiments.search import Generation, Search, SearchOptions, counting
-from dus_gym.experiments.serialize import from_json, to_json
+from dus_gym.experiments.serialize import NOT_KEPT, to_json
 from dus_gym.experiments.spec import DEFAULT_METHOD, RunSpec, make_spec, parse_seeds
+from dus_gym.experiments.storage.comparison_folder import delete_comparison
 from dus_gym.experiments.storage.run_folder import (
     CEILING,
     CEILING_PICTURE,
     SEARCH,
     as_json,
-    check_same,
-    clear,
     folder_of,
     listing,
     lock,
-    read_object,
     read_steps,
     writing,
 )
@@ -54,6 +53,8 @@ from dus_gym.options import with_said
 from dus_gym.state import write_atomically
 from dus_gym.statistics import confidence_interval, ratio_interval
 
+COMPARED = "compare"
+"""The folder of the comparison, in that of the ceiling."""
 LONG = 1800.0
 """Seconds from which on a search has to be asked for twice."""
 TIMED_ITERATIONS = 20
@@ -94,13 +95,13 @@ class Ceiling:
     schedule: tuple[tuple[float, ...], ...]
     """Shares of the best schedule by segment; the constant's alone if no schedule was searched for."""
     highest: str
-    """The word of the agent that is the ceiling: the searched one with the higher gain."""
+    """The word of the agent that is the ceiling: the searched one that gains more on the reported seeds."""
     agents: Mapping[str, Fraction]
     """By word, the two searched ones first."""
-    comparison: Comparison | None = field(default=None, compare=False)
+    comparison: Comparison | None = field(default=None, metadata={NOT_KEPT: True}, compare=False)
     """The comparison that the figures come from."""
-    folder: Path | None = field(default=None, compare=False)
-    scratch: Any = field(default=None, compare=False, repr=False)
+    folder: Path | None = field(default=None, metadata={NOT_KEPT: True}, compare=False)
+    scratch: Any = field(default=None, metadata={NOT_KEPT: True}, compare=False, repr=False)
     """The temporary folder, if that is where; it is deleted with this object."""
 
     @property
@@ -112,7 +113,11 @@ class Ceiling:
             f"{_within(top.interval)}, mean test accuracy of {' and '.join(self.predictors)}: a lower bound of what is "
             "possible."
         ]
-        if top.fraction is None:
+        if top.points <= 0.0:
+            said = ["No allocation that was found gains anything over uniform."]
+        elif top.interval is None:
+            said.append("One seed gives no interval, so that no agent can be measured by it.")
+        elif top.fraction is None:
             said.append("That is not distinguishable from 0, so that no agent can be measured by it.")
         said += [
             f"{name} reaches {_percent(one.fraction)} % of it{_within(one.fraction_interval, _percent)}."
@@ -151,8 +156,7 @@ class Ceiling:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``ceiling.json`` holds."""
-        kept = replace(self, comparison=None, folder=None, scratch=None)
-        return {**to_json(kept), "verdict": self.verdict}
+        return {**to_json(self), "verdict": self.verdict}
 
 
 def ceiling(
@@ -198,6 +202,8 @@ def ceiling(
     from dus_gym.agents import recommended_agent
 
     search, scale = search or SearchOptions(), scale or ScaleOptions()
+    if resume and out is None:
+        raise ConfigError("resume=True is not allowed without out; name the folder of the search.")
     reported = parse_seeds(seeds)
     if shared := sorted({*reported} & {*search.seeds}):
         raise ConfigError(
@@ -210,8 +216,8 @@ def ceiling(
         spec.check()
         if spec.trainer == "fake" or (spec.trainer is None and spec.env == FAKE_ID):
             raise ConfigError("trainer='fake' is not allowed: fitted curves have no ceiling; name a task that trains.")
-        # The agents, too, before anything is searched for.
-        plan_comparison(env, asked, method=method, seeds=reported, **settings)
+        # The agents, too, before anything is searched for; the searched ones have unequal shares.
+        plan_comparison(env, ["schedule", *_each(asked)], method=method, seeds=reported, **settings)
         with open_executor(scale, threads=spec.threads, device=spec.run.device) as executor:
             scratch = None
             if out is None:
@@ -222,15 +228,12 @@ def ceiling(
                 _check_time(spec, search, scale)
             hunt = Search(spec, search, executor, _most_together(spec, scale))
             path = Path(out)
-            held = stack.enter_context(_held(path, hunt.config, resume=resume, force=force))
+            held = stack.enter_context(_held(path, hunt, resume=resume, force=force))
             constant, schedule = hunt.run(path, held, progress)
         words = _words(constant, schedule)
         plans = plan_comparison(env, [*words, *_each(asked)], method=method, seeds=reported, **settings)
-        place = path / "compare"
-        there = bool(listing(place))
-        comparison = run_comparison(
-            plans, lambda: place, resume=there and not force, force=there and force, scale=scale, progress=progress
-        )
+        place = path / COMPARED
+        comparison = run_comparison(plans, lambda: place, resume=bool(listing(place)), scale=scale, progress=progress)
         found = _concluded(spec, search, constant, schedule, comparison)
         found = replace(found, comparison=comparison, folder=path, scratch=scratch)
         with writing(path / CEILING):
@@ -248,8 +251,10 @@ def _words(constant: Sequence[float], schedule: Sequence[Sequence[float]]) -> li
     return found
 
 
-def _each(agents: str | Sequence[Any]) -> list[Any]:
-    return agents.split(",") if isinstance(agents, str) else list(agents)
+def _each(agents: Any) -> list[Any]:
+    if isinstance(agents, str):
+        return agents.split(",")
+    return list(agents) if isinstance(agents, Sequence) else [agents]
 
 
 def _most_together(spec: RunSpec, scale: ScaleOptions) -> int:
@@ -261,7 +266,9 @@ def _most_together(spec: RunSpec, scale: ScaleOptions) -> int:
 
 
 def _check_time(spec: RunSpec, search: SearchOptions, scale: ScaleOptions) -> None:
-    """Train a few iterations, and refuse a search that would take more than half an hour.
+    """Train a few iterations and validate once, and refuse a search that would take more than half an hour.
+
+    The runs that are reported, which each agent decides the number of, are not in it.
 
     Raises:
         ConfigError: with the time.
@@ -280,14 +287,19 @@ def _check_time(spec: RunSpec, search: SearchOptions, scale: ScaleOptions) -> No
         except TooManyRunsError as error:
             number = min(error.fits, number - 1)
     runs = group.runs
-    count = min(runs.iterations_per_epoch, TIMED_ITERATIONS)
     sizes = [core.allocation.equal_sizes] * number
+
+    def seconds_of(work: Callable[[], object]) -> float:
+        started = time.perf_counter()
+        work()
+        return (time.perf_counter() - started) / number
+
     runs.train_all(sizes, 1)
-    started = time.perf_counter()
-    runs.train_all(sizes, count)
-    each = (time.perf_counter() - started) / count / number
+    count = min(runs.iterations_per_epoch, TIMED_ITERATIONS)
+    training = seconds_of(lambda: runs.train_all(sizes, count)) / count * runs.iterations_per_epoch
+    each = runs.epochs * (training + seconds_of(runs.validate_all))
     core.close()
-    seconds = search.runs * each * runs.epochs * runs.iterations_per_epoch / scale.workers
+    seconds = search.runs * each / min(scale.workers, os.cpu_count() or 1)
     if seconds > LONG:
         raise ConfigError(
             f"the search would take about {_duration(seconds)}: {search.runs} training runs of {runs.epochs} epochs. "
@@ -305,7 +317,7 @@ def _duration(seconds: float) -> str:
 
 
 @contextmanager
-def _held(path: Path, config: Mapping[str, Any], *, resume: bool, force: bool) -> Iterator[list[Generation]]:
+def _held(path: Path, hunt: Search, *, resume: bool, force: bool) -> Iterator[list[Generation]]:
     """Hold the folder of a ceiling for as long as the block takes; yields the generations that it holds.
 
     Raises:
@@ -320,23 +332,21 @@ def _held(path: Path, config: Mapping[str, Any], *, resume: bool, force: bool) -
         raise RunFolderError(
             f"out={path} holds a ceiling; give another folder, --resume to go on with it, or --force to replace it."
         )
-    if resume and not there:
-        raise RunFolderError(f"out={path} holds no ceiling to resume; leave out --resume to start one.")
-    generations: list[Generation] = []
-    if there and not force:
-        state = read_object(file)
-        check_same(path, {key: state.get(key) for key in config}, config)
-        if not isinstance(listed := state.get("generations"), list):
-            raise RunFolderError(f"{file} is damaged (generations is no list); delete it and search again.")
-        generations = [from_json(Generation, one, str(file)) for one in listed]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFolderError(f"out={path} can't be used ({error}); give another folder.") from error
     held = lock(path)
     try:
-        if force:
-            clear(path)
+        if resume and not there:
+            raise RunFolderError(f"out={path} holds no ceiling to resume; leave out --resume to start one.")
+        if there and not force:
+            generations = hunt.read(path)
+        else:
+            # First what a killed command could take for its own, then the search that says whose the folder is.
+            delete_comparison(path / COMPARED)
+            hunt.write(path, generations := [])
+            (path / CEILING).unlink(missing_ok=True)
         yield generations
     finally:
         held.release()
@@ -394,6 +404,7 @@ def _concluded(
 def _draw(found: Ceiling, place: Path) -> None:
     """Draw the mean share of each modality over the run, an agent a panel, from the comparison's runs."""
     assert found.comparison is not None
+    # Runs that diverged are shorter, and left out of the means.
     panels: dict[str, list[list[float]]] = {}
     labels = found.labels
     for name in found.agents:

@@ -102,7 +102,7 @@ def meta_train(
     bar: Any = nullcontext(lambda _: None) if progress is None else progress("meta-train", total)
     with bar as advance:
         result = _learn(specs, agent, runs, learned_on, held_out, advance)
-    agent.lever = first.run.lever
+    agent.policy_lever = first.run.lever
     agent.made = {
         "version": __version__,
         "method": first.method,

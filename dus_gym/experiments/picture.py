@@ -61,7 +61,7 @@ def draw_shares(
         path: a PNG file.
         title: stands above the panels.
         modalities: names, in order.
-        panels: by agent, one list of shares over the steps for each modality.
+        panels: by agent, one list of shares over its steps for each modality.
     """
     from matplotlib.figure import Figure
 
@@ -71,7 +71,9 @@ def draw_shares(
     figure.suptitle(title, fontsize=10)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, (name, shares) in zip(grid.flat, panels.items(), strict=False):
-        edges = range(len(shares[0]) + 1)
+        # Agents decide more or less often: what they share is the run.
+        steps = len(shares[0])
+        edges = [step / steps for step in range(steps + 1)]
         axes.stackplot(
             edges,
             [[of[0], *of] for of in shares],
@@ -84,12 +86,12 @@ def draw_shares(
         axes.axhline(1.0 / len(modalities), color="black", lw=0.6, ls=":")
         axes.set_title(name, fontsize=9)
         axes.set_ylim(0.0, 1.0)
-        axes.set_xlim(0, len(shares[0]))
+        axes.set_xlim(0.0, 1.0)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel("share of the whole")
     for axes in grid[-1]:
-        axes.set_xlabel("step")
+        axes.set_xlabel("part of the run")
     grid.flat[0].legend(loc="upper right", fontsize=7)
     figure.savefig(path)

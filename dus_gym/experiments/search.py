@@ -21,11 +21,11 @@ import numpy.typing as npt
 from dus_gym.agents import make_agent
 from dus_gym.agents.controls import format_splits
 from dus_gym.envs.dus_env import DUSEnv
-from dus_gym.errors import TooManyRunsError, check_at_least
+from dus_gym.errors import RunFolderError, TooManyRunsError, check_at_least
 from dus_gym.experiments.executors.executor import Executor
-from dus_gym.experiments.serialize import to_json
+from dus_gym.experiments.serialize import from_json, to_json
 from dus_gym.experiments.spec import RunSpec
-from dus_gym.experiments.storage.run_folder import SEARCH, as_json, writing
+from dus_gym.experiments.storage.run_folder import SEARCH, as_json, check_same, read_object, writing
 from dus_gym.state import write_atomically
 
 if TYPE_CHECKING:
@@ -110,7 +110,10 @@ class Candidates:
 
 
 def accuracies(task: Candidates, _again: bool = False) -> list[float]:
-    """Train the runs, and return the mean test accuracy of each one's fused predictors; 0 for one that diverged."""
+    """Train the runs, and return the mean test accuracy of each one's fused predictors.
+
+    A run that diverged counts as guessing.
+    """
     import torch
 
     from dus_gym.experiments.episodes import Episodes
@@ -124,17 +127,18 @@ def accuracies(task: Candidates, _again: bool = False) -> list[float]:
     try:
         episodes.run()
     except TooManyRunsError as error:
+        core.close()
         fits, n = error.fits, len(task.seeds)
         if fits >= n:
             raise
         parts = [slice(i, i + fits) for i in range(0, n, fits)]
         return [one for part in parts for one in accuracies(replace(task, splits=task.splits[part],
                                                                     seeds=task.seeds[part]))]  # fmt: skip
-    runs = episodes.group.runs
+    runs, guessing = episodes.group.runs, 1.0 / task.spec.task().num_classes
     found = []
     for evaluation, diverged in zip(runs.evaluate_all(), runs.ended, strict=True):
         scores = [score for name in counting(evaluation.fused) if (score := evaluation.fused[name]) is not None]
-        found.append(0.0 if diverged else sum(score.accuracy for score in scores) / len(scores))
+        found.append(guessing if diverged else sum(score.accuracy for score in scores) / len(scores))
     core.close()
     return found
 
@@ -157,12 +161,50 @@ class Search:
         spec = {key: value for key, value in self.spec.as_config().items() if key != "seed"}
         return {"command": "ceiling", "search": to_json(self.options), "spec": json.loads(json.dumps(spec))}
 
+    @property
+    def kinds(self) -> list[str]:
+        """The kind of each generation of the whole search."""
+        return ["constant"] * self.options.constant_generations + ["schedule"] * self.options.generations
+
+    def write(self, path: Path, generations: Sequence[Generation]) -> None:
+        """Write how far the search is."""
+        with writing(path / SEARCH):
+            state = self.config | {"generations": [to_json(one) for one in generations]}
+            write_atomically(path / SEARCH, as_json(state))
+
+    def read(self, path: Path) -> list[Generation]:
+        """Return the generations that :meth:`write` wrote for a search of the same settings.
+
+        Raises:
+            RunFolderError: for other settings, or a file that is damaged.
+        """
+        file = path / SEARCH
+        damaged = f"{file} is damaged; delete it and search again"
+        try:
+            state = read_object(file)
+        except RunFolderError as error:
+            raise RunFolderError(f"{damaged} ({error}).") from error
+        check_same(path, {key: state.get(key) for key in self.config}, self.config)
+        listed = state.get("generations")
+        if not isinstance(listed, list) or len(listed) > len(self.kinds):
+            raise RunFolderError(f"{damaged} (generations).")
+        found = [from_json(Generation, one, str(file)) for one in listed]
+        for number, (one, kind) in enumerate(zip(found, self.kinds, strict=False)):
+            shape = (1 if kind == "constant" else self.options.segments, self.m)
+            whole = all(len(table) == shape[0] and {len(row) for row in table} == {self.m}
+                        for table in (one.mean, one.spread))  # fmt: skip
+            if one.kind != kind or not whole:
+                raise RunFolderError(f"{damaged} (generations[{number}] is no {kind} of {shape[0]} × {self.m} logits).")
+            if np.abs(one.mean).max() > 2.0 * LARGEST_LOGIT or not np.min(one.spread) > 0.0:
+                raise RunFolderError(f"{damaged} (generations[{number}] has values that no search comes to).")
+        return found
+
     def run(
         self, path: Path, kept: Sequence[Generation], progress: Progress | None
     ) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
         """Search from where ``kept`` stopped, and return the best constant and schedule, as shares."""
-        options, done = self.options, list(kept)
-        kinds = ["constant"] * options.constant_generations + ["schedule"] * options.generations
+        done = list(kept)
+        kinds = self.kinds
         bar: Any = nullcontext(lambda _: None)
         if progress is not None:
             bar = progress(f"ceiling of {self.spec.env}", len(kinds))
@@ -170,9 +212,7 @@ class Search:
             for number, kind in enumerate(kinds):
                 if number >= len(done):
                     done.append(self._generation(number, kind, done))
-                    with writing(path / SEARCH):
-                        state = self.config | {"generations": [to_json(one) for one in done]}
-                        write_atomically(path / SEARCH, as_json(state))
+                    self.write(path, done)
                 now = done[number]
                 advance(f"{kind} {format_splits(_shares(np.array(now.mean)))} {now.gain:+.2f} points")
         constant = next(one for one in reversed(done) if one.kind == "constant")

@@ -122,8 +122,8 @@ class RunSpec:
     def make_agent(self, num_modalities: int) -> Agent:
         """Return the agent or driver, seeded by the run's seed."""
         agent = self.named_agent.make(num_modalities, self.seed, trust=self.trust)
-        if agent.lever is None:
-            agent.lever = self.run.lever
+        if agent.policy_lever is None:
+            agent.policy_lever = self.run.lever
         return agent
 
     def make_env(self, agent: Agent, **replaced: Any) -> gym.Env[Any, Any]:
@@ -174,11 +174,11 @@ class RunSpec:
         """
         task = self.task()
         agent = self.make_agent(len(task.modalities))
-        if agent.lever != self.run.lever:
+        if agent.policy_lever != self.run.lever:
             raise UnfitAgentError(
-                f"policy={self.policy or self.agent_options.get('policy')!r} was learned under lever={agent.lever!r} "
-                f"and this run has lever={self.run.lever!r}; say --lever {agent.lever} (lever={agent.lever!r}), or "
-                "take a policy that was learned under the other."
+                f"agent={self.named_agent.word!r} was learned under lever={agent.policy_lever!r} and this run has "
+                f"lever={self.run.lever!r}; say --lever {agent.policy_lever} (lever={agent.policy_lever!r}), or take a "
+                "policy that was learned under the other."
             )
         if self.run.lever == "rates" and agent.name == "lr-matched":
             raise UnfitAgentError(

@@ -195,11 +195,24 @@ def test_a_policy_learned_under_one_lever_is_refused_under_the_other_and_says_so
     dus_gym.train("DUS-Digits-v0", agent="reinforce", lever="rates", out=tmp_path / "run", **settings)
     policy = tmp_path / "run" / "policy.safetensors"
     assert read_policy(policy)["lever"] == "rates"
-    with pytest.raises(ConfigError, match=r"policy='.*' was learned under lever='rates' and this run has lever='samp"):
+    with pytest.raises(ConfigError, match=r"agent='.*' was learned under lever='rates' and this run has lever='samp"):
         dus_gym.train("DUS-Digits-v0", agent=str(policy), **settings)
     dus_gym.train("DUS-Digits-v0", agent=str(policy), lever="rates", **settings)
     for shipped in ({"agent": "gain"}, {"agent": "transfer", "agent_options": {"policy": "gain"}}):
-        with pytest.raises(ConfigError, match="'gain' was learned under lever='samples'"):
+        with pytest.raises(ConfigError, match="gain' was learned under lever='samples'"):
             dus_gym.train("DUS-Digits-v0", lever="rates", **shipped, **settings)
     with pytest.raises(ConfigError, match="learned under 'samples'"):
         dus_gym.DUS(["a", "b"], agent="gain", lever="rates")
+    dus_gym.DUS(["a", "b"], agent="reinforce", lever="rates").agent.save(tmp_path / "plugin.safetensors")
+    with pytest.raises(ConfigError, match="learned under 'rates'"):
+        dus_gym.DUS(["a", "b"], agent=tmp_path / "plugin.safetensors")
+
+
+def test_a_model_of_stable_baselines3_remembers_the_lever_too(tmp_path):
+    settings = {"epochs": 3, "trust": True}
+    learned = settings | {"agent": "ppo", "agent_options": {"runs": 1}, "lever": "rates"}
+    dus_gym.train("DUS-Fake-v0", out=tmp_path / "run", **learned)
+    policy = str(tmp_path / "run" / "policy.zip")
+    with pytest.raises(ConfigError, match=r"learned under lever='rates' and this run has lever='samples'"):
+        dus_gym.train("DUS-Fake-v0", agent=policy, **settings)
+    dus_gym.train("DUS-Fake-v0", agent=policy, lever="rates", **settings)

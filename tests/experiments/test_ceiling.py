@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -83,6 +84,13 @@ def test_more_agents_are_set_beside_a_finished_search_without_searching_again(tm
     assert "score" in second.agents
 
 
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ceiling") / "c"
+    ceiling("DUS-Digits-v0", ["score"], out=folder, **SHORT)
+    return folder
+
+
 def test_figures_are_those_of_the_comparison(tmp_path):
     found = ceiling("DUS-Digits-v0", ["score"], out=tmp_path, **SHORT)
     part = found.comparison.parts[0]
@@ -98,6 +106,80 @@ def test_figures_are_those_of_the_comparison(tmp_path):
     assert part.agents[schedule].training_runs == 0
     assert len(found.schedule) == 2
     assert all(math.isclose(sum(split), 1.0) for split in (found.constant, *found.schedule))
+
+
+def test_a_kill_under_force_leaves_a_folder_that_goes_on(tmp_path, monkeypatch):
+    old = ceiling("DUS-Digits-v0", ["score"], out=tmp_path, **SHORT | {"epochs": 2})
+    whole = Search._generation
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Search, "_generation", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ceiling("DUS-Digits-v0", ["holdout"], out=tmp_path, force=True, **SHORT)
+    assert not (tmp_path / CEILING).exists()
+    monkeypatch.setattr(Search, "_generation", whole)
+    new = ceiling("DUS-Digits-v0", ["holdout"], out=tmp_path, resume=True, **SHORT)
+    assert "score" not in new.agents
+    assert new.constant != old.constant
+
+
+def _set(path, value):
+    def change(state):
+        *heads, last = path
+        for head in heads:
+            state = state[head]
+        state[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set(["generations", 0, "mean"], []),
+        _set(["generations", 0, "mean"], [[1.0, -1.0], [1.0, -1.0]]),
+        _set(["generations", 0, "mean"], [[1.0, 0.0, -1.0]]),
+        _set(["generations", 0, "mean"], [[1e4, -1e4]]),
+        _set(["generations", 0, "mean"], [["a", "b"]]),
+        _set(["generations", 0, "spread"], [[-1.0, 1.0]]),
+        _set(["generations", 0, "kind"], "x"),
+        _set(["generations", 2, "mean"], [[1.0, -1.0]]),
+        _set(["generations", 0], 3),
+        _set(["generations"], {}),
+        lambda state: state["generations"].append(state["generations"][-1]),
+        lambda state: state["generations"].pop(0),
+    ],
+)
+def test_a_damaged_search_is_one_line_that_names_the_file(done, tmp_path, change):
+    shutil.copytree(done, tmp_path / "c")
+    file = tmp_path / "c" / SEARCH
+    state = json.loads(file.read_text())
+    change(state)
+    file.write_text(json.dumps(state))
+    with pytest.raises(RunFolderError, match=r"search\.json.* is damaged") as error:
+        ceiling("DUS-Digits-v0", ["score"], out=tmp_path / "c", resume=True, **SHORT)
+    assert "\n" not in str(error.value)
+
+
+def test_a_method_that_needs_equal_batches_is_refused_before_the_search(tmp_path):
+    with pytest.raises(ConfigError, match=r"method='ogm' needs every sample in all modalities"):
+        ceiling("DUS-Digits-v0", ["uniform"], method="ogm", out=tmp_path / "c", **SHORT)
+    assert not (tmp_path / "c").exists()
+    found = ceiling("DUS-Digits-v0", lambda observation, info: [0.3, 0.7], method="ogm", lever="rates", **SHORT)
+    assert len(found.agents) == 3
+
+
+def test_agents_that_decide_more_often_stand_in_one_picture(tmp_path):
+    found = ceiling("DUS-Digits-v0", ["reinforce:preset=tuned", "score"], out=tmp_path, **SHORT)
+    assert (tmp_path / CEILING_PICTURE).is_file()
+    assert {"reinforce:preset=tuned", "score"} < set(found.agents)
+
+
+def test_resume_needs_a_folder():
+    with pytest.raises(ConfigError, match="resume=True is not allowed without out"):
+        ceiling("DUS-Digits-v0", resume=True, **SHORT)
 
 
 def test_a_search_that_takes_too_long_is_refused_with_its_time_and_touches_nothing(tmp_path, monkeypatch):

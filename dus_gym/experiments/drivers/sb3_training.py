@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from dus_gym.agents.adapters import as_agent
+from dus_gym.agents.adapters import LEVER, as_agent
 from dus_gym.agents.base import Agent, AgentOptions, Array, Info
 from dus_gym.allocation import SOFTMAX_SCALE, lattice
 from dus_gym.envs.trivial import BestSplit
@@ -215,6 +215,7 @@ class SB3Driver(Driver):
         """
         if self._model is None:
             raise ConfigError(f"agent {self.name!r} has no policy to save: it has not learned, or learning diverged.")
+        setattr(self._model, LEVER, self.policy_lever)
         self._model.save(path)
 
 

@@ -124,6 +124,25 @@ def _clear_below(out: Path) -> None:
             place.rmdir()
 
 
+def delete_comparison(out: Path) -> None:
+    """Delete a comparison with its runs; nothing that is not ours, and nothing if there is none.
+
+    Raises:
+        RunFolderError: if another process writes it.
+    """
+    if not is_ours(out):
+        return
+    held = lock(out)
+    try:
+        (out / COMPARISON).unlink(missing_ok=True)
+        _clear_below(out)
+        clear(out)
+    finally:
+        held.release()
+    if not listing(out):
+        out.rmdir()
+
+
 def write_comparison(folder: Path, comparison: Comparison) -> None:
     """Writes what came out; from now on the comparison is finished."""
     with writing(folder / COMPARISON):

@@ -28,6 +28,10 @@ METHODS: dict[str, str] = {
     "smv": "dus_gym.methods.smv:SMV",
     "di_mml": "dus_gym.methods.di_mml:DIMML",
     "mla": "dus_gym.methods.mla:MLA",
+    "mmcosine": "dus_gym.methods.mmcosine:MMCosine",
+    "mmpareto": "dus_gym.methods.mmpareto:MMPareto",
+    "opm": "dus_gym.methods.opm:OPM",
+    "cml": "dus_gym.methods.cml:CML",
 }
 """Name to ``module:class``; imported when asked for, so that listing the names costs nothing."""
 

@@ -32,6 +32,8 @@ METHODS: dict[str, str] = {
     "mmpareto": "dus_gym.methods.mmpareto:MMPareto",
     "opm": "dus_gym.methods.opm:OPM",
     "cml": "dus_gym.methods.cml:CML",
+    "lfm": "dus_gym.methods.lfm:LFM",
+    "umt": "dus_gym.methods.umt:UMT",
 }
 """Name to ``module:class``; imported when asked for, so that listing the names costs nothing."""
 

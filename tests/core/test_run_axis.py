@@ -127,6 +127,8 @@ CASES = [(method, {}) for method in METHODS] + [
     ("mmpareto", {"method_options": {"magnitude": "encoder"}, "loss_norm": "fixed", "update": "alternating"}),
     ("opm", {"method_options": {"start_epoch": 2, "end_epoch": 5, "ratio": "others"}}),
     ("cml", {"method_options": {"pairs": "miwae"}}),
+    ("lfm", {"method_options": {"divergence": "js"}}),
+    ("umt", {"method_options": {"teacher": 0.3}, "update": "alternating", "loss_norm": "fixed"}),
     ("smv", {"method_options": {"masking": "inputs"}}),
     ("smv", {"method_options": {"level": "modality"}}),
     ("reconboost", {"method_options": {"residual": "full", "pretraining": 0.2}}),

@@ -125,6 +125,7 @@ VARIANTS = [
     ("pmr", {"momentum": 0.5, "prototype_fraction": 0.3, "entropy_weight": 0.1}),
     ("reconboost", {"pretraining": 0.2}),
     ("smv", {"level": "modality"}),
+    ("umt", {"teacher": 0.3}),
 ]
 """Options under which a method keeps something else, or comes by it in another way."""
 

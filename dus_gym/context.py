@@ -242,6 +242,18 @@ class Context:
         first = self.optimizer.parameters(self.optimizer.names[0])[0]
         return torch.tensor(list(values), dtype=first.dtype).to(first.device, non_blocking=True)
 
+    def paired_uniform(self, columns: int) -> Tensor:
+        """Draw numbers from [0, 1) for every paired sample, ``(p, columns)`` in float32, from the run's own ``rngs``.
+
+        A run's rows do not depend on how many rows fill up its batch beside larger ones.
+        """
+        drawn = [
+            # From a generator of its own, whose first rows are the same however many are drawn.
+            np.random.default_rng(int(rng.integers(2**63))).random((self.batch.paired, columns), dtype=np.float32)
+            for rng in self.rngs
+        ]
+        return self.stack([torch.from_numpy(rows) for rows in drawn]).to(self.paired_labels.device, non_blocking=True)
+
     def stack(self, values: Sequence[Tensor]) -> Tensor:
         """Return tensors, one a run, as one with the axis of runs; without the axis the only one."""
         return values[0] if self.runs is None else torch.stack(list(values))

@@ -28,6 +28,12 @@ METHODS: dict[str, str] = {
     "smv": "dus_gym.methods.smv:SMV",
     "di_mml": "dus_gym.methods.di_mml:DIMML",
     "mla": "dus_gym.methods.mla:MLA",
+    "mmcosine": "dus_gym.methods.mmcosine:MMCosine",
+    "mmpareto": "dus_gym.methods.mmpareto:MMPareto",
+    "opm": "dus_gym.methods.opm:OPM",
+    "cml": "dus_gym.methods.cml:CML",
+    "lfm": "dus_gym.methods.lfm:LFM",
+    "umt": "dus_gym.methods.umt:UMT",
 }
 """Name to ``module:class``; imported when asked for, so that listing the names costs nothing."""
 

@@ -20,13 +20,13 @@ def listed(tmp_path):
 def test_methods_lists_what_each_is(tmp_path):
     rows = listed(tmp_path)
     assert list(rows) == list(METHODS)
-    assert len(rows) == 15
+    assert len(rows) == 21
     for name, row in rows.items():
         assert row["year"] >= 2019
         assert row["changes"]
         assert row["modalities"][0] == "2" or name == "unimodal"
     assert {name for name, row in rows.items() if row["under_dus"]} == {
-        *("baseline", "mla", "pmr", "agm", "di_mml", "ogr_gb", "mses", "unimodal")
+        *("baseline", "mla", "pmr", "agm", "di_mml", "ogr_gb", "mses", "unimodal", "mmpareto", "umt")
     }
     assert {name for name, row in rows.items() if row["needs_validation"]} == {"ogr_gb", "mses", "mslr"}
     text = dus("methods", cwd=tmp_path, check=0).stdout
@@ -80,6 +80,14 @@ OTHER = {
         "certainty_temperature": 3.0,
     },
     "mla": {"projection": "none", "order": "update_then_project", "normalize": True},
+    "mmcosine": {"scale": 5.0},
+    "mmpareto": {"gamma": 1.0, "magnitude": "encoder"},
+    "opm": {
+        **{"drop": 0.4, "strength": 1.0, "execution": 0.9, "ratio": "others", "start_epoch": 1, "end_epoch": 2},
+    },
+    "cml": {"weight": 1.0, "pairs": "cpm"},
+    "lfm": {"divergence": "js", "label_weight": 0.5},
+    "umt": {"weight": 1.0, "teacher": 0.5},
 }
 """Every option of every method with a value that is not its default."""
 OTHER["ogm_ge"] = OTHER["ogm"]

@@ -18,6 +18,7 @@ IDS = {2: "DUS-Digits-v0", 3: "DUS-Digits3-v0"}
 EARLY = {
     "di_mml": {"transfer_start": 0.2, "fusion": 0.4},
     "mslr": {"window": 1},
+    "opm": {"start_epoch": 1},
     "pmr": {"momentum": 0.5, "prototype_fraction": 0.5},
     "reconboost": {"pretraining": 0.2},
     "smv": {"masking": "inputs", "warm_up": 0.2},
@@ -114,14 +115,17 @@ VARIANTS = [
     ("agm", {"scale_via": "lr", "end_epoch": 1}),
     ("di_mml", {"transfer_start": 0.25, "fusion": 0.25}),
     ("domfn", {"tau": 0.05}),
+    ("mmpareto", {"magnitude": "encoder"}),
     ("mslr", {"window": 2}),
     ("mslr", {"strategy": "keep", "rates": [0.9, 1.4, 0.7]}),
     ("ogm", {"scale_via": "lr"}),
     ("ogm_ge", {"ratio": "weakest", "end_epoch": 1}),
     ("ogr_gb", {"super_epoch": 0.5}),
+    ("opm", {"start_epoch": 1, "end_epoch": 2}),
     ("pmr", {"momentum": 0.5, "prototype_fraction": 0.3, "entropy_weight": 0.1}),
     ("reconboost", {"pretraining": 0.2}),
     ("smv", {"level": "modality"}),
+    ("umt", {"teacher": 0.3}),
 ]
 """Options under which a method keeps something else, or comes by it in another way."""
 
@@ -215,6 +219,7 @@ def starts_of_terms(run):
     """The epochs (from 0) in which a phase or a term of the loss begins, or parameters were put back."""
     by_method = {
         "di_mml": [round(0.12 * run.epochs)],
+        "opm": [6],
         "pmr": [0, 31],
         "smv": [round(0.08 * run.epochs)],
         "mses": [int(epoch) for epoch in run.logged.values()],

@@ -18,6 +18,7 @@ from torch import nn
 
 import dus_gym
 from dus_gym.data.dataset import TensorSplit
+from dus_gym.data.registry import get_task
 from dus_gym.data.splits import stratified
 from dus_gym.errors import CheckpointError, ConfigError, RunFolderError
 from dus_gym.experiments import probe as module
@@ -342,6 +343,18 @@ def test_a_task_without_a_validation_split_says_who_chose(tmp_path):
     assert found.classes == ("0", "1")
 
 
+def test_classes_have_the_data_sets_names_or_else_numbers():
+    assert module._class_names(get_task("CREMAD").configured()) == (
+        "neutral",
+        "happy",
+        "sad",
+        "fear",
+        "disgust",
+        "anger",
+    )
+    assert module._class_names(get_task("Digits").configured()) == tuple("0123456789")
+
+
 def test_many_classes_show_their_most_frequent_confusions():
     rows = [[0] * 20 for _ in range(20)]
     rows[3][4], rows[3][3], rows[7][1] = 6, 2, 1
@@ -415,3 +428,15 @@ def test_a_run_of_the_fake_trainer_and_a_device_that_is_not_there_are_refused(ma
         dus_gym.probe(tmp_path / "fake")
     with pytest.raises(ConfigError, match="device='cuda:99' is not available here"):
         dus_gym.probe(made[0], device="cuda:99")
+
+
+def test_more_modalities_than_sets_can_be_predicted_from_are_refused(tmp_path):
+    labels = np.arange(24) % 2
+    arrays = {f"m{j}": np.random.default_rng(j).normal(size=(24, 2)) for j in range(13)}
+    np.savez(tmp_path / "many.npz", **arrays, labels=labels, split=np.array(["train"] * 16 + ["test"] * 8))
+    dus_gym.train(
+        "DUS-Own-v0", "uniform", data_root=tmp_path / "many.npz", task_options={"validation": "none"}, epochs=1,
+        total_batch=52, out=tmp_path / "run",
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="has 13 modalities, .* up to 12 are allowed"):
+        dus_gym.probe(tmp_path / "run")

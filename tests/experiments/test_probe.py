@@ -438,5 +438,5 @@ def test_more_modalities_than_sets_can_be_predicted_from_are_refused(tmp_path):
         "DUS-Own-v0", "uniform", data_root=tmp_path / "many.npz", task_options={"validation": "none"}, epochs=1,
         total_batch=52, out=tmp_path / "run",
     )  # fmt: skip
-    with pytest.raises(ConfigError, match="has 13 modalities, .* up to 12 are allowed"):
+    with pytest.raises(ConfigError, match=r"has 13 modalities, .* up to 12 are allowed"):
         dus_gym.probe(tmp_path / "run")

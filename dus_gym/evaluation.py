@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -78,35 +78,50 @@ class Evaluator:
         """Return logits of ``split``, or of its rows ``indices``."""
         labels = split.labels if indices is None else split.labels.gather(-1, indices)
         rows = _every_row(split) if indices is None else indices
+        m = len(self.model.encoders)
+        with self._evaluating(), torch.inference_mode(), self.autocast():
+            chunks = ([self.model.encode(j, split.fetch(j, chunk)) for j in range(m)] for chunk in _chunks(rows))
+            return self._heads(chunks, labels)
+
+    def predict_from(self, features: Sequence[Tensor], labels: Tensor) -> Predictions:
+        """Return logits of samples whose features are known; those of :meth:`features` give :meth:`predict`'s.
+
+        Args:
+            features: m tensors ``(n, d_j)``.
+            labels: shape ``(n,)``.
+        """
+        with self._evaluating(), torch.inference_mode(), self.autocast():
+            return self._heads(zip(*(h.split(EVALUATION_BATCH, dim=-2) for h in features), strict=True), labels)
+
+    def _heads(self, chunks: Iterable[Sequence[Tensor]], labels: Tensor) -> Predictions:
+        """Return what the heads make of features, which come in chunks of samples."""
         m, classes = len(self.model.encoders), self.model.num_classes
         unimodal: list[Tensor] = []
         concat: list[Tensor] = []
-        with self._evaluating(), torch.inference_mode(), self.autocast():
-            for chunk in rows.split(EVALUATION_BATCH, dim=-1):
-                features = [self.model.encode(j, split.fetch(j, chunk)) for j in range(m)]
-                unimodal.append(unrounded(torch.stack(self.method.unimodal_logits(self.model, features))))
-                if self.has_concat:
-                    concat.append(unrounded(self.model.fused(features)))
-            # What follows goes sample by sample, so that it need not know whose a sample is.
-            joined = torch.cat(unimodal, dim=-2) if len(unimodal) > 1 else unimodal[0]
-            logits = joined.reshape(m, -1, classes)
-            logp = log_probabilities(logits)
-            common: dict[str, Tensor] = {"sum": logits.sum(0), "entropy": entropy_weighted(logits, logp)}
-            if concat:
-                fused_logits = torch.cat(concat, dim=-2) if len(concat) > 1 else concat[0]
-                common["concat"] = fused_logits.reshape(-1, classes)
-            if self.predict_with == "method":
-                own = self.method.predict(logits, common if self.has_concat else {"concat": common["sum"]} | common)
-            elif self.predict_with == "sum-all":
-                own = common["concat"] + common["sum"]
-            else:
-                own = common[self.predict_with]
+        for features in chunks:
+            unimodal.append(unrounded(torch.stack(self.method.unimodal_logits(self.model, features))))
+            if self.has_concat:
+                concat.append(unrounded(self.model.fused(features)))
+        # What follows goes sample by sample, so that it need not know whose a sample is.
+        joined = torch.cat(unimodal, dim=-2) if len(unimodal) > 1 else unimodal[0]
+        logits = joined.reshape(m, -1, classes)
+        logp = log_probabilities(logits)
+        common: dict[str, Tensor] = {"sum": logits.sum(0), "entropy": entropy_weighted(logits, logp)}
+        if concat:
+            fused_logits = torch.cat(concat, dim=-2) if len(concat) > 1 else concat[0]
+            common["concat"] = fused_logits.reshape(-1, classes)
+        if self.predict_with == "method":
+            own = self.method.predict(logits, common if self.has_concat else {"concat": common["sum"]} | common)
+        elif self.predict_with == "sum-all":
+            own = common["concat"] + common["sum"]
+        else:
+            own = common[self.predict_with]
         fused = {name: own if name == "method" else common.get(name) for name in FUSED_PREDICTORS}
         return Predictions(logits, fused, logp, labels.reshape(-1))
 
     def features(self, split: Split) -> list[Tensor]:
         """Return encoder features of every sample in evaluation mode, without a gradient: m tensors ``(n, d_j)``."""
-        chunks = _every_row(split).split(EVALUATION_BATCH, dim=-1)
+        chunks = _chunks(_every_row(split))
         with self._evaluating(), torch.no_grad(), self.autocast():
             return [
                 torch.cat([unrounded(self.model.encode(j, split.fetch(j, chunk))) for chunk in chunks], dim=-2)
@@ -185,3 +200,8 @@ def _every_row(split: Split) -> Tensor:
     labels = split.labels
     rows = torch.arange(labels.shape[-1], device=labels.device)
     return rows if labels.ndim == 1 else rows.expand(labels.shape)
+
+
+def _chunks(rows: Tensor) -> tuple[Tensor, ...]:
+    chunks: tuple[Tensor, ...] = rows.split(EVALUATION_BATCH, dim=-1)
+    return chunks

@@ -824,6 +824,27 @@ class Trainer(TrainingRuns):
         """The method's own figures, as it last reported them."""
         return self.logged_all[0]
 
+    @property
+    def splits(self) -> dict[str, Split | None]:
+        """Training, validation and test split on the run's device, by name; None where there is no validation split."""
+        return {"train": self._train_split, "validation": self._validation_split, "test": self._test_split}
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The predictor with the model and the method as they are."""
+        return self._evaluator
+
+    def evaluated_weights(self) -> dict[str, Any]:
+        """Return the weights that :meth:`evaluate` scores, under ``model``, and the method's state with them."""
+        best = self._best
+        if self.config.select == "last" or not best.phases[0]:
+            return self._weights()
+        return {"model": dict(best.model), "method": best.methods[best.phases[0]]}
+
+    def load_weights(self, state: Mapping[str, Any]) -> None:
+        """Put what :meth:`evaluated_weights` returned into this run, whose evaluator then predicts with it."""
+        self._load_weights(state)
+
     def probe(self) -> Probe:
         """Compute forward-only figures on B training samples and, if there are any, B validation samples."""
         return self.probe_all()[0]

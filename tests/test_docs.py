@@ -11,7 +11,7 @@ import pytest
 from dus_gym.cli import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]
-STORIES = [ROOT / "docs" / name for name in ("own-data.md", "data.md", "runs.md", "report.md")]
+STORIES = [ROOT / "docs" / name for name in ("own-data.md", "data.md", "runs.md", "report.md", "probe.md")]
 """Pages whose blocks build on one another."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 

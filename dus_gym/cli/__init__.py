@@ -26,6 +26,7 @@ COMMANDS = {
     "meta-train": "train one policy over many runs and tasks",
     "data": "list, scan, build, fetch and mock data sets",
     "watch": "show a run while it goes on",
+    "probe": "show what each modality of a finished run knows, contributes and costs",
     "report": "write a run or a comparison as one HTML page",
     "runs": "list, show, compare, export and delete runs",
     "validate": "run a run again and say whether every bit is the same",

@@ -221,10 +221,12 @@ class _Going:
 
 def _keep_model(folder: RunFolder, going: _Going, result: Result) -> None:
     """Write the weights and the picture."""
+    from dus_gym.trainer import Trainer
+
     core = going.core
-    if core.trainer == "real":
+    if isinstance(core.run, Trainer):
         with writing(folder.path / MODEL):
-            save_state(folder.path / MODEL, "model", {"model": core.run.snapshot()["weights"]["model"]})
+            save_state(folder.path / MODEL, "model", core.run.evaluated_weights())
     title = f"{result.title} · trainer {result.trainer}, data {result.data_kind}"
     with writing(folder.path / PICTURE):
         draw_run(folder.path / PICTURE, title, core.modalities, going.records)

@@ -4,7 +4,7 @@ config.json             what was asked for; decides whether a run may be resumed
 steps.jsonl             one JSON object a step, in order
 checkpoint.safetensors  everything a continuation needs; replaced whole
 together.safetensors    in its place for runs that train as one computation: in the folder of the first, of all of them
-model.safetensors       the evaluated model's weights
+model.safetensors       the evaluated model's weights, and its method's state
 summary.json            written last: a folder with one is finished
 policy.safetensors      what the agent has learned, if it learns; policy.zip of stable-baselines3
 curves.png              scores and batch sizes over time

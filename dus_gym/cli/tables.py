@@ -26,6 +26,14 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100.0 * value:.1f}"
 
 
+def duration(seconds: float) -> str:
+    """Return a length of time as one says it: ``40 s``, ``3 min``, ``2 h 5 min``."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 def silent(*_: Any) -> None:
     """Do nothing: a bar that nobody watches."""
 
@@ -96,8 +104,8 @@ def show_log(console: Console) -> None:
 def print_result(console: Console, result: Result) -> None:
     """Print the result of one run."""
     title = (
-        f"{result.title}  (trainer {result.trainer}, data {result.data_kind}, B = {result.base_batch}, "
-        f"N_B = {result.total_batch}, {result.epochs} epochs, model: {SELECTIONS[result.select]}"
+        f"{result.title}  (trainer {result.trainer}, data {result.data_kind}, {result.total_batch} samples "
+        f"per iteration, {result.epochs} epochs, model: {SELECTIONS[result.select]}"
         f"{said_settings(result.settings)}{said_settings(result.folder_settings, 'from the data folder: ')})"
     )
     if result.dropped:

@@ -10,12 +10,12 @@ from typing import Any
 from dus_gym.errors import ConfigError, RunFolderError
 from dus_gym.experiments.results import FORMAT, SELECTIONS, Result, said_settings
 from dus_gym.experiments.serialize import to_json
+from dus_gym.experiments.spec import REFERENCE
 from dus_gym.experiments.table import Table
 from dus_gym.options import with_said
 from dus_gym.records import FUSED_PREDICTORS
 from dus_gym.statistics import PairedTest, Spread, confidence_interval, mean_std, paired
 
-REFERENCE = "uniform"
 HEADLINE = "method"
 """The predictor that is tested; the others are shown."""
 CONTROLS = ("reversed", "random", "best-fixed", "lr-matched")

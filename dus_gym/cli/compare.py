@@ -27,8 +27,8 @@ class CompareOptions:
 
     agents: str | None = None
     """Agents, separated by commas; uniform is always added as the reference. Options of one agent go behind
-    colons: reinforce:policy=literal. A policy file is an agent too. If not given: heuristic, score, reinforce and all
-    controls."""
+    colons: reinforce:policy=literal. A policy file is an agent too. If not given: heuristic, score, reinforce,
+    steady and all controls."""
     seeds: str = "5"
     """A number of seeds (5 means 0 to 4), or the seeds themselves: 3,5,8 or 100-129."""
     full: bool = False

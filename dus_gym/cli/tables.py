@@ -141,28 +141,34 @@ def print_prose(console: Console, text: str, style: str = "") -> None:
 
 
 def print_comparison(console: Console, comparison: Comparison, *, full: bool = False) -> None:
-    """Print the table, the warnings and the verdict of each comparison, and the verdict on several.
+    """Print of each comparison the verdict, the warnings and the table, and last the verdict on several.
 
     Args:
         console: a terminal, or anything that takes text: there no line is wrapped.
         comparison: what to print.
         full: also every predictor and modality, p-values and costs.
     """
-    for number, part in enumerate(comparison.parts):
-        if number:
-            console.print()
-        print_table(console, part.table(full))
+    several = len(comparison.parts) > 1
+    for part in comparison.parts:
+        title = f"{part.title}. " if several else ""
+        print_prose(console, f"{title}Verdict: {part.verdict}", style="bold")
         for warning in part.warnings:
             print_prose(console, f"Warning: {warning}", style="yellow")
-        print_prose(console, f"Verdict: {part.verdict}", style="bold")
-    if len(comparison.parts) > 1:
         console.print()
-        print_prose(console, f"Verdict: {comparison.verdict}", style="bold")
+        print_table(console, part.table(full))
+        console.print()
+    if several:
+        print_prose(console, f"Verdict on all: {comparison.verdict}", style="bold")
+        console.print()
 
 
 def print_table(console: Console, table: TextTable) -> None:
-    """Print a table: to a terminal with its head wrapped to the width, elsewhere with nothing wrapped."""
-    print_line(console, table.text(console.width if console.is_terminal else None))
+    """Print a table: to a terminal within its width, elsewhere a record per line with tabs between the cells."""
+    if console.is_terminal:
+        print_line(console, table.text(console.width))
+    elif not console.quiet:
+        # A console would put spaces in the place of tabs.
+        print(table.records(), file=console.file)
 
 
 @contextmanager

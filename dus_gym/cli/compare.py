@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from dus_gym.cli.arguments import Given, parse
 from dus_gym.cli.console import open_console
+from dus_gym.cli.progress import progress_over
 from dus_gym.cli.run_options import METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
-from dus_gym.cli.tables import print_comparison, progress_over, show_log
+from dus_gym.cli.tables import print_comparison, show_log
 from dus_gym.config import RunConfig
 from dus_gym.experiments.executors.executor import ScaleOptions
 from dus_gym.experiments.storage.run_folder import latest, unused

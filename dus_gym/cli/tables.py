@@ -1,24 +1,17 @@
-"""Print for the commands: the live view of a run and the tables of results."""
+"""Print for the commands: the tables and sentences of results."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.console import Console
 
 from dus_gym.experiments.results import SELECTIONS, Result, said_settings
 from dus_gym.experiments.table import Table as TextTable
 
 if TYPE_CHECKING:
-    from dus_gym.envs.dus_env import DUSEnv
     from dus_gym.experiments.comparison import Comparison
-    from dus_gym.experiments.run import OnStep, Record
 
 
 def percent(value: float | None) -> str:
@@ -36,50 +29,6 @@ def duration(seconds: float) -> str:
 
 def silent(*_: Any) -> None:
     """Do nothing: a bar that nobody watches."""
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-
-
-@contextmanager
-def live_run(console: Console, label: str) -> Iterator[OnStep]:
-    """A progress bar over epochs above a table of score and batch size per modality."""
-    bar = _progress(console)
-    task = bar.add_task(label, total=None)
-
-    def table(core: DUSEnv, record: Record) -> Table:
-        view = Table(box=None, header_style="bold")
-        for column in ("modality", "score ŝ", "this step", "batch", "samples", "val. accuracy"):
-            view.add_column(column, justify="left" if column == "modality" else "right")
-        for j, name in enumerate(core.modalities):
-            view.add_row(
-                name,
-                f"{record['observation'][j]:.3f}",
-                f"{record['train_score/' + name]:.3f}",
-                str(record["size/" + name]),
-                str(record["samples/" + name]),
-                percent(record.get("val_accuracy/" + name)),
-            )
-        return view
-
-    if not console.is_terminal:
-        yield silent
-        return
-    with Live(bar, console=console, refresh_per_second=8, transient=True) as live:
-
-        def on_step(core: DUSEnv, record: Record) -> None:
-            bar.update(task, total=record["epochs"], completed=record["epoch"])
-            live.update(Group(bar, table(core, record)))
-
-        yield on_step
 
 
 class _ToConsole(logging.Handler):
@@ -169,18 +118,3 @@ def print_table(console: Console, table: TextTable) -> None:
     elif not console.quiet:
         # A console would put spaces in the place of tabs.
         print(table.records(), file=console.file)
-
-
-@contextmanager
-def progress_over(console: Console, label: str, total: int) -> Iterator[Any]:
-    """A bar over many runs; yields a function to call after each with what comes next."""
-    if not console.is_terminal:
-        yield silent
-        return
-    with _progress(console) as bar:
-        task = bar.add_task(label, total=total)
-
-        def advance(what: str) -> None:
-            bar.update(task, advance=1, description=f"{label}: {what}")
-
-        yield advance

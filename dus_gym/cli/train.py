@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
+from dus_gym.cli.progress import live_run
 from dus_gym.cli.run_options import AGENT, METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
-from dus_gym.cli.tables import duration, live_run, print_line, print_prose, print_result, show_log
+from dus_gym.cli.tables import duration, print_line, print_prose, print_result, show_log
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError
 from dus_gym.experiments.drivers import agent_names, learns_in_runs, name_agent
@@ -95,13 +96,13 @@ def main(words: list[str]) -> None:
         result = folder.result()
         if result is None:
             logger = open_logger(options.log, folder)
-            with live_run(console, spec.env) as show, logger:
+            with live_run(console, spec.env) as view, logger:
 
                 def on_step(core: DUSEnv, record: Any) -> None:
-                    show(core, record)
+                    view.step(core, record)
                     logger.step(record)
 
-                result = execute(spec, folder, on_step=on_step, keep_model=True)
+                result = execute(spec, folder, on_step=on_step, on_prior=view.prior, keep_model=True)
                 logger.end(result)
     if not output.quiet:
         print_result(console, result)
@@ -125,8 +126,8 @@ def _conclude(console: Console, spec: RunSpec, result: Result, *, alone: bool) -
     if beside and seconds < BESIDE_SECONDS:
         from dus_gym.experiments.run import execute
 
-        with live_run(console, f"{spec.env}, {REFERENCE} beside it") as show:
-            uniform = execute(spec.under_uniform(), on_step=show)
+        with live_run(console, f"{spec.env}, {REFERENCE} beside it") as view:
+            uniform = execute(spec.under_uniform(), on_step=view.step)
     console.print()
     print_prose(console, say_run(word, result, uniform), style="bold")
     if beside and uniform is None:

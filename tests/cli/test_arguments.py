@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command import dus
 
-from dus_gym.cli import COMMANDS, main
+from dus_gym.cli import COMMANDS, TASKS, main
 from dus_gym.cli.arguments import parse, read, read_settings
 from dus_gym.cli.run_options import AGENT, METHOD, TASK
 from dus_gym.config import RunConfig
@@ -304,6 +304,20 @@ def test_help_shows_sections_choices_and_defaults(capsys, monkeypatch):
     assert "(one of mean, fixed; default: mean)" in " ".join(text.split())
     assert "--method.NAME: options of what --method names" in text
     assert "--method.fused-weight" not in text
+
+
+def test_the_first_help_begins_with_five_tasks_whose_commands_are_read(tmp_path, monkeypatch):
+    lines = dus("--help", cwd=tmp_path, check=0).stdout.splitlines()
+    assert max(map(len, lines)) <= 110
+    assert [line.split("dus ", 1)[1].split()[0] for line in lines[2:7]] == [line.split()[1] for line in TASKS.values()]
+    assert lines[8] == "all commands:"
+    assert all(any(line.startswith(f"  {name} ") for line in lines[9:]) for name in COMMANDS)
+    for line in TASKS.values():
+        program, command, *words = line.split()
+        assert program == "dus"
+        with pytest.raises(SystemExit) as end:
+            main([command, *words, "--help"])
+        assert end.value.code == 0
 
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 class CompareOptions:
     """The agents and their seeds."""
 
-    agents: str | None = None
+    agents: str | None = field(
+        default=None,
+        metadata={"common": "Agents, separated by commas; uniform is always added. All controls if not given."},
+    )
     """Agents, separated by commas; uniform is always added as the reference. Options of one agent go behind
     colons: reinforce:policy=literal. A policy file is an agent too. If not given: heuristic, score, reinforce,
     steady and all controls."""
-    seeds: str = "5"
+    seeds: str = field(default="5", metadata={"common": True})
     """A number of seeds (5 means 0 to 4), or the seeds themselves: 3,5,8 or 100-129."""
-    full: bool = False
+    full: bool = field(default=False, metadata={"common": "Print every column."})
     """Print every column: all predictors and modalities, gaps, p-values and costs."""
 
 

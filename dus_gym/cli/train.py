@@ -37,14 +37,14 @@ BESIDE_SECONDS = 60.0
 class TrainOptions:
     """The agent and the run."""
 
-    agent: str = field(default=DEFAULT_AGENT, metadata={"choices": agent_names})
+    agent: str = field(default=DEFAULT_AGENT, metadata={"common": True, "choices": agent_names})
     """Who decides the batch sizes; `dus agents` says more. Also the path of a policy file."""
-    policy: str | None = None
+    policy: str | None = field(default=None, metadata={"common": "A saved policy, which then is the agent."})
     """A saved policy, which then is the agent: a file of `dus meta-train` or of a run that learned, or the name of
     one that comes with the package (gain, gap)."""
-    seed: int = 0
+    seed: int = field(default=0, metadata={"common": "Seed of everything: the same one gives the same run."})
     """Seed of everything: data split, initialisation, order, agent."""
-    alone: bool = False
+    alone: bool = field(default=False, metadata={"common": "Do not also train uniform beside the agent."})
     """Do not also train uniform, which a run of less than a minute is otherwise set beside (never with --quiet)."""
     log: str | None = field(default=None, metadata={"choices": LOGGERS})
     """Also write every step to tensorboard (files in the run folder) or to wandb (Weights & Biases; offline unless

@@ -30,7 +30,7 @@ def train(*words, cwd):
 
 def test_help_lists_the_commands_and_every_option(tmp_path):
     assert "compare" in dus("--help", cwd=tmp_path, check=0).stdout
-    text = dus("train", "--help", "--agent", "score", "--method", "mla", cwd=tmp_path, check=0).stdout
+    text = dus("train", "--help-all", "--agent", "score", "--method", "mla", cwd=tmp_path, check=0).stdout
     for word in ("--loss-norm", "--agent.rule", "--method.projection", "--min-fraction", "--resume", "--data-root"):
         assert word in text
     assert "--agent.policy" not in text
@@ -219,6 +219,9 @@ def test_one_seed_gives_no_p_value_and_says_so(tmp_path):
         (("trian", "DUS-Digits-v0"), "train"),
         (("train", "DUS-CREMAD-v0"), "--trainer fake"),
         (("train", "DUS-Digits-v0", "--epochs", "0"), "epochs=0"),
+        (("train", "DUS-Digits-v0", "--validation", "none"), "DUS-Digits-v0 has no choice of it; leave --validation"),
+        (("compare", "DUS-Digits-v0,DUS-CREMAD-v0", "--validation", "none"), "DUS-Digits-v0 has no choice of it"),
+        (("train", "DUS-Digits-v0", "--encoder", "clip"), "leave --encoder out"),
         (("train", "DUS-Digits-v0", "--epochs=-3"), "epochs=-3"),
         (("train", "DUS-Digits-v0", "--total-batch", "3"), "total_batch=3"),
         (("train", "DUS-Digits-v0", "--loss-norm", "sum"), "loss_norm='sum'"),

@@ -193,8 +193,9 @@ def test_a_terminal_shows_verdict_and_table_within_its_width_and_cuts_no_word(tm
     plain = shown(monkeypatch, tmp_path)
     raw = shown(monkeypatch, tmp_path, width)
     assert "\x1b[1m" in raw, "the verdict is bold"
-    # The bar of the runs ends where the cursor comes back.
-    text = re.sub(r"\x1b\[[0-9;]*m", "", raw.rpartition("\x1b[?25h")[2])
+    # The bar of the runs ends where the cursor comes back
+    # and its lines are taken away.
+    text = re.sub(r"\x1b\[[0-9;]*[mAK]|\r", "", raw.rpartition("\x1b[?25h")[2])
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
     assert sorted(text.replace(":", ": ").split()) == sorted(plain.replace(":", ": ").split())

@@ -236,7 +236,7 @@ def main() -> None:
             Case("the same, mixed precision", large, 4, 20, arguments.rounds, amp=True),
         ]
         print(torch.cuda.get_device_name(device))
-    print("| size | agent | validation | bare loop, ms an iteration | ours / bare |\n|---|---|---|---|---|")
+    print("| size | agent | validation | bare loop, ms per iteration | ours / bare |\n|---|---|---|---|---|")
     for case in cases:
         for agent, validate in (("uniform", False), ("reinforce", False), ("reinforce", True)):
             bare, ratio = measure(case, agent, arguments.device, validate=validate)

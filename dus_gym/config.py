@@ -22,17 +22,20 @@ SELECTIONS = ("last", "validation", "best_test")
 class RunConfig:
     """Settings of a run; the defaults are the paper's where it states them. None means the task's own."""
 
-    epochs: int | None = None
+    epochs: int | None = field(default=None, metadata={"common": "How long to train; the task's own if not given."})
     """Epochs of the run, over all of a method's phases."""
     interval: int | None = None
     """Iterations of one step of the environment; one epoch if not given (Algorithm 1)."""
-    total_batch: int | None = None
+    total_batch: int | None = field(default=None, metadata={"common": "Samples per iteration over all modalities."})
     """N_B, samples of one iteration over all modalities; m times the task's batch if not given."""
     iterations: int | None = None
     """Iterations an epoch; n_train // B if not given."""
     min_samples: int = 2
     """The fewest samples a modality may get (BatchNorm needs 2)."""
-    min_fraction: float = 0.0
+    min_fraction: float = field(
+        default=0.0,
+        metadata={"common": "The fewest samples of a modality, as a fraction of an equal share; 0.25 is recommended."},
+    )
     """The fewest samples a modality may get, as a fraction of the equal share; 0 is the paper, 0.25 is
     recommended."""
     cumulative: str = field(default="run", metadata={"choices": CUMULATIVE_MODES})
@@ -47,7 +50,13 @@ class RunConfig:
     lever: str = field(default="samples", metadata={"choices": LEVERS})
     """samples: an action's shares become batch sizes (the paper); rates: batches are equal, and m times the shares
     multiply the learning rates of each modality's encoder and head."""
-    loss_norm: str = field(default="mean", metadata={"choices": LOSS_NORMS})
+    loss_norm: str = field(
+        default="mean",
+        metadata={
+            "common": "Each modality's loss: a mean over its own samples, or over a fixed number.",
+            "choices": LOSS_NORMS,
+        },
+    )
     """mean: each modality's loss is the mean over its own samples (the paper); fixed: the sum over B, which
     makes the batch size a learning rate of the modality."""
     pairing: str = field(default="prefix", metadata={"choices": PAIRINGS})
@@ -65,7 +74,7 @@ class RunConfig:
     """Epochs between validations."""
     lr_scale: tuple[float, ...] | None = None
     """A multiplier on the learning rate of each modality's encoder and head; 1 each if not given."""
-    device: str = "cpu"
+    device: str = field(default="cpu", metadata={"common": True})
     """cpu, cuda or cuda:N."""
     amp: bool = False
     """Mixed precision with bfloat16."""

@@ -1,6 +1,6 @@
 """A trainer that follows fitted learning curves instead of training: thousands of runs a minute.
 
-Each modality j has an exposure u_j that grows by ``(a_j / B)^γ_j`` an iteration, times the learning-rate
+Each modality j has an exposure u_j that grows by ``(a_j / B)^γ_j`` per iteration, times the learning-rate
 schedule, so that the uniform split ends at u = 1. Its scores, accuracies and losses are piecewise linear in
 log u. The fused accuracy is a quadratic in the modalities' scores and in how unequal their exposures were.
 All of it is fitted to real runs of Digits, DigitsControl and Digits3 under constant splits

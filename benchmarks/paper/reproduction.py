@@ -18,7 +18,7 @@ from dus_gym.errors import ConfigError, DatasetNotFoundError, DusError, RunFolde
 from dus_gym.experiments.compare import Progress
 from dus_gym.experiments.executors.executor import ScaleOptions, open_executor
 from dus_gym.experiments.results import Result
-from dus_gym.experiments.run_many import PlannedRun, finished, make_folder, run_all
+from dus_gym.experiments.run_many import PlannedRun, finished, make_folder, run_all, told
 from dus_gym.experiments.spec import RunSpec
 from dus_gym.experiments.storage.run_folder import (
     CONFIG,
@@ -176,7 +176,7 @@ def reproduce(
         if reproduction.mode == "smoke":
             _make_mocks(reproduction, sorted({name for part in parts for name in part.datasets}))
         runs, missing = _runs_of(reproduction, parts)
-        bar: Any = nullcontext(lambda _: None) if progress is None else progress("reproduce", len(runs))
+        bar: Any = nullcontext(lambda *_: None) if progress is None else progress("reproduce", len(runs))
         with (
             open_executor(
                 scale or ScaleOptions(), threads=reproduction.threads, device=reproduction.device
@@ -184,7 +184,12 @@ def reproduce(
             bar as advance,
         ):
             try:
-                run_all(runs, executor, lambda run: advance(str(run)), (scale or ScaleOptions()).parallel_runs)
+                run_all(
+                    runs,
+                    executor,
+                    lambda run, of, kept: advance(told(run, of), kept),
+                    (scale or ScaleOptions()).parallel_runs,
+                )
             except (DusError, OSError):
                 # A failed run takes nothing from the others: their cells are written, and its own says so.
                 for part in parts:

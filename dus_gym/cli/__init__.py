@@ -42,8 +42,18 @@ RESUMABLE = {"train", "compare", "ceiling"}
 LONGEST = 2000
 """Characters of a message."""
 
+TASKS = {
+    "train one run, with uniform beside it": "dus train DUS-Digits-v0",
+    "compare agents over seeds": "dus compare DUS-Digits-v0 --agents steady,score --seeds 5",
+    "use data of your own": "dus compare --data my.npz --agents steady --seeds 5",
+    "write a run or a comparison as a page": "dus report FOLDER",
+    "go on with what was stopped": "dus compare DUS-Digits-v0 --out FOLDER --resume",
+}
+"""What people do most, and by which command."""
 USAGE = (
     "usage: dus COMMAND [options]\n\n"
+    + "".join(f"  {does:<40}{line}\n" for does, line in TASKS.items())
+    + "\nall commands:\n\n"
     + "".join(f"  {name:<12}{text}\n" for name, text in COMMANDS.items())
     + "\n--import MODULE behind any command first imports a module of yours, which may call dus_gym.register_task.\n"
 )

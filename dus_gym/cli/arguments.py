@@ -8,8 +8,9 @@
 Of two equal options the last wins. Fields are bool, int, float, str, ``Path``, tuples of these, and optional ones;
 ``NAME_OF`` becomes ``--name-of``, a bool a flag (``--flag`` and ``--no-flag``; help is silent of the latter where the
 default is False). Metadata of a field says more: ``positional`` (True: a word without a dash), ``choices`` (names, or a
-function that returns them, for help), ``name`` (another word than the field's). The docstring under a field is its
-help.
+function that returns them, for help), ``name`` (another word than the field's), ``common`` (True, or shorter words:
+``--help`` shows it; where any field of a command has it, the others are in ``--help-all`` alone). The docstring under a
+field is its help.
 """
 
 from __future__ import annotations
@@ -132,8 +133,12 @@ def parse(
     else:
         raise ConfigError(f"{' '.join(words)!r} can be read in two ways; write --NAME=VALUE in place of --NAME VALUE.")
     if line.help:
-        print(_parser(options, command, description).format_help(), end="")
-        for name in [name for name in groups if name not in found]:
+        few = any(option.common for option in own) and not line.help_all
+        shown = [_in_short(option) for option in options if option.common or "." in option.key] if few else options
+        print(_parser(shown, command, description).format_help(), end="")
+        if few:
+            print(f"\ndus {command} --help-all shows {len(options) - len(shown)} options more.")
+        for name in [] if few else [name for name in groups if name not in found]:
             by = " or ".join(option.flag for option in own if option.key in groups[name].named_by)
             print(f"\n--{name}.NAME: options of what {by} names; name it beside --help to see them.")
         sys.exit(0)
@@ -236,6 +241,8 @@ class _Option:
     required: bool
     default: Any
     doc: str
+    common: bool | str
+    """Whether help shows it where it does not show all, and in which words."""
     choices: Any
     """Names, or a function that returns them; None: anything."""
     section: str
@@ -273,11 +280,19 @@ def _options_of(kind: type[Any], section: str, prefix: str = "") -> list[_Option
                 required=field.default is dataclasses.MISSING,
                 default=field.default,
                 doc=docs[field.name],
+                common=field.metadata.get("common", False),
                 choices=field.metadata.get("choices"),
                 section=section,
             )
         )
     return options
+
+
+def _in_short(option: _Option) -> _Option:
+    """Return an option as short help has it: in its shorter words, without the names that a listing shows."""
+    doc = option.common if isinstance(option.common, str) else option.doc
+    section = option.section if "." in option.key else "options"
+    return dataclasses.replace(option, doc=doc, section=section, choices=None if option.positional else option.choices)
 
 
 def _title(kind: type[Any]) -> str:
@@ -303,6 +318,7 @@ class _Line:
     strays: list[str]
     """Words that belong to nothing."""
     help: bool
+    help_all: bool
 
 
 class _Switch(argparse.Action):
@@ -315,6 +331,12 @@ class _Switch(argparse.Action):
         setattr(namespace, self.dest, option_string == self.option_strings[0])
 
 
+ELSEWHERE = {
+    "--batch-size": ("--total-batch", "Did you mean --total-batch, the samples per iteration over all modalities?"),
+    "--lr": ("--lr-scale", "A task has its own learning rate; --lr-scale multiplies it, by one number per modality."),
+}
+"""Options of other libraries: which of ours is nearest, and what to say where the command has that."""
+ELSEWHERE["--learning-rate"] = ELSEWHERE["--lr"]
 METAVARS = {int: "N", float: "X", Path: "PATH"}
 
 
@@ -334,6 +356,7 @@ def _parser(options: Sequence[_Option], command: str = "", description: str = ""
     )
     sections = {option.section: parser.add_argument_group(option.section) for option in options}
     parser.add_argument("-h", "--help", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--help-all", action="store_true", help=argparse.SUPPRESS)
     for option in sorted(options, key=lambda option: not option.positional):
         add, text = sections[option.section].add_argument, option.help().replace("%", "%%") if command else None
         if option.positional:
@@ -368,10 +391,11 @@ def _read_line(options: Sequence[_Option], words: Sequence[str]) -> _Line:
     unknown = [word.partition("=")[0] for word in left[:end] if re.match(r"-[^\d.]", word)]
     strays = [word for word in left[:end] if not re.match(r"-[^\d.]", word)] + left[end + 1 :]
     said = vars(namespace)
-    wanted = said.pop("help", False)
+    help_all = said.pop("help_all", False)
+    wanted = said.pop("help", False) or help_all
     said |= _assign([option for option in options if option.positional], strays, not unknown)
     return _Line({option.key: _typed(option, said[option.key]) for option in options if option.key in said},
-                 unknown, strays, wanted)  # fmt: skip
+                 unknown, strays, wanted, help_all)  # fmt: skip
 
 
 def _assign(positionals: Sequence[_Option], strays: list[str], certain: bool) -> dict[str, Any]:
@@ -452,7 +476,7 @@ def _check_line(
                     raise unknown_name(option.key, (near or line.strays)[0], names)
     if line.unknown:
         said = "; ".join(_unknown(name, options, found) for name in line.unknown)
-        raise ConfigError(f"{said} `dus {command} --help` lists all options.")
+        raise ConfigError(f"{said} `dus {command} --help-all` lists all options.")
     if line.strays:
         before = list(words[: words.index(line.strays[0])])
         takes = [option.flag for option in options if option.kind is not bool]
@@ -475,6 +499,8 @@ def _unknown(name: str, options: Sequence[_Option], found: Mapping[str, Owner]) 
         near = [owned[word] for word in get_close_matches(tail, owned, 1, 0.6)]
         if not near:
             return f"unknown option {name!r}: {found[group][0]} has {', '.join(owned.values()) or 'no options'}."
+    if not near and name in ELSEWHERE and ELSEWHERE[name][0] in flags:
+        return f"unknown option {name!r}. {ELSEWHERE[name][1]}"
     near = near or get_close_matches(name, flags, 1, 0.6)
     return f"unknown option {name!r}." + (f" Did you mean {' or '.join(near)}?" if near else "")
 

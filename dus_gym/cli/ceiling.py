@@ -13,8 +13,9 @@ from rich.console import Console
 from dus_gym.agents.controls import format_splits
 from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
+from dus_gym.cli.progress import progress_over
 from dus_gym.cli.run_options import METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
-from dus_gym.cli.tables import print_line, print_prose, print_table, progress_over, show_log
+from dus_gym.cli.tables import print_line, print_prose, print_table, show_log
 from dus_gym.config import RunConfig
 from dus_gym.experiments.executors.executor import ScaleOptions
 from dus_gym.experiments.search import SearchOptions

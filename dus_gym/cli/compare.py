@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dus_gym.cli.arguments import Given, parse
 from dus_gym.cli.console import open_console
+from dus_gym.cli.progress import progress_over
 from dus_gym.cli.run_options import METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
-from dus_gym.cli.tables import print_comparison, progress_over, show_log
+from dus_gym.cli.tables import print_comparison, show_log
 from dus_gym.config import RunConfig
 from dus_gym.experiments.executors.executor import ScaleOptions
 from dus_gym.experiments.storage.run_folder import latest, unused
@@ -25,13 +26,16 @@ if TYPE_CHECKING:
 class CompareOptions:
     """The agents and their seeds."""
 
-    agents: str | None = None
+    agents: str | None = field(
+        default=None,
+        metadata={"common": "Agents, separated by commas; uniform is always added. All controls if not given."},
+    )
     """Agents, separated by commas; uniform is always added as the reference. Options of one agent go behind
-    colons: reinforce:policy=literal. A policy file is an agent too. If not given: heuristic, score, reinforce, steady
-    and all controls."""
-    seeds: str = "5"
+    colons: reinforce:policy=literal. A policy file is an agent too. If not given: heuristic, score, reinforce,
+    steady and all controls."""
+    seeds: str = field(default="5", metadata={"common": True})
     """A number of seeds (5 means 0 to 4), or the seeds themselves: 3,5,8 or 100-129."""
-    full: bool = False
+    full: bool = field(default=False, metadata={"common": "Print every column."})
     """Print every column: all predictors and modalities, gaps, p-values and costs."""
 
 

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from dus_gym.cli.arguments import Given, Group, Owner, parse
 from dus_gym.cli.console import open_console
+from dus_gym.cli.progress import progress_over
 from dus_gym.cli.run_options import METHOD, TRAINERS
-from dus_gym.cli.tables import percent, print_line, print_table, progress_over
+from dus_gym.cli.tables import percent, print_line, print_table
 from dus_gym.config import RunConfig
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.drivers import agent_type

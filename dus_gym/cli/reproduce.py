@@ -13,7 +13,8 @@ from dus_gym.benchmarks.paper.datasets import DATASETS, datasets_named
 from dus_gym.benchmarks.paper.tables import ITEMS, Item
 from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
-from dus_gym.cli.tables import print_line, progress_over, show_log
+from dus_gym.cli.progress import progress_over
+from dus_gym.cli.tables import print_line, show_log
 from dus_gym.errors import ConfigError, unknown_name
 from dus_gym.experiments.executors.executor import ScaleOptions
 from dus_gym.experiments.spec import parse_seeds

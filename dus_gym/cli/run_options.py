@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,27 @@ NOT_ASKED = ("written_by", "command", "data", "run", "agent_digest", "folder_set
 class TaskOptions:
     """Task, method and trainer."""
 
-    env: str = field(default="", metadata={"positional": True, "choices": ids})
+    env: str = field(
+        default="",
+        metadata={
+            "common": "The task to train, such as DUS-Digits-v0; `dus envs` lists them.",
+            "positional": True,
+            "choices": ids,
+        },
+    )
     """A registered id, such as DUS-Digits-v0; `dus envs` lists them. Not with --data."""
-    data: Path | None = None
+    data: Path | None = field(default=None, metadata={"common": "Your own data in its place: a .npz file or a folder."})
     """Data of your own instead of a registered id: a .npz file with an array per modality and labels, a folder of such
     .npy files, or a folder with labels.csv and a sub-folder of media per modality."""
-    method: str = field(default=DEFAULT_METHOD, metadata={"choices": METHODS})
+    method: str = field(
+        default=DEFAULT_METHOD,
+        metadata={"common": "How the network is trained; `dus methods` says more.", "choices": METHODS},
+    )
     """What is minimised; `dus methods` says more."""
-    trainer: str | None = field(default=None, metadata={"choices": TRAINERS})
+    trainer: str | None = field(
+        default=None,
+        metadata={"common": "real, or fake for made-up curves in a fraction of a second.", "choices": TRAINERS},
+    )
     """real, or fake: fitted learning curves instead of training, in a fraction of a second; the id's own if not
     given: real, but for DUS-Fake-v0."""
     data_root: Path | None = None
@@ -48,7 +61,9 @@ class TaskOptions:
     """Read policy files of stable-baselines3, which can run code: only files that you know the origin of."""
     threads: int = 1
     """CPU threads of PyTorch. More help large networks only; another number may change the last bits."""
-    config: Path | None = None
+    config: Path | None = field(
+        default=None, metadata={"common": "A YAML or JSON file of settings, such as a run's config.json."}
+    )
     """A YAML or JSON file of settings, such as a run's own config.json; options on the command line win."""
 
 
@@ -56,13 +71,13 @@ class TaskOptions:
 class OutputOptions:
     """Output folder and printing."""
 
-    out: Path | None = None
+    out: Path | None = field(default=None, metadata={"common": True})
     """Output folder; made if it is not there."""
-    resume: bool = False
+    resume: bool = field(default=False, metadata={"common": True})
     """Go on where a killed command stopped."""
     force: bool = False
     """Replace what is in the output folder."""
-    json: bool = False
+    json: bool = field(default=False, metadata={"common": True})
     """Print the result as one JSON object on the last line."""
     quiet: bool = False
     """Print nothing but errors and the --json line."""
@@ -138,6 +153,12 @@ def call_arguments(parsed: Parsed) -> dict[str, Any]:
     options = parsed.build(TaskOptions)
     env, root = env_of(options)
     named = {name: value for name in ("validation", "encoder") if (value := getattr(options, name)) is not None}
+    for name in named:
+        for one in env.split(","):
+            if name not in {field.name for field in fields(get_env_task(one).options_type)}:
+                raise ConfigError(
+                    f"{name}={named[name]!r} is not allowed: {one} has no choice of it; leave --{name} out."
+                )
     found: dict[str, Any] = {
         "env": env,
         "method": options.method,

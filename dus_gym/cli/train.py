@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
+from dus_gym.cli.progress import live_run
 from dus_gym.cli.run_options import AGENT, METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
-from dus_gym.cli.tables import live_run, print_result, show_log
+from dus_gym.cli.tables import duration, print_line, print_prose, print_result, show_log
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError
 from dus_gym.experiments.drivers import agent_names, learns_in_runs, name_agent
+from dus_gym.experiments.executors.executor import IMPORTED
 from dus_gym.experiments.loggers import LOGGERS, check_logger, open_logger
-from dus_gym.experiments.spec import DEFAULT_AGENT, RunSpec, make_spec
-from dus_gym.experiments.storage.run_folder import RunFolder, latest, unused
+from dus_gym.experiments.spec import DEFAULT_AGENT, REFERENCE, RunSpec, make_spec
+from dus_gym.experiments.storage.run_folder import PICTURE, RunFolder, latest, unused
+from dus_gym.experiments.verdict import say_run
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dus_gym.envs.dus_env import DUSEnv
+    from dus_gym.experiments.results import Result
+
+
+BESIDE_SECONDS = 60.0
+"""Uniform is trained beside an agent where that takes less, judged by the agent's own run."""
 
 
 @dataclass(frozen=True)
 class TrainOptions:
     """The agent and the run."""
 
-    agent: str = field(default=DEFAULT_AGENT, metadata={"choices": agent_names})
+    agent: str = field(default=DEFAULT_AGENT, metadata={"common": True, "choices": agent_names})
     """Who decides the batch sizes; `dus agents` says more. Also the path of a policy file."""
-    policy: str | None = None
+    policy: str | None = field(default=None, metadata={"common": "A saved policy, which then is the agent."})
     """A saved policy, which then is the agent: a file of `dus meta-train` or of a run that learned, or the name of
     one that comes with the package (gain, gap)."""
-    seed: int = 0
+    seed: int = field(default=0, metadata={"common": "Seed of everything: the same one gives the same run."})
     """Seed of everything: data split, initialisation, order, agent."""
+    alone: bool = field(default=False, metadata={"common": "Do not also train uniform beside the agent."})
+    """Do not also train uniform, which a run of less than a minute is otherwise set beside (never with --quiet)."""
     log: str | None = field(default=None, metadata={"choices": LOGGERS})
     """Also write every step to tensorboard (files in the run folder) or to wandb (Weights & Biases; offline unless
     WANDB_MODE says otherwise)."""
@@ -83,19 +96,46 @@ def main(words: list[str]) -> None:
         result = folder.result()
         if result is None:
             logger = open_logger(options.log, folder)
-            with live_run(console, spec.env) as show, logger:
+            with live_run(console, spec.env) as view, logger:
 
                 def on_step(core: DUSEnv, record: Any) -> None:
-                    show(core, record)
+                    view.step(core, record)
                     logger.step(record)
 
-                result = execute(spec, folder, on_step=on_step, keep_model=True)
+                result = execute(spec, folder, on_step=on_step, on_prior=view.prior, keep_model=True)
                 logger.end(result)
     if not output.quiet:
         print_result(console, result)
-        console.print(f"written to {folder.path}", soft_wrap=True)
+        _conclude(console, spec, result, alone=options.alone)
+        print_line(console, f"written to {folder.path}, the picture of the run to {folder.path / PICTURE}")
+        imports = "".join(f" --import {shlex.quote(name)}" for name in IMPORTED)
+        print_line(console, f"next: {spec.compare_command()}{imports}")
     if output.json:
         print(json.dumps(result.to_json(), allow_nan=False))
+
+
+def _conclude(console: Console, spec: RunSpec, result: Result, *, alone: bool) -> None:
+    """Print in one sentence what the run reached, beside uniform's run where that takes less than a minute.
+
+    Uniform's run is made for this sentence alone: nothing of it is kept, in the run's folder or elsewhere.
+    """
+    word, uniform = spec.named_agent.word, None
+    # What deciding took, and the runs made for it, uniform does not spend.
+    seconds = result.seconds - result.agent_seconds
+    beside = not alone and not spec.is_uniform and result.accuracy is not None
+    if beside and seconds < BESIDE_SECONDS:
+        from dus_gym.experiments.run import execute
+
+        with live_run(console, f"{spec.env}, {REFERENCE} beside it") as view:
+            uniform = execute(spec.under_uniform(), on_step=view.step)
+    console.print()
+    print_prose(console, say_run(word, result, uniform), style="bold")
+    if beside and uniform is None:
+        print_prose(
+            console,
+            f"{REFERENCE} was not trained beside it: that would take about {duration(seconds)}. The command below "
+            "compares the two over seeds.",
+        )
 
 
 def _folder(spec: RunSpec, output: OutputOptions) -> RunFolder:

@@ -125,11 +125,11 @@ class Again:
         return second
 
     def _alone(self, spec: RunSpec, keep_model: bool) -> Path:
-        from dus_gym.cli.tables import live_run
+        from dus_gym.cli.progress import live_run
         from dus_gym.experiments.run import execute
 
-        with self._folder(spec) as folder, live_run(self._console, f"{spec.env} again") as on_step:
-            execute(spec, folder, on_step=on_step, keep_model=keep_model)
+        with self._folder(spec) as folder, live_run(self._console, f"{spec.env} again") as view:
+            execute(spec, folder, on_step=view.step, on_prior=view.prior, keep_model=keep_model)
         return folder.path
 
     def _folder(self, spec: RunSpec) -> RunFolder:

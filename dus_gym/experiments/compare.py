@@ -18,7 +18,7 @@ from dus_gym.experiments.comparison import REFERENCE, Comparison, compare_result
 from dus_gym.experiments.drivers import agent_names, learns_in_runs, name_agent
 from dus_gym.experiments.executors.executor import Executor, ScaleOptions, open_executor
 from dus_gym.experiments.results import Result
-from dus_gym.experiments.run_many import PlannedRun, finished, run_all
+from dus_gym.experiments.run_many import PlannedRun, finished, run_all, told
 from dus_gym.experiments.spec import DEFAULT_METHOD, RunSpec, make_spec, parse_seeds, setting_words
 from dus_gym.experiments.storage.comparison_folder import hold_folder, write_comparison
 from dus_gym.experiments.storage.run_folder import COMPARISON, folder_of, listing
@@ -29,7 +29,7 @@ DEFAULT_AGENTS = ("heuristic", "score", "reinforce", RECOMMENDED, "reversed", "r
 EQUAL_SAMPLES = "uniform-at-equal-samples"
 """Beside an agent's runs: uniform's, at as many samples."""
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[str], Any]]]
+Progress = Callable[[str, int], AbstractContextManager[Callable[..., Any]]]
 """Makes a bar from a label and a number of runs; what it yields is called with a text after each run."""
 
 
@@ -226,9 +226,9 @@ def _run(
     label = plans[0].first.env if len(plans) == 1 else f"{len(plans)} comparisons"
 
     def run(wanted: Sequence[PlannedRun], what: str) -> dict[Path, Result]:
-        bar: Any = nullcontext(lambda _: None) if progress is None else progress(what, len(wanted))
+        bar: Any = nullcontext(lambda *_: None) if progress is None else progress(what, len(wanted))
         with bar as advance:
-            found = run_all(wanted, executor, lambda done: advance(str(done)), parallel_runs)
+            found = run_all(wanted, executor, lambda one, of, kept: advance(told(one, of), kept), parallel_runs)
         return dict(zip([one.folder for one in wanted], found, strict=True))
 
     planned = [

@@ -11,10 +11,10 @@ from typing import Any
 
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.serialize import from_json
+from dus_gym.experiments.spec import REFERENCE
 from dus_gym.experiments.table import Table
 from dus_gym.experiments.task_comparison import (
     HEADLINE,
-    REFERENCE,
     TaskComparison,
     compare_results,
     equal_total,

@@ -35,6 +35,8 @@ CHECKPOINT_SECONDS = float(os.environ.get("DUS_CHECKPOINT_SECONDS", "10"))
 Record = Mapping[str, Any]
 """One line of ``steps.jsonl``: the step's number, observation and reward, and the environment's info."""
 OnStep = Callable[[DUSEnv, Record], None]
+OnPrior = Callable[[int, int], None]
+"""Takes how many of the runs that an agent makes before the one that counts are done, and how many it plans."""
 
 
 def train(
@@ -76,7 +78,12 @@ def train(
 
 
 def execute(
-    spec: RunSpec, folder: RunFolder | None = None, *, on_step: OnStep | None = None, keep_model: bool = False
+    spec: RunSpec,
+    folder: RunFolder | None = None,
+    *,
+    on_step: OnStep | None = None,
+    on_prior: OnPrior | None = None,
+    keep_model: bool = False,
 ) -> Result:
     """Run to the end, from the folder's checkpoint if it has one.
 
@@ -84,6 +91,7 @@ def execute(
         spec: what to run.
         folder: where steps, checkpoints and the summary go; None keeps nothing.
         on_step: called after each step with the environment and the step's record.
+        on_prior: called before the first, and after each, of the runs that the agent makes before the one that counts.
         keep_model: also write the model's weights and the picture.
 
     Raises:
@@ -93,7 +101,7 @@ def execute(
 
     torch.set_num_threads(spec.threads)
     reset_peaks(spec.run.device)
-    going = _Going.begin(spec, folder, on_step)
+    going = _Going.begin(spec, folder, on_step, on_prior)
     if not going.core_ended:
         run_episode(
             going.env, going.agent, seed=spec.seed, resume=going.resume, on_step=going.after_step, watch=going.deciding
@@ -120,6 +128,29 @@ def execute(
         folder.save_result(result)
     going.env.close()
     return result
+
+
+def _prepare(agent: Driver, spec: RunSpec, on_prior: OnPrior | None) -> dict[str, Any]:
+    """Let an agent make its runs before the one that counts, and tell of each; return settings that it replaced."""
+    planned, done = agent.planned_runs, 0
+    if on_prior is None or not planned:
+        return agent.prepare(lambda **replaced: spec.make_env(agent, **replaced), spec.seed)
+    tell: OnPrior = on_prior
+
+    class Counted(gym.Wrapper[Any, Any, Any, Any]):
+        """Count the runs that end."""
+
+        def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+            """Make a step; tell of a run that it ends."""
+            nonlocal done
+            found = self.env.step(action)
+            if found[2] or found[3]:
+                done += 1
+                tell(done, planned)
+            return found
+
+    tell(0, planned)
+    return agent.prepare(lambda **replaced: Counted(spec.make_env(agent, **replaced)), spec.seed)
 
 
 @dataclass
@@ -155,7 +186,7 @@ class _Going:
         return self.spent + time.perf_counter() - self.started
 
     @classmethod
-    def begin(cls, spec: RunSpec, folder: RunFolder | None, on_step: OnStep | None) -> _Going:
+    def begin(cls, spec: RunSpec, folder: RunFolder | None, on_step: OnStep | None, on_prior: OnPrior | None) -> _Going:
         """Make a new run, or put back the one of the folder's checkpoint."""
         started, deciding = time.perf_counter(), Stopwatch()
         agent = spec.make_agent(len(spec.task().modalities))
@@ -166,7 +197,7 @@ class _Going:
         prepared: dict[str, Any] = {} if checkpoint is None else checkpoint["prepared"]
         if checkpoint is None and isinstance(agent, Driver):
             with deciding:
-                prepared = agent.prepare(lambda **replaced: spec.make_env(agent, **replaced), spec.seed)
+                prepared = _prepare(agent, spec, on_prior)
         env = spec.make_env(agent, **prepared)
         going = cls(spec, env, agent, folder, on_step, prepared, deciding, started=started)
         if isinstance(agent, Driver):

@@ -67,7 +67,8 @@ class Task:
         return f"{self.runs[0]}" + (f" together with {others}" if others else "")
 
 
-OnDone = Callable[[PlannedRun], None]
+OnDone = Callable[[PlannedRun, Result | None, bool], None]
+"""Takes a run that has ended, its result (None: it failed) and whether that was there before."""
 
 
 def run_all(
@@ -97,7 +98,7 @@ def run_all(
     left = [index for index, result in enumerate(results) if result is None]
     for index in {*range(len(runs))} - {*left}:
         if on_done is not None:
-            on_done(runs[index])
+            on_done(runs[index], results[index], True)
     for index in left:
         make_folder(runs[index].folder)
     errors: list[DusError | OSError] = []
@@ -118,7 +119,7 @@ def run_all(
                 else:
                     results[index] = dataclasses.replace(of_run, folder=runs[index].folder)
                 if on_done is not None:
-                    on_done(runs[index])
+                    on_done(runs[index], results[index], False)
     if len(errors) == 1:
         raise errors[0]
     if errors:
@@ -130,6 +131,12 @@ def run_all(
             + more
         )
     return [result for result in results if result is not None]
+
+
+def told(run: PlannedRun, result: Result | None) -> str:
+    """Return a run that has ended and what it reached, in one line."""
+    reached = "failed" if result is None else "" if result.accuracy is None else f"{100 * result.accuracy:.1f} %"
+    return f"{run}" + (f": {reached}" if reached else "")
 
 
 def make_folder(path: Path) -> None:

@@ -38,6 +38,8 @@ from dus_gym.seeding import RunSeeds
 
 OWN_ID = f"DUS-{OWN_TASK}-v0"
 DEFAULT_AGENT, DEFAULT_METHOD = RECOMMENDED, "baseline"
+REFERENCE = "uniform"
+"""The agent that every other is compared with."""
 MOST_THREADS = 1024
 
 
@@ -263,9 +265,28 @@ class RunSpec:
         return shlex.join(["dus", *words, *(["--seed", str(self.seed)] if self.seed else [])])
 
     def compare_command(self) -> str:
-        """Return the ``dus compare`` command of this run's agent with this run's settings."""
-        words = ["compare", *self._env_words(), "--agents", self.named_agent.word]
-        return shlex.join(["dus", *words, *setting_words(**self._call())])
+        """Return the ``dus compare`` command of this run's agent with this run's settings.
+
+        For uniform, the reference of every comparison, that of the agents that a comparison has by itself.
+        """
+        words = ["compare", *self._env_words()]
+        words += [] if self.is_uniform else ["--agents", self.named_agent.word]
+        words += ["--trust"] if self.trust else []
+        call = self._call()
+        call.pop("action_mode", None)  # each agent of a comparison sets its own
+        return shlex.join(["dus", *words, *setting_words(**call)])
+
+    @property
+    def is_uniform(self) -> bool:
+        """True if whoever decides is the uniform split, the reference of every comparison."""
+        return self.agent == REFERENCE and self.policy is None and self.agent_object is None
+
+    def under_uniform(self) -> RunSpec:
+        """Return the run of the same seed and settings under the uniform split."""
+        settings = {name: value for name, value in self.settings.items() if name != "action_mode"}
+        return dataclasses.replace(
+            self, agent=REFERENCE, agent_options={}, policy=None, agent_object=None, settings=settings
+        )
 
     @property
     def _own_data(self) -> str | None:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import zip_longest
 from typing import Any
 
 from dus_gym.errors import ConfigError
@@ -39,44 +40,52 @@ class Table:
         return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
     def text(self, width: int | None = None) -> str:
-        """Return aligned plain text, one line per row.
+        """Return aligned plain text, one line per row where it fits.
 
         Args:
             width: the caption is wrapped to this many characters, the head in as few lines as make the table fit, if it
-                can without breaking a word or a cell, and rows' names after their colons where it still does not; None
-                wraps nothing.
+                can without breaking a word or a cell. Where it still does not fit, rows' names are broken after their
+                colons, commas and words, and then cells of words between them; None wraps nothing.
         """
-        widest = [max(map(len, column), default=0) for column in self._columns()]
+        columns = self._columns()
+        widest = [max(map(len, column), default=0) for column in columns]
         heads = [[name] for name in self.head]
         for lines in range(2, 2 + max(name.count(" ") for name in self.head)):
             sizes = [max(size, *map(len, head)) for size, head in zip(widest, heads, strict=True)]
-            if width is None or sum(sizes) + len(GAP) * (len(sizes) - 1) <= width:
+            if width is None or _across(sizes) <= width:
                 break
             heads = [_in_lines(name, size, lines) for name, size in zip(self.head, widest, strict=True)]
-        deep = max(map(len, heads))
         sizes = [max(size, *map(len, head)) for size, head in zip(widest, heads, strict=True)]
-        names = [[row[0]] for row in self.rows]
-        rest = sum(sizes[1:]) + len(GAP) * (len(sizes) - 1)
-        if width is not None and sizes[0] + rest > width:
-            names = [_after_colons(row[0], width - rest) for row in self.rows]
-            sizes[0] = max(map(len, [*heads[0], *(part for parts in names for part in parts)]))
+        cells = [[[cell] for cell in column] for column in columns]
+        for k in range(len(sizes)):
+            excess = 0 if width is None else _across(sizes) - width
+            if excess <= 0:
+                break
+            if k == 0:
+                least = max(len(part) for name in columns[0] for part in _after_colons(name, 0))
+                cells[0] = [_after_colons(name, max(least, sizes[0] - excess)) for name in columns[0]]
+            elif not any(character.isdigit() for cell in columns[k] for character in cell):
+                cells[k] = [_in_words(cell, sizes[k] - excess) for cell in columns[k]]
+            sizes[k] = max(map(len, [*heads[k], *(part for parts in cells[k] for part in parts)]))
+        deep = max(map(len, heads))
         heads = [[""] * (deep - len(head)) + head for head in heads]
 
-        def line(cells: Sequence[str]) -> str:
-            left = [self.words or k == 0 for k in range(len(cells))]
+        def line(parts: Sequence[str]) -> str:
+            left = [self.words or k == 0 for k in range(len(parts))]
             set_cells = [
-                cell.ljust(size) if to_left else cell.rjust(size)
-                for cell, size, to_left in zip(cells, sizes, left, strict=False)
+                part.ljust(size) if to_left else part.rjust(size)
+                for part, size, to_left in zip(parts, sizes, left, strict=True)
             ]
             return GAP.join(set_cells).rstrip()
 
-        caption = [self.caption] if width is None else textwrap.wrap(self.caption, width, break_long_words=False)
-        rows = [
-            cells
-            for row, parts in zip(self.rows, names, strict=True)
-            for cells in ([parts[0], *row[1:]], *([part] for part in parts[1:]))
-        ]
+        caption = [self.caption] if width is None else _wrapped(self.caption, width)
+        rows = [parts for row in zip(*cells, strict=True) for parts in zip_longest(*row, fillvalue="")]
         return "\n".join([*caption, *map(line, zip(*heads, strict=True)), *map(line, rows)])
+
+    def records(self) -> str:
+        """Return the caption, the head and every row on a line of its own, cells between tabs, for other programs."""
+        lines = [[self.caption], self.head, *self.rows]
+        return "\n".join("\t".join(" ".join(cell.split()) for cell in line) for line in lines)
 
     def rich(self) -> Any:
         """Return a :class:`rich.table.Table` whose head wraps and whose cells do not."""
@@ -119,20 +128,35 @@ class Table:
         )
 
 
+def _across(sizes: Sequence[int]) -> int:
+    """Return the width of columns and the gaps between them."""
+    return sum(sizes) + len(GAP) * (len(sizes) - 1)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Break text between words, never inside one."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _in_words(text: str, width: int) -> list[str]:
+    """Break a cell between words, no narrower than its longest."""
+    return _wrapped(text, max(1, width, *map(len, text.split()))) if text else [""]
+
+
 def _in_lines(name: str, least: int, lines: int) -> list[str]:
     """Return a head in at most so many lines, as narrow as that goes but no narrower than its column's cells."""
     if not name:
         return [""]
     width = max(least, *map(len, name.split()))
-    while len(wrapped := textwrap.wrap(name, width)) > lines:
+    while len(wrapped := _wrapped(name, width)) > lines:
         width += 1
     return wrapped
 
 
 def _after_colons(name: str, width: int) -> list[str]:
-    """Break a name that is too long after its colons and commas; later lines are set in by two."""
+    """Break a name that is too long after its colons and words; later lines are set in by two."""
     lines = [""]
-    for part in re.split(r"(?<=:)|(?<=, )", name):
+    for part in re.split(r"(?<=[: ])", name):
         if lines[-1].strip() and len((lines[-1] + part).rstrip()) > width:
             lines.append("  ")
         lines[-1] += part

@@ -10,12 +10,12 @@ from typing import Any
 from dus_gym.errors import ConfigError, RunFolderError
 from dus_gym.experiments.results import FORMAT, SELECTIONS, Result, said_settings
 from dus_gym.experiments.serialize import to_json
+from dus_gym.experiments.spec import REFERENCE
 from dus_gym.experiments.table import Table
 from dus_gym.options import with_said
 from dus_gym.records import FUSED_PREDICTORS
 from dus_gym.statistics import PairedTest, Spread, confidence_interval, mean_std, paired
 
-REFERENCE = "uniform"
 HEADLINE = "method"
 """The predictor that is tested; the others are shown."""
 CONTROLS = ("reversed", "random", "best-fixed", "lr-matched")
@@ -272,11 +272,12 @@ class TaskComparison:
     def _caption(self) -> str:
         n = len(self.seeds)
         tests = self.correction.tests if self.correction is not None else 0
-        joint = f" Intervals are at the level at which Holm's correction for {tests} tests tested them." * (tests > 1)
+        of_all = f", wider because {tests} differences are tested (Holm's correction)" if tests > 1 else ""
+        intervals = f", with 95 % intervals{of_all}" if n > 1 else ""
         return (
             f"{self.title}, {n} seed{'s' if n > 1 else ''} (trainer {self.trainer}, data {self.data_kind}, "
             f"model: {SELECTIONS[self.select]}{said_settings(self.settings)}). "
-            f"Test accuracy of the method's own prediction; differences are paired by seed.{joint}"
+            f"Test accuracy of the method's own prediction; differences to {REFERENCE} on the same seeds{intervals}."
         )
 
 
@@ -486,7 +487,7 @@ def short_columns() -> dict[str, Reader]:
     """Return the columns that a reader needs first, by their heads."""
     return name_column() | {
         "accuracy, % ± standard deviation": _of_agent(lambda row: spread_text(row, HEADLINE)),
-        "points to uniform [interval]": lambda name, row, equal: difference_text(name, equal or row),
+        "difference, points [interval]": lambda name, row, equal: difference_text(name, equal or row),
         "outcome": lambda _, row, equal: (equal or row).outcome or "",
         "samples": lambda _, row, equal: thousands((equal or row).samples),
         "extra runs": _of_agent(lambda row: f"{row.training_runs:.3g}"),

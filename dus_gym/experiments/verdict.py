@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dus_gym.experiments.results import Result
+from dus_gym.experiments.spec import REFERENCE
 from dus_gym.experiments.task_comparison import (
     COLLAPSE,
     GAINS,
     HARM,
     HEADLINE,
     LOSES,
-    REFERENCE,
     TOO_FEW,
     UNCLEAR,
     Against,
@@ -415,6 +416,29 @@ def overall(parts: Sequence[TaskComparison]) -> str:
 def _against(row: AgentFigures) -> list[Against]:
     """An agent beside uniform, and beside uniform at as many samples where it drew others."""
     return [row] if row.equal_samples is None else [row, row.equal_samples]
+
+
+# -- one run -----------------------------------------------------------------------------------------
+
+
+def say_run(word: str, result: Result, uniform: Result | None = None) -> str:
+    """Return what one run reached, in one sentence; it never holds a verdict: one seed decides nothing.
+
+    Args:
+        word: the agent.
+        result: its run.
+        uniform: the uniform split's run of the same seed and settings; None if there is none.
+    """
+    if result.accuracy is None:
+        own = f"method {result.method} has no prediction of its own to set beside another's"
+        return f"{word} trained to the end; {own}."
+    ended = ", though its training loss was not finite" if result.diverged else ""
+    said = f"{word} reached {100 * result.accuracy:.1f} % test accuracy{ended}"
+    if uniform is not None and uniform.accuracy is not None:
+        points = 100 * (result.accuracy - uniform.accuracy)
+        theirs = f"{REFERENCE} {100 * uniform.accuracy:.1f} % with the same seed and settings"
+        said += f", {theirs} ({signed(points)} points)"
+    return f"{said}; one seed decides nothing."
 
 
 # -- warnings ----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 from dus_gym import __version__
 from dus_gym.experiments.comparison import Comparison
 from dus_gym.experiments.results import SELECTIONS
+from dus_gym.experiments.spec import REFERENCE
 from dus_gym.experiments.storage.run_folder import writing
 from dus_gym.experiments.table import Table
 from dus_gym.experiments.task_comparison import (
@@ -18,7 +19,6 @@ from dus_gym.experiments.task_comparison import (
     HARM,
     HEADLINE,
     LOSES,
-    REFERENCE,
     TaskComparison,
     cost_columns,
     figure_columns,

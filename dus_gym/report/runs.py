@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.experiments.results import Result
+from dus_gym.experiments.spec import REFERENCE
 from dus_gym.experiments.storage.run_folder import CONFIG, SUMMARY, folder_of, read_object, read_steps
 from dus_gym.experiments.storage.run_index import find_runs
-from dus_gym.experiments.task_comparison import REFERENCE, TaskComparison
+from dus_gym.experiments.task_comparison import TaskComparison
 from dus_gym.options import with_said
 
 

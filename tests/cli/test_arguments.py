@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from command import dus
 
-from dus_gym.cli import COMMANDS, main
+from dus_gym.cli import COMMANDS, TASKS, main
 from dus_gym.cli.arguments import parse, read, read_settings
 from dus_gym.cli.run_options import AGENT, METHOD, TASK
 from dus_gym.config import RunConfig
@@ -257,6 +258,8 @@ def test_every_option_of_every_agent_method_and_task_can_be_said(group, name, ca
         (["--data", ""], "data='' is not allowed; give a path."),
         (["--epoch", "3"], "unknown option '--epoch'. Did you mean --epochs?"),
         (["--ag", "score"], "unknown option '--ag'."),
+        (["DUS-Digits-v0", "--batch-size", "32"], "'--batch-size'. Did you mean --total-batch, the samples per"),
+        (["DUS-Digits-v0", "--lr", ".1"], "'--lr'. A task has its own learning rate; --lr-scale multiplies it"),
         (["DUS-CREMAD-v0", "--on-error", "skip"], "unknown option '--on-error'. Did you mean --task.on-error?"),
         (["--method", "mla", "--agent", "score", "--rule", "softmax"], "Did you mean --agent.rule?"),
         (["--agent", "uniform", "--agent.beta", "1"], "'--agent.beta': agent 'uniform' has no options."),
@@ -293,7 +296,7 @@ def test_every_command_says_it_on_one_line_and_exits_with_2(tmp_path, words):
 def test_help_shows_sections_choices_and_defaults(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit):
-        said("--help", "--agent", "score")
+        said("--help-all", "--agent", "score")
     text = capsys.readouterr().out
     assert all(len(line) <= 100 for line in text.splitlines())
     assert "usage: dus try [ENV] [options]" in text
@@ -304,6 +307,41 @@ def test_help_shows_sections_choices_and_defaults(capsys, monkeypatch):
     assert "(one of mean, fixed; default: mean)" in " ".join(text.split())
     assert "--method.NAME: options of what --method names" in text
     assert "--method.fused-weight" not in text
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_help_is_one_screen_of_common_options_and_help_all_has_the_rest(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    short, whole = (dus(command, word, cwd=tmp_path, check=0).stdout for word in ("--help", "--help-all"))
+    lines = short.splitlines()
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 80
+    few, every = (set(re.findall(r"--[a-z][a-z-]+", text)) - {"--help-all"} for text in (short, whole))
+    assert {"--method", "--out", "--epochs", "--resume", "--config", "--data"} <= few
+    assert few < every >= {"--min-samples", "--pairing", "--threads", "--force"}
+    text = " ".join(short.split())
+    assert all(name in text for name in METHODS)
+    assert command == "compare" or all(name in text for name in agent_names())
+    for jargon in ("N_B", "a_j", "Eq.", "pathwise", "logits"):
+        assert jargon not in short
+    more = re.search(r"--help-all shows (\d+) options more", text)
+    assert int(more[1]) >= 15
+    named = dus("train", "--agent", "score", "--help", cwd=tmp_path, check=0).stdout
+    assert "--agent.temperature" in named, "an agent that is named shows its own options"
+
+
+def test_the_first_help_begins_with_five_tasks_whose_commands_are_read(tmp_path, monkeypatch):
+    lines = dus("--help", cwd=tmp_path, check=0).stdout.splitlines()
+    assert max(map(len, lines)) <= 110
+    assert [line.split("dus ", 1)[1].split()[0] for line in lines[2:7]] == [line.split()[1] for line in TASKS.values()]
+    assert lines[8] == "all commands:"
+    assert all(any(line.startswith(f"  {name} ") for line in lines[9:]) for name in COMMANDS)
+    for line in TASKS.values():
+        program, command, *words = line.split()
+        assert program == "dus"
+        with pytest.raises(SystemExit) as end:
+            main([command, *words, "--help"])
+        assert end.value.code == 0
 
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -30,7 +30,7 @@ def train(*words, cwd):
 
 def test_help_lists_the_commands_and_every_option(tmp_path):
     assert "compare" in dus("--help", cwd=tmp_path, check=0).stdout
-    text = dus("train", "--help", "--agent", "score", "--method", "mla", cwd=tmp_path, check=0).stdout
+    text = dus("train", "--help-all", "--agent", "score", "--method", "mla", cwd=tmp_path, check=0).stdout
     for word in ("--loss-norm", "--agent.rule", "--method.projection", "--min-fraction", "--resume", "--data-root"):
         assert word in text
     assert "--agent.policy" not in text
@@ -98,6 +98,74 @@ def test_every_agent_trains_every_method(tmp_path, agent, method):
     assert (summary["fused"]["concat"] is None) == (method == "mla")
 
 
+# -- uniform beside the agent ----------------------------------------------------------------------
+
+SHORT = ("DUS-Digits-v0", "--epochs", 3, "--seed", 4)
+
+
+def ending(done):
+    """The sentences behind the table of a run."""
+    return done.stdout.partition("\n\n")[2].splitlines()
+
+
+def test_a_run_ends_with_a_sentence_beside_uniform_the_picture_and_the_next_command(tmp_path):
+    words = (*SHORT, "--agent", "score", "--agent.rule", "softmax", "--loss-norm", "fixed")
+    done = dus("train", *words, "--out", "run", "--json", cwd=tmp_path, check=0)
+    mine = json.loads(done.stdout.splitlines()[-1])
+    theirs = train(*SHORT, "--agent", "uniform", "--loss-norm", "fixed", "--out", "uniform", cwd=tmp_path)
+    assert mine == json.loads((tmp_path / "run/summary.json").read_text()), "uniform's figures are not the run's"
+    a, b = (100 * run["fused"]["method"]["accuracy"] for run in (mine, theirs))
+    assert ending(done)[:-1] == [
+        f"score:rule=softmax reached {a:.1f} % test accuracy, uniform {b:.1f} % with the same seed and settings "
+        f"({a - b:+.1f} points); one seed decides nothing.",
+        "written to run, the picture of the run to run/curves.png",
+        "next: dus compare DUS-Digits-v0 --agents score:rule=softmax --epochs 3 --loss-norm fixed",
+    ]
+    assert (tmp_path / "run/curves.png").is_file()
+    again = dus("train", *words, "--out", "run", "--resume", cwd=tmp_path, check=0)
+    assert ending(again) == ending(done)[:-1], "a finished run says the same"
+    dus(*ending(done)[2].split()[2:], "--seeds", 1, "--epochs", 1, "--quiet", cwd=tmp_path, check=0)
+
+
+def test_uniform_beside_an_agent_leaves_the_run_and_its_folder_as_they_are(tmp_path):
+    found = {}
+    for name, alone in (("beside", []), ("alone", ["--alone"])):
+        dus("train", *SHORT, "--agent", "reinforce", *alone, "--out", name, cwd=tmp_path, check=0)
+        files = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir() if path.is_file()}
+        found[name] = without_seconds(json.loads(files.pop("summary.json"))), files["steps.jsonl"], sorted(files)
+    assert found["beside"] == found["alone"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "beside"]
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds", "runs", "said", "command"),
+    [
+        (("--agent", "score"), 60.0, 2, "score reached ", "--agents score --epochs 3"),
+        (("--agent", "score", "--alone"), 60.0, 1, "score reached ", "--agents score --epochs 3"),
+        (("--agent", "score"), 0.0, 1, "uniform was not trained beside it: that would take about",
+         "--agents score --epochs 3"),
+        (("--agent", "uniform"), 60.0, 1, "uniform reached ", "DUS-Digits-v0 --epochs 3"),
+        (("--agent", "score", "--quiet"), 60.0, 1, "", ""),
+        (("--agent", "score", "--method", "unimodal"), 60.0, 2, "score reached ", "--method unimodal --epochs 3"),
+    ],
+)  # fmt: skip
+def test_uniform_is_trained_where_it_is_wanted_and_short(tmp_path, monkeypatch, words, seconds, runs, said, command):
+    from dus_gym.experiments import run
+
+    made, execute = [], run.execute
+    monkeypatch.setattr(run, "execute", lambda spec, *of, **how: made.append(spec) or execute(spec, *of, **how))
+    monkeypatch.setattr("dus_gym.cli.train.BESIDE_SECONDS", seconds)
+    done = dus("train", *SHORT, *words, cwd=tmp_path, check=0)
+    assert [spec.agent for spec in made[1:]] == ["uniform"] * (runs - 1)
+    assert {(spec.seed, spec.method, str(spec.settings)) for spec in made} == {
+        (4, made[0].method, "{'epochs': 3}")
+    }  # fmt: skip
+    text = done.stdout.partition("\n\n")[2]
+    assert said in text
+    assert command in text
+    assert ("the same seed" in text) == (runs == 2)
+
+
 def test_a_fake_run_says_so_everywhere(tmp_path):
     done = dus("train", "DUS-KineticsSounds-v0", "--trainer", "fake", "--out", "run", "--json", cwd=tmp_path, check=0)
     summary = json.loads(done.stdout.splitlines()[-1])
@@ -151,6 +219,9 @@ def test_one_seed_gives_no_p_value_and_says_so(tmp_path):
         (("trian", "DUS-Digits-v0"), "train"),
         (("train", "DUS-CREMAD-v0"), "--trainer fake"),
         (("train", "DUS-Digits-v0", "--epochs", "0"), "epochs=0"),
+        (("train", "DUS-Digits-v0", "--validation", "none"), "DUS-Digits-v0 has no choice of it; leave --validation"),
+        (("compare", "DUS-Digits-v0,DUS-CREMAD-v0", "--validation", "none"), "DUS-Digits-v0 has no choice of it"),
+        (("train", "DUS-Digits-v0", "--encoder", "clip"), "leave --encoder out"),
         (("train", "DUS-Digits-v0", "--epochs=-3"), "epochs=-3"),
         (("train", "DUS-Digits-v0", "--total-batch", "3"), "total_batch=3"),
         (("train", "DUS-Digits-v0", "--loss-norm", "sum"), "loss_norm='sum'"),

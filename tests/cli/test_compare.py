@@ -1,6 +1,8 @@
 """``dus compare`` as a matrix: tasks × methods × agents × seeds, the controls, equal samples, costs."""
 
 import json
+import re
+import subprocess
 import sys
 
 import pytest
@@ -170,3 +172,59 @@ def test_workers_import_what_the_command_imported(tmp_path, monkeypatch):
     finally:
         IMPORTED.remove("module_of_mine")
     assert len([*tmp_path.glob("*.imported")]) == 2
+
+
+# -- what is printed ---------------------------------------------------------------------------------
+
+SHOWN = ("DUS-Fake-v0,DUS-Digits-v0", *FAKE, "--agents", "half,reinforce:policy=literal,lr-matched", "--seeds", 6)
+
+
+def shown(monkeypatch, cwd, width=None, words=SHOWN):
+    """What a command prints: to a terminal of a width, else through a pipe."""
+    if width is not None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", str(width))
+    done = dus("compare", *words, "--out", "c", "--resume" if (cwd / "c").exists() else "--force", cwd=cwd, check=0)
+    return done.stdout
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_terminal_shows_verdict_and_table_within_its_width_and_cuts_no_word(tmp_path, monkeypatch, width):
+    plain = shown(monkeypatch, tmp_path)
+    raw = shown(monkeypatch, tmp_path, width)
+    assert "\x1b[1m" in raw, "the verdict is bold"
+    # The bar of the runs ends where the cursor comes back
+    # and its lines are taken away.
+    text = re.sub(r"\x1b\[[0-9;]*[mAK]|\r", "", raw.rpartition("\x1b[?25h")[2])
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert sorted(text.replace(":", ": ").split()) == sorted(plain.replace(":", ": ").split())
+    assert text.index("DUS-Fake-v0, baseline. Verdict:") < text.index("DUS-Fake-v0, baseline, 6 seeds")
+    assert text.count("\n\nDUS-Digits-v0, baseline. Verdict:") == text.count("\n\nVerdict on all:") == 1
+
+
+def test_through_a_pipe_a_record_is_a_line_of_six_cells_between_tabs(tmp_path, monkeypatch):
+    text = shown(monkeypatch, tmp_path)
+    assert "\x1b" not in text
+    records = [line.split("\t") for line in text.splitlines() if "\t" in line]
+    assert {len(record) for record in records} == {6}
+    head, *rows = records[: len(records) // 2]
+    assert [row[0] for row in rows] == [
+        "uniform", "half", "half, at equal samples", "reinforce:policy=literal", "lr-matched",
+    ]  # fmt: skip
+    found = json.loads((tmp_path / "c/comparison.json").read_text())
+    outcomes = [found["comparisons"][0]["agents"][name]["outcome"] or "" for name in ("uniform", "half")]
+    assert [row[head.index("outcome")] for row in rows[:2]] == outcomes
+    lines = text.splitlines()
+    assert lines[0] == f"DUS-Fake-v0, baseline. Verdict: {found['comparisons'][0]['verdict']}"
+    assert f"Verdict on all: {found['verdict']}" in lines
+    cut = subprocess.run(["cut", "-sf", "1,4"], input=text, capture_output=True, text=True, check=True).stdout
+    assert f"half\t{outcomes[1]}" in cut.splitlines()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_no_p_is_printed_as_zero_and_columns_beyond_six_need_full(tmp_path, monkeypatch, full):
+    text = shown(monkeypatch, tmp_path, words=(*SHOWN, *(["--full"] if full else [])))
+    assert ("corrected p" in text) == ("seconds" in text) == full
+    assert ".000" not in text
+    assert ("< .001" in text) == full

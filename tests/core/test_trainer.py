@@ -77,7 +77,7 @@ def test_equal_sizes_see_the_same_samples_in_the_same_order(digits_run):
 
 
 def test_other_sizes_read_the_same_stream(digits_run):
-    # Both draw 96 an iteration: the wider modality sees the same, the narrower a prefix of it.
+    # Both draw 96 per iteration: the wider modality sees the same, the narrower a prefix of it.
     one, other = digits_run(method=Watched()), digits_run(method=Watched())
     finish(one, (32, 96))
     finish(other, (96, 16))

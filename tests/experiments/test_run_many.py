@@ -7,7 +7,7 @@ import pytest
 from dus_gym.errors import ConfigError, RunFolderError
 from dus_gym.experiments import run_many
 from dus_gym.experiments.executors.executor import Here
-from dus_gym.experiments.run_many import PlannedRun, RunsFailedError, Task, perform, run_all
+from dus_gym.experiments.run_many import PlannedRun, RunsFailedError, Task, perform, run_all, told
 from dus_gym.experiments.spec import make_spec
 
 
@@ -18,8 +18,11 @@ def a_run(folder, seed=0, agent="uniform", **settings):
 def test_results_come_in_the_order_of_the_runs_and_calls_in_the_order_of_ends(tmp_path):
     runs = [a_run(tmp_path / str(seed), seed) for seed in (2, 0, 1)]
     ended = []
-    assert [result.seed for result in run_all(runs, Here(), ended.append)] == [2, 0, 1]
-    assert ended == runs
+    assert [result.seed for result in run_all(runs, Here(), lambda *of: ended.append(of))] == [2, 0, 1]
+    assert [run for run, _, _ in ended] == runs
+    assert [(result.seed, kept) for _, result, kept in ended] == [(2, False), (0, False), (1, False)]
+    assert told(*ended[0][:2]) == f"{runs[0]}: {100 * ended[0][1].accuracy:.1f} %"
+    assert told(runs[0], None) == f"{runs[0]}: failed"
 
 
 def test_a_finished_run_is_never_made_again(tmp_path, monkeypatch):
@@ -31,10 +34,10 @@ def test_a_finished_run_is_never_made_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_many, "execute", refuse)
     ended = []
-    again = run_all(runs, Here(), ended.append)
+    again = run_all(runs, Here(), lambda run, _, kept: ended.append((run, kept)))
     assert [result.to_json() for result in again] == [result.to_json() for result in first]
     assert [result.folder for result in again] == [run.folder for run in runs]
-    assert ended == runs
+    assert ended == [(run, True) for run in runs]
 
 
 def test_two_runs_in_one_folder_are_refused_before_anything_is_made(tmp_path):

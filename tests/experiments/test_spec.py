@@ -131,10 +131,19 @@ def test_a_command_is_read_back_to_the_same_spec(call, monkeypatch):
 def test_a_comparison_s_command_asks_for_the_same_settings_of_its_agent(call, monkeypatch):
     spec = make_spec(**call)
     asked = specs_of(spec.compare_command(), monkeypatch)
-    assert asked.pop("agents") == spec.named_agent.word
+    assert asked.pop("agents") == (None if spec.agent == "uniform" else spec.named_agent.word)
     assert asked.pop("seeds") == "5"
     assert asked.pop("agent_runs") is None
     assert make_spec(agent=spec.named_agent.word, seed=spec.seed, **asked) == spec
+
+
+def test_under_uniform_and_compared_a_run_keeps_its_settings_but_for_the_agent_s_kind_of_action():
+    spec = make_spec("DUS-Fake-v0", "heuristic:beta=0.3", seed=2, action_mode="fractions", interval=2, epochs=4)
+    uniform = spec.under_uniform()
+    assert uniform == make_spec("DUS-Fake-v0", "uniform", seed=2, interval=2, epochs=4)
+    uniform.check()
+    assert spec.compare_command() == "dus compare DUS-Fake-v0 --agents heuristic:beta=0.3 --interval 2 --epochs 4"
+    assert uniform.compare_command() == "dus compare DUS-Fake-v0 --interval 2 --epochs 4"
 
 
 @pytest.mark.parametrize(("seeds", "read"), [(3, [0, 1, 2]), ([7], [7]), ([4, 2], [4, 2]), ("0-2", [0, 1, 2])])

@@ -23,7 +23,8 @@ def comparison():
 def test_by_default_a_table_has_what_a_reader_needs_first(comparison):
     table = comparison.table()
     assert list(table.head) == [
-        "agent", "accuracy, % ± standard deviation", "points to uniform [interval]", "outcome", "samples", "extra runs",
+        "agent", "accuracy, % ± standard deviation", "difference, points [interval]", "outcome", "samples",
+        "extra runs",
     ]  # fmt: skip
     assert table.rows[0] == ["uniform", "70.0 ± 0.2", "", "", "12.8k", "0"]
     assert [row[0] for row in table.rows] == ["uniform", "pi", "half", "half, at equal samples", "score:rule=softmax"]
@@ -31,7 +32,20 @@ def test_by_default_a_table_has_what_a_reader_needs_first(comparison):
     assert table.rows[3][1:] == ["", "+2.5 [+2.0, +3.0]", "gains", "9.6k", ""]
     assert table.rows[4][3] == "cannot be told"
     assert "5 seeds" in table.caption
-    assert "Holm's correction for 4 tests" in table.caption
+    assert "differences to uniform on the same seeds, with 95 % intervals" in table.caption
+    assert "wider because 4 differences are tested (Holm's correction)" in table.caption
+
+
+@pytest.mark.parametrize(
+    ("gains", "seeds", "said"),
+    [
+        ({"pi": 3.0}, SEEDS, "on the same seeds, with 95 % intervals."),
+        ({"pi": 3.0, "score": 0.0}, SEEDS, "wider because 2 differences are tested (Holm's correction)."),
+        ({"pi": 3.0, "score": 0.0}, [0], "differences to uniform on the same seeds."),
+    ],
+)
+def test_the_caption_says_what_the_intervals_are_where_there_are_any(gains, seeds, said):
+    assert comparison_of(gains, seeds=seeds).table().caption.endswith(said)
 
 
 def test_the_full_table_tests_one_predictor_and_shows_the_others(comparison):
@@ -61,16 +75,26 @@ def test_text_is_aligned_and_never_cut_or_wrapped(comparison):
     assert len(wide) == 2 + len(table.rows)
     ends = {wide[1].rindex("samples") + 7} | {line.index("9.6k") + 4 for line in wide if "9.6k" in line}
     assert len(ends) == 1
-    narrow = table.text(width=60).splitlines()
-    assert all(len(line) <= 60 for line in narrow[:3])
-    # Two lines more: names are broken after a comma and a colon.
-    assert [line for line in narrow if line.startswith("  ") and len(line.split()) < 4][-2:] == [
-        "  at equal samples",
-        "  rule=softmax",
-    ]
-    body = [line for line in narrow[-7:] if line not in ("  at equal samples", "  rule=softmax")]
-    assert max(map(len, body)) < max(map(len, wide[1:]))
-    assert all(cell in line for row, line in zip(table.rows, body, strict=True) for cell in row[1:])
+
+
+@pytest.mark.parametrize("width", [72, 80, 100, 120])
+def test_on_a_terminal_no_line_is_too_wide_and_no_word_is_cut(comparison, width):
+    table = comparison.table()
+    lines = table.text(width).splitlines()
+    assert max(map(len, lines)) <= width
+    # A name may be broken behind a colon.
+    whole = " ".join([table.caption, *table.head, *(cell for row in table.rows for cell in row)]).replace(":", ": ")
+    assert sorted(" ".join(lines).replace(":", ": ").split()) == sorted(whole.split())
+    figures = ("70.0 ± 0.2", "+3.0 [+2.4, +3.6]", "12.8k")
+    assert all(any(figure in line for line in lines) for figure in figures), "figures stand on one line"
+
+
+def test_records_are_a_line_each_with_tabs_between_the_cells(comparison):
+    table = comparison.table()
+    caption, head, *rows = table.records().split("\n")
+    assert caption == table.caption
+    assert [line.split("\t") for line in (head, *rows)] == [list(table.head), *map(list, table.rows)]
+    assert Table(["a"], [["x\ty\nz"]], "c").records() == "c\na\nx y z", "no cell ends another"
 
 
 def test_markdown_keeps_bars_inside_their_cells():
@@ -102,7 +126,7 @@ def test_pandas_has_the_same_cells_or_says_what_to_install(comparison, monkeypat
     assert frame.loc["pi", "outcome"] == "gains"
 
 
-def test_a_row_that_is_too_wide_breaks_its_name_after_colons_and_nothing_else():
+def test_a_row_that_is_too_wide_breaks_its_name_after_colons_and_then_words_and_no_figure():
     rows = [["uniform", "75.5 ± 1.3"], ["lr-matched:match=holdout:x=1", "75.5 ± 1.3"], ["no-colon-in-this-name", "1"]]
     assert Table(["agent", "accuracy"], rows, "Two agents").text(31).splitlines() == [
         "Two agents",
@@ -112,4 +136,12 @@ def test_a_row_that_is_too_wide_breaks_its_name_after_colons_and_nothing_else():
         "  match=holdout:x=1",
         "no-colon-in-this-name           1",
     ]
-    assert all(row[0] in Table(["agent", "accuracy"], rows, "").text() for row in rows), "nothing is broken in a pipe"
+    rows = [["uniform", "75.5 ± 1.3", ""], ["half, at equal samples", "75.5 ± 1.3", "harm not excluded"]]
+    assert Table(["agent", "accuracy", "outcome"], rows, "").text(31).splitlines() == [
+        "agent        accuracy   outcome",
+        "uniform    75.5 ± 1.3",
+        "half, at   75.5 ± 1.3  harm not",
+        "  equal                excluded",
+        "  samples",
+    ]  # fmt: skip
+    assert all(row[0] in Table(["agent", "accuracy"], rows, "").text() for row in rows), "None breaks nothing"

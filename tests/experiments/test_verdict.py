@@ -9,6 +9,7 @@ from scipy import stats
 
 from dus_gym.experiments.comparison import Comparison, compare_results, conclude
 from dus_gym.experiments.task_comparison import CONTROLS
+from dus_gym.experiments.verdict import say_run
 from dus_gym.records import Scores
 
 TIGHT = [n / 10 for n in NOISE]
@@ -467,3 +468,22 @@ def test_drawn_comparisons_come_back_from_json():
         parts = [draw_part(rng, method, [3, 1, 4, 5, 9], False)[0] for method in methods]
         comparison = conclude(parts)
         assert Comparison.from_json(comparison.to_json()) == comparison
+
+
+# -- one run -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "sentence"),
+    [
+        (result(0.7531), result(0.7612), "pi reached 75.3 % test accuracy, uniform 76.1 % with the same seed and "
+                                         "settings (-0.8 points); one seed decides nothing."),
+        (result(0.7), None, "pi reached 70.0 % test accuracy; one seed decides nothing."),
+        (result(0.1, diverged=True), None, "pi reached 10.0 % test accuracy, though its training loss was not finite; "
+                                           "one seed decides nothing."),
+        (result(None, fused={"method": None, "concat": Scores(0.5, 0.5, 0.5), "sum": None, "entropy": None}), None,
+         "pi trained to the end; method baseline has no prediction of its own to set beside another's."),
+    ],
+)  # fmt: skip
+def test_one_run_is_one_sentence_without_a_verdict(mine, theirs, sentence):
+    assert say_run("pi", mine, theirs) == sentence

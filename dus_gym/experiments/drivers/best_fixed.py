@@ -51,6 +51,11 @@ class BestFixed(Driver):
         """Return the number of runs of the grid."""
         return float(self._spent)
 
+    @property
+    def planned_runs(self) -> int:
+        """Return the number of splits of the grid."""
+        return self.options.splits
+
     def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
         """Run the grid."""
         self._spent = 0

@@ -38,6 +38,11 @@ class Driver(Agent):
         """
         return {}
 
+    @property
+    def planned_runs(self) -> int:
+        """Return how many training runs :meth:`prepare` is going to make."""
+        return 0
+
     act_together: ClassVar[ActTogether | None] = None
     """Decides for many runs that train as one computation; None: :meth:`act` does, one by one."""
 

@@ -70,6 +70,12 @@ class LRMatched(Driver):
         matched = self._matched(0)
         return not isinstance(matched, Driver) or matched.together
 
+    @property
+    def planned_runs(self) -> int:
+        """Return one, and those of the agent that is matched."""
+        matched = self._matched(0)
+        return 1 + (matched.planned_runs if isinstance(matched, Driver) else 0)
+
     def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
         """Run the agent that is matched.
 

@@ -128,6 +128,11 @@ class SB3Driver(Driver):
 
     # -- learning ----------------------------------------------------------------------------------
 
+    @property
+    def planned_runs(self) -> int:
+        """Return the runs to learn from."""
+        return self.options.runs
+
     def prepare(self, make_env: MakeEnv, seed: int) -> dict[str, Any]:
         """Learn from ``runs`` training runs, from scratch.
 

@@ -33,18 +33,19 @@ class ProbeOptions:
 def main(words: list[str]) -> None:
     """Diagnose a run and print its tables."""
     options = read(ProbeOptions, words, "probe", "Show what each modality of a run knows, contributes and costs.")
-    from dus_gym.cli.tables import live_run, print_line, print_prose, print_table
+    from dus_gym.cli.progress import live_run
+    from dus_gym.cli.tables import print_line, print_prose, print_table
     from dus_gym.experiments.probe import probe
 
     console = open_console(quiet=options.quiet)
-    with live_run(console, "each modality alone") as on_step:
+    with live_run(console, "each modality alone") as view:
         found = probe(
             options.run,
             alone=options.alone,
             data_root=options.data_root,
             device=options.device,
             out=options.out,
-            on_step=on_step,
+            on_step=view.step,
         )
     for number, table in enumerate(found.tables()):
         if number:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,24 +205,26 @@ class Search:
     ) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
         """Search from where ``kept`` stopped, and return the best constant and schedule, as shares."""
         done = list(kept)
-        kinds = self.kinds
-        bar: Any = nullcontext(lambda _: None)
+        bar: Any = nullcontext(lambda *_: None)
         if progress is not None:
-            bar = progress(f"ceiling of {self.spec.env}", len(kinds))
+            bar = progress(f"ceiling of {self.spec.env}", self.options.runs)
         with bar as advance:
-            for number, kind in enumerate(kinds):
-                if number >= len(done):
-                    done.append(self._generation(number, kind, done))
-                    self.write(path, done)
-                now = done[number]
-                advance(f"{kind} {format_splits(_shares(np.array(now.mean)))} {now.gain:+.2f} points")
+            for _ in range(len(done) * self.options.runs // len(self.kinds)):
+                advance("", True)
+            for number, kind in enumerate(self.kinds[len(done) :], start=len(done)):
+                last = f", {done[-1].gain:+.2f} points in the last" if done else ""
+                said = f"generation {number + 1} of {len(self.kinds)} ({kind}){last}"
+                done.append(self._generation(number, kind, done, partial(advance, said)))
+                self.write(path, done)
         constant = next(one for one in reversed(done) if one.kind == "constant")
         return (
             tuple(_shares(np.array(constant.mean))[0].tolist()),
             tuple(tuple(row) for row in _shares(np.array(done[-1].mean)).tolist()),
         )
 
-    def _generation(self, number: int, kind: str, before: Sequence[Generation]) -> Generation:
+    def _generation(
+        self, number: int, kind: str, before: Sequence[Generation], on_run: Callable[[], Any]
+    ) -> Generation:
         """Draw candidates around the last generation's mean, train them, and move to the best quarter."""
         options, m = self.options, self.m
         mean, spread = self._start(kind, before)
@@ -231,7 +234,7 @@ class Search:
         shared, own = (rng.standard_normal((options.candidates, rows, m)) for rows in (1, len(mean)))
         noise = shared if len(mean) == 1 else (shared + own) / math.sqrt(2.0)
         logits = _centred(mean + spread * noise).clip(-LARGEST_LOGIT, LARGEST_LOGIT)
-        gains = self._gains(number, [format_splits(_shares(one)) for one in logits])
+        gains = self._gains(number, [format_splits(_shares(one)) for one in logits], on_run)
         best = np.argsort(-gains, kind="stable")[: max(2, options.candidates // 4)]
         moved = _centred(logits[best].mean(axis=0))
         narrowed = np.maximum(KEPT_SPREAD * spread + (1.0 - KEPT_SPREAD) * logits[best].std(axis=0), LEAST_SPREAD)
@@ -254,8 +257,11 @@ class Search:
         rows = self.options.segments
         return np.repeat(mean, rows, axis=0), np.full((rows, self.m), AROUND * SPREAD)
 
-    def _gains(self, number: int, splits: Sequence[str]) -> Vector:
-        """Return each candidate's gain over uniform in points, mean over this generation's seeds."""
+    def _gains(self, number: int, splits: Sequence[str], on_run: Callable[[], Any]) -> Vector:
+        """Return each candidate's gain over uniform in points, mean over this generation's seeds.
+
+        Calls ``on_run`` after each run.
+        """
         per = self.options.seeds_per_generation
         seeds = [self.options.search_from + number * per + i for i in range(per)]
         uniform = format_splits(np.full((1, self.m), 1.0 / self.m))
@@ -267,6 +273,8 @@ class Search:
             if isinstance(outcome, Exception):
                 raise outcome
             values[index] = outcome
+            for _ in parts[index]:
+                on_run()
         table = np.array([value for part in values for value in part]).reshape(-1, per)
         gains: Vector = 100.0 * (table[1:] - table[0]).mean(axis=1)
         return gains

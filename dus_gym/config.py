@@ -47,7 +47,9 @@ class RunConfig:
     action_mode: str = field(default="shares", metadata={"choices": ACTION_MODES})
     """shares (a split of N_B) or fractions (of each modality's own batch; the total may shrink). An agent speaks
     one of them; the command line sets it."""
-    lever: str = field(default="samples", metadata={"choices": LEVERS})
+    lever: str = field(
+        default="samples", metadata={"common": "What shares move: batch sizes or learning rates.", "choices": LEVERS}
+    )
     """samples: an action's shares become batch sizes (the paper); rates: batches are equal, and m times the shares
     multiply the learning rates of each modality's encoder and head."""
     loss_norm: str = field(

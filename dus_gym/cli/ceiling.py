@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 class CeilingOptions:
     """The agents and their seeds."""
 
-    agents: str | None = None
+    agents: str | None = field(default=None, metadata={"common": True})
     """Agents to set beside the ceiling, separated by commas; the recommended one if not given."""
-    seeds: str = "64"
+    seeds: str = field(default="64", metadata={"common": True})
     """Seeds that are reported: a number of them (64 means 0 to 63), or the seeds themselves. The search has others."""
-    yes: bool = False
+    yes: bool = field(default=False, metadata={"common": True})
     """Search even if that takes more than half an hour."""
 
 

@@ -30,19 +30,19 @@ PRINTING = ("--quiet", "--json", "--force")
 class MetaTrainOptions:
     """Runs to learn from."""
 
-    envs: str = field(metadata={"positional": True})
+    envs: str = field(metadata={"positional": True, "common": True})
     """Registered ids, separated by commas; any numbers of modalities."""
-    out: Path
+    out: Path = field(metadata={"common": True})
     """The policy file."""
     method: str = DEFAULT_METHOD
     """What is minimised."""
-    agent: str = field(default="ppo", metadata={"choices": ("ppo", "reinforce")})
+    agent: str = field(default="ppo", metadata={"common": True, "choices": ("ppo", "reinforce")})
     """The algorithm by which the policy learns. Its other options are --agent.NAME."""
-    runs: int = 300
+    runs: int = field(default=300, metadata={"common": True})
     """Runs to learn from; they cycle through environments and seeds."""
-    seeds: str = "100-119"
+    seeds: str = field(default="100-119", metadata={"common": True})
     """Seeds to learn on, 100 or above: a number (20 means 100 to 119), or the seeds themselves."""
-    eval_seeds: str = "120-129"
+    eval_seeds: str = field(default="120-129", metadata={"common": True})
     """Seeds, 100 or above and none of the others, on which the finished policy is set beside uniform."""
     seed: int = 0
     """Seed of the network's start and of its draws."""
@@ -50,7 +50,7 @@ class MetaTrainOptions:
     """real, or fake: fitted learning curves instead of training, in milliseconds; each id's own if not given."""
     data_root: Path | None = None
     """Where the data sets' files lie."""
-    force: bool = False
+    force: bool = field(default=False, metadata={"common": True})
     """Replace the policy file."""
     json: bool = False
     """Print the result as one JSON object on the last line."""

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,11 +53,11 @@ class SearchOptions:
     """Equal parts of the run, each with a split of its own in the best schedule."""
     constant_generations: int = 6
     """Generations of the search for the best constant."""
-    generations: int = 10
+    generations: int = field(default=10, metadata={"common": True})
     """Generations of the search for the best schedule, which begins at the best constant; 0: none."""
-    candidates: int = 24
+    candidates: int = field(default=24, metadata={"common": True})
     """Candidates in a generation; the best quarter moves the search."""
-    seeds_per_generation: int = 8
+    seeds_per_generation: int = field(default=8, metadata={"common": True})
     """Seeds on which every candidate of a generation is trained, beside uniform; each generation has its own."""
     search_from: int = 1000
     """First seed of the search; it uses the seeds from there on, none of which may be reported."""

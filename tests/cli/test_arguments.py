@@ -412,3 +412,14 @@ def test_names_from_outside_are_never_markup(tmp_path):
     assert "[bold]a" in dus("runs", "list", folder, cwd=tmp_path, check=0).stdout
     assert str(folder) in dus("data", "scan", "cremad", "--root", folder, cwd=tmp_path).stdout
     assert "[bold]a: identical" in dus("validate", folder / "[bold]a", cwd=tmp_path, check=0).stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "own"),
+    [("ceiling", {"agents", "seeds", "yes", "generations"}), ("meta-train", {"out", "agent", "runs", "eval-seeds"})],
+)
+def test_short_help_has_the_options_of_the_command_itself(command, own, tmp_path):
+    short = dus(command, "--help", cwd=tmp_path, check=0).stdout
+    assert {f"--{name}" for name in own} <= set(re.findall(r"--[a-z][a-z-]+", short))
+    assert "--lever" in short
+    assert max(map(len, short.splitlines())) <= 80

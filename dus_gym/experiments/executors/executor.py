@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dus_gym.errors import ConfigError, DusError, check_at_least
@@ -22,7 +22,7 @@ IMPORTED: list[str] = []
 class ScaleOptions:
     """Executor of the runs, and what each may use."""
 
-    workers: int = 1
+    workers: int = field(default=1, metadata={"common": "Processes that train at once."})
     """Runs at once on this machine, each in a process of its own with --threads threads; 1: one after another in
     this process."""
     ray: str | None = None

@@ -30,7 +30,8 @@ EQUAL_SAMPLES = "uniform-at-equal-samples"
 """Beside an agent's runs: uniform's, at as many samples."""
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., Any]]]
-"""Makes a bar from a label and a number of runs; what it yields is called with a text after each run."""
+"""Makes a bar from a label and a number of runs; what it yields is called after each run with a text and, where it was
+finished before, True."""
 
 
 def compare(

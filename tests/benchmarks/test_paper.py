@@ -165,7 +165,7 @@ def test_a_function_reproduces_without_a_console(tmp_path, capsys):
 
     def progress(label, count):
         bars.append(count)
-        return nullcontext(done.append)
+        return nullcontext(lambda figure, kept=False: done.append(figure))
 
     part = ItemPart(ITEMS["tableA2"], ("Kinetics-Sounds",), (ROWS["DUS"],))
     reproduction = Reproduction("real", tmp_path / "out", (0, 1), trainer="fake", epochs=2)

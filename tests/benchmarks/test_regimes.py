@@ -5,7 +5,17 @@ import pytest
 
 from dus_gym.agents import make_agent
 from dus_gym.benchmarks.regimes import FAMILIES, Regime, accuracies, draw, regimes
+from dus_gym.data.registry import REGISTERED
 from dus_gym.seeding import RunSeeds
+
+
+@pytest.fixture(autouse=True)
+def _tasks_that_are_forgotten():
+    before = dict(REGISTERED)
+    yield
+    REGISTERED.clear()
+    REGISTERED.update(before)
+
 
 SMALL = Regime((("pixels", 1.0), ("columns", None), ("left", 0.0)), 128, 60, 0.03, 4)
 

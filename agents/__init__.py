@@ -31,7 +31,7 @@ AGENTS: dict[str, str | type[Agent]] = {
 """Name to ``module:class``, imported when asked for, or to the class of :func:`register_agent`."""
 
 RECOMMENDED = "steady"
-"""What a run uses if nobody names an agent."""
+"""Default agent of a run."""
 
 DRIVER_NAMES = ("lookahead", "best-fixed", "lr-matched", "ppo", "a2c", "sac", "td3", "ddpg", "dqn")
 """The words of the drivers, whose table lies above this package: no agent may take one."""

@@ -89,7 +89,8 @@ class DUS:
                 f"lever={lever!r} is not allowed with this policy, which was learned under "
                 f"{self.agent.policy_lever!r}; say lever={self.agent.policy_lever!r}, or take another."
             )
-        self.agent.policy_lever = lever
+        if self.agent.learns:
+            self.agent.policy_lever = lever
         self.epochs = epochs
         self.epoch = self.iterations = 0
         self.history: list[dict[str, Any]] = []

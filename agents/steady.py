@@ -72,8 +72,8 @@ class Steady(Agent):
 
     It decides when there is a new validation, which is once per epoch, and holds its shares in between.
 
-    Where it comes from and what it reaches: ``docs/ceiling.md``. The weights were chosen on tasks drawn at random
-    (``python -m dus_gym.benchmarks.regimes``); they are the same for all tasks, levers and numbers of modalities.
+    Where its weights come from stands in ``docs/agents.md``, what it reaches in ``docs/ceiling.md``. They are the same
+    for all tasks, levers and numbers of modalities.
     """
 
     name: ClassVar[str] = "steady"

@@ -1,6 +1,6 @@
 """Agents on tasks drawn from the embedded digits: fast and slow learning, few and many samples, 2 to 5 modalities.
 
-    python -m dus_gym.benchmarks.regimes table --lever rates       # 24 regimes, 16 seeds each: five minutes
+    python -m dus_gym.benchmarks.regimes table --lever rates       # 30 regimes, 8 seeds each: three to eight minutes
     python -m dus_gym.benchmarks.regimes table --loss-norm fixed
     python -m dus_gym.benchmarks.regimes tune --lever rates        # the options of steady, by the cross-entropy method
 
@@ -113,7 +113,7 @@ class Views(DataSource):
 
 
 def accuracies(regime: Regime, agents: Sequence[Agent], seeds: Sequence[int], settings: dict[str, Any]) -> Images:
-    """Train one run an agent as one computation; return each one's mean test accuracy of concat and sum, in per cent.
+    """Train one run per agent as one computation; return each one's mean test accuracy of concat and sum, in per cent.
 
     A run that diverges counts as guessing.
     """
@@ -239,7 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("table", "tune"))
     parser.add_argument("--agents", default="steady,holdout")
-    parser.add_argument("--seeds", type=int, default=16, help="of the table")
+    parser.add_argument("--seeds", type=int, default=8, help="of the table")
     parser.add_argument("--generations", type=int, default=12)
     parser.add_argument("--candidates", type=int, default=16)
     parser.add_argument("--tasks", type=int, default=6, help="drawn in a generation")

@@ -49,7 +49,7 @@ TASKS = {
     "write a run or a comparison as a page": "dus report FOLDER",
     "go on with what was stopped": "dus compare DUS-Digits-v0 --out FOLDER --resume",
 }
-"""What people do most, and by which command."""
+"""Common tasks and their commands."""
 USAGE = (
     "usage: dus COMMAND [options]\n\n"
     + "".join(f"  {does:<40}{line}\n" for does, line in TASKS.items())

@@ -242,7 +242,7 @@ class _Option:
     default: Any
     doc: str
     common: bool | str
-    """Whether help shows it where it does not show all, and in which words."""
+    """True, or shorter words, if short help shows it."""
     choices: Any
     """Names, or a function that returns them; None: anything."""
     section: str

@@ -19,7 +19,7 @@ class ProbeOptions:
     alone: bool = False
     """Also train each modality's network by itself, with the run's settings."""
     data_root: Path | None = None
-    """Where the data set's files lie now, if not where they lay."""
+    """The data root, if the files have moved since the run."""
     device: str | None = None
     """cpu, cuda or cuda:N; where the run was trained if not given."""
     out: Path | None = None

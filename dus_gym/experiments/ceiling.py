@@ -294,10 +294,11 @@ def _check_time(spec: RunSpec, search: SearchOptions, scale: ScaleOptions) -> No
         work()
         return (time.perf_counter() - started) / number
 
-    runs.train_all(sizes, 1)
-    count = min(runs.iterations_per_epoch, TIMED_ITERATIONS)
-    training = seconds_of(lambda: runs.train_all(sizes, count)) / count * runs.iterations_per_epoch
-    each = runs.epochs * (training + seconds_of(runs.validate_all))
+    iteration = seconds_of(lambda: runs.train_all(sizes, 1))
+    # The first one warms up; a run of one iteration has no other.
+    if count := min(runs.iterations_per_epoch, TIMED_ITERATIONS, runs.epochs * runs.iterations_per_epoch - 1):
+        iteration = seconds_of(lambda: runs.train_all(sizes, count)) / count
+    each = runs.epochs * (iteration * runs.iterations_per_epoch + seconds_of(runs.validate_all))
     core.close()
     seconds = search.runs * each / min(scale.workers, os.cpu_count() or 1)
     if seconds > LONG:

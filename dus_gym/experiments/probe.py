@@ -227,7 +227,7 @@ class ProbeResult:
         rows.append(["all", f"{sum(cost.parameters.values()):,}", f"{sum(cost.flops.values()):,}"])
         caption = (
             f"{cost.trainable:,} parameters are trained. A training step takes {cost.step_milliseconds:.2f} ms "
-            f"(measured now: the mean of {cost.steps_timed} at {cost.batch} samples a modality in phase "
+            f"(measured now: the mean of {cost.steps_timed} at {cost.batch} samples per modality in phase "
             f"{cost.phase!r}, on {cost.device} with {cost.threads} thread{'s' if cost.threads > 1 else ''})"
         )
         return Table(["part", "parameters", "FLOPs of one sample's forward pass"], rows, caption)
@@ -250,7 +250,7 @@ def probe(
     Args:
         run: a folder that ``dus train`` wrote, with the model's weights.
         alone: also train every modality's network by itself, with the run's settings.
-        data_root: where the data set's files lie now, if not where they lay.
+        data_root: the data root, if the files have moved since the run.
         device: where to compute, if not where the run was trained.
         out: a JSON file to write the result to; it must not be there yet.
         on_step: called after each step of the training that ``alone`` asks for.

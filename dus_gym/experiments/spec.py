@@ -124,7 +124,7 @@ class RunSpec:
     def make_agent(self, num_modalities: int) -> Agent:
         """Return the agent or driver, seeded by the run's seed."""
         agent = self.named_agent.make(num_modalities, self.seed, trust=self.trust)
-        if agent.policy_lever is None:
+        if agent.learns and agent.policy_lever is None:
             agent.policy_lever = self.run.lever
         return agent
 
@@ -176,7 +176,7 @@ class RunSpec:
         """
         task = self.task()
         agent = self.make_agent(len(task.modalities))
-        if agent.policy_lever != self.run.lever:
+        if agent.policy_lever not in (None, self.run.lever):
             raise UnfitAgentError(
                 f"agent={self.named_agent.word!r} was learned under lever={agent.policy_lever!r} and this run has "
                 f"lever={self.run.lever!r}; say --lever {agent.policy_lever} (lever={agent.policy_lever!r}), or take a "

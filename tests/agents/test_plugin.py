@@ -206,3 +206,9 @@ def test_the_other_lever_says_what_to_multiply_learning_rates_by():
         DUS(["audio", "video"], agent="score", epochs=3).load_state_dict(dus.state_dict())
     with pytest.raises(ConfigError, match=r"before next_rates\(\)"):
         DUS(["audio", "video"], lever="rates").observe({"audio": [0.1], "video": [0.1]})
+
+
+def test_a_rule_that_has_learned_nothing_serves_under_either_lever():
+    rule = make_agent("score", 2)
+    for lever in ("rates", "samples"):
+        assert DUS(["a", "b"], agent=rule, lever=lever).agent is rule

@@ -35,7 +35,7 @@ def test_tables_json_and_file_have_the_same_figures(made, tmp_path):
     assert sum(line.startswith("Test samples by true class and class of") for line in lines) == 4
     assert lines[-1] == "written to probe.json"
     said = (
-        f"(measured now: the mean of {found['cost']['steps_timed']} at 64 samples a modality in phase 'train', on cpu"
+        f"(measured now: the mean of {found['cost']['steps_timed']} at 64 samples per modality in phase 'train', on cpu"
     )
     assert sum(said in line for line in lines) == 1
 

@@ -246,3 +246,8 @@ def test_ratio_interval_holds_the_ratios_that_a_t_test_does_not_exclude():
         assert bool(p > 0.05) is inside
     assert ratio_interval([1.0, 2.0, 0.0], [0.1, -0.1, 0.02]) is None
     assert ratio_interval([1.0], [1.0]) is None
+
+
+def test_a_run_of_one_iteration_is_timed_too(tmp_path):
+    found = ceiling("DUS-Digits-v0", ["score"], seeds=2, epochs=1, iterations=1, search=SMALL)
+    assert len(found.seeds) == 2

@@ -124,7 +124,8 @@ class RunSpec:
     def make_agent(self, num_modalities: int) -> Agent:
         """Return the agent or driver, seeded by the run's seed."""
         agent = self.named_agent.make(num_modalities, self.seed, trust=self.trust)
-        if agent.learns and agent.policy_lever is None:
+        # A driver learns later, and an agent of this run is used by no other.
+        if agent.policy_lever is None:
             agent.policy_lever = self.run.lever
         return agent
 

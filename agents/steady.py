@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dus_gym.agents.base import Agent, AgentOptions, Array, Info
-from dus_gym.agents.controllers import Vector, figures
-from dus_gym.errors import ConfigError, check_at_least
+from dus_gym.agents.controllers import Vector, figures, floored_softmax
+from dus_gym.errors import ConfigError, check_at_least, check_fraction
 
 FEWEST = 1e-3
 """Scores below this are taken for it: nothing is lost of what was never there."""
@@ -50,11 +50,10 @@ class SteadyOptions(AgentOptions):
     minus this."""
 
     def __post_init__(self) -> None:
-        for name in ("lost", "surprise", "gate", "floor", "speed", "caution"):
+        for name in ("lost", "surprise", "gate", "speed", "caution"):
             check_at_least(name, getattr(self, name), 0.0)
-        for name, below in (("relax", 1.0), ("memory", 1.0), ("floor", 1.0)):
-            if not 0.0 <= getattr(self, name) <= below:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is not allowed; it must lie in [0, {below:g}].")
+        for name in ("relax", "memory", "floor"):
+            check_fraction(name, getattr(self, name))
         if not self.cap > 1.0:
             raise ConfigError(f"cap={self.cap!r} is not allowed; it must be above 1, the equal share.")
 
@@ -130,10 +129,7 @@ class Steady(Agent):
         self.validated = validated
         self.decisions += 1
         logits = self.logits * np.exp(-options.caution * self.unsteady)
-        weights = np.exp(logits - logits.max())
-        floor = self._floor(info)
-        shares = floor / m + (1.0 - floor) * weights / weights.sum()
-        self.shares = _cut(shares, options.cap / m)
+        self.shares = _cut(floored_softmax(logits, self._floor(info)).astype(np.float64), options.cap / m)
         return np.asarray(self.shares, dtype=np.float32)
 
     def _watch(self, train: Vector, iterations: float) -> None:

@@ -19,14 +19,6 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100.0 * value:.1f}"
 
 
-def duration(seconds: float) -> str:
-    """Return a length of time as one says it: ``40 s``, ``3 min``, ``2 h 5 min``."""
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
-
 def silent(*_: Any) -> None:
     """Do nothing: a bar that nobody watches."""
 

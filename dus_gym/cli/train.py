@@ -12,7 +12,7 @@ from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
 from dus_gym.cli.progress import live_run
 from dus_gym.cli.run_options import AGENT, METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
-from dus_gym.cli.tables import duration, print_line, print_prose, print_result, show_log
+from dus_gym.cli.tables import print_line, print_prose, print_result, show_log
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError
 from dus_gym.experiments.drivers import agent_names, learns_in_runs, name_agent
@@ -20,6 +20,7 @@ from dus_gym.experiments.executors.executor import IMPORTED
 from dus_gym.experiments.loggers import LOGGERS, check_logger, open_logger
 from dus_gym.experiments.spec import DEFAULT_AGENT, REFERENCE, RunSpec, make_spec
 from dus_gym.experiments.storage.run_folder import PICTURE, RunFolder, latest, unused
+from dus_gym.experiments.table import duration
 from dus_gym.experiments.verdict import say_run
 
 if TYPE_CHECKING:

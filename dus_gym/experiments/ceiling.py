@@ -24,7 +24,6 @@ import numpy as np
 from dus_gym.agents.controls import format_splits
 from dus_gym.data.surveys import surveys_kept
 from dus_gym.envs.dus_env import DUSEnv
-from dus_gym.envs.registration import FAKE_ID
 from dus_gym.errors import ConfigError, RunFolderError, TooManyRunsError
 from dus_gym.experiments.compare import Progress, plan_comparison, run_comparison
 from dus_gym.experiments.comparison import REFERENCE, Comparison
@@ -33,7 +32,7 @@ from dus_gym.experiments.picture import draw_shares
 from dus_gym.experiments.results import said_settings
 from dus_gym.experiments.search import Generation, Search, SearchOptions, counting
 from dus_gym.experiments.serialize import NOT_KEPT, to_json
-from dus_gym.experiments.spec import DEFAULT_METHOD, RunSpec, make_spec, parse_seeds
+from dus_gym.experiments.spec import DEFAULT_AGENT, DEFAULT_METHOD, RunSpec, make_spec, parse_seeds
 from dus_gym.experiments.storage.comparison_folder import delete_comparison
 from dus_gym.experiments.storage.run_folder import (
     CEILING,
@@ -46,8 +45,8 @@ from dus_gym.experiments.storage.run_folder import (
     read_steps,
     writing,
 )
-from dus_gym.experiments.table import Table
-from dus_gym.experiments.task_comparison import signed
+from dus_gym.experiments.table import Table, duration
+from dus_gym.experiments.task_comparison import interval_text, signed
 from dus_gym.experiments.together import MOST_TOGETHER, can_train_together
 from dus_gym.options import with_said
 from dus_gym.state import write_atomically
@@ -110,7 +109,7 @@ class Ceiling:
         top, labels = self.agents[self.highest], self.labels
         said = [
             f"The {labels[self.highest]} that was found gains {signed(top.points)} points over uniform"
-            f"{_within(top.interval)}, mean test accuracy of {' and '.join(self.predictors)}: a lower bound of what is "
+            f"{_behind(top.interval, interval_text)}, mean test accuracy of {' and '.join(self.predictors)}: a lower bound of what is "
             "possible."
         ]
         if top.points <= 0.0:
@@ -120,7 +119,7 @@ class Ceiling:
         elif top.fraction is None:
             said.append("That is not distinguishable from 0, so that no agent can be measured by it.")
         said += [
-            f"{name} reaches {_percent(one.fraction)} % of it{_within(one.fraction_interval, _percent)}."
+            f"{name} reaches {_percent(one.fraction)} % of it{_behind(one.fraction_interval, _percents)}."
             for name, one in self.agents.items()
             if one.fraction is not None and name not in labels
         ]
@@ -137,9 +136,9 @@ class Ceiling:
             [
                 self.labels.get(name, name),
                 signed(one.points),
-                _within(one.interval).strip(),
+                "" if one.interval is None else interval_text(one.interval),
                 "–" if one.fraction is None else _percent(one.fraction),
-                _within(one.fraction_interval, _percent).strip(),
+                "" if one.fraction_interval is None else _percents(one.fraction_interval),
             ]
             for name, one in self.agents.items()
         ]
@@ -199,8 +198,6 @@ def ceiling(
             it would take; before a folder is touched.
         DusError: for a folder that holds something else.
     """
-    from dus_gym.agents import recommended_agent
-
     search, scale = search or SearchOptions(), scale or ScaleOptions()
     if resume and out is None:
         raise ConfigError("resume=True is not allowed without out; name the folder of the search.")
@@ -210,11 +207,11 @@ def ceiling(
             f"seeds={seeds!r} is not allowed; {shared[:5]} are seeds of the search ({search.seeds[0]} to "
             f"{search.seeds[-1]}): report on others, or set search_from."
         )
-    asked = recommended_agent() if agents is None else agents
+    asked = DEFAULT_AGENT if agents is None else agents
     with surveys_kept(), ExitStack() as stack:
         spec = make_spec(env, REFERENCE, method=method, seed=reported[0], **settings)
         spec.check()
-        if spec.trainer == "fake" or (spec.trainer is None and spec.env == FAKE_ID):
+        if spec.is_fake:
             raise ConfigError("trainer='fake' is not allowed: fitted curves have no ceiling; name a task that trains.")
         # The agents, too, before anything is searched for; the searched ones have unequal shares.
         plan_comparison(env, ["schedule", *_each(asked)], method=method, seeds=reported, **settings)
@@ -239,7 +236,7 @@ def ceiling(
         with writing(path / CEILING):
             write_atomically(path / CEILING, as_json(found.to_json()))
         with writing(path / CEILING_PICTURE):
-            _draw(found, place)
+            _draw(found, place, path / CEILING_PICTURE)
     return found
 
 
@@ -303,15 +300,10 @@ def _check_time(spec: RunSpec, search: SearchOptions, scale: ScaleOptions) -> No
     seconds = search.runs * each / min(scale.workers, os.cpu_count() or 1)
     if seconds > LONG:
         raise ConfigError(
-            f"the search would take about {_duration(seconds)}: {search.runs} training runs of {runs.epochs} epochs. "
+            f"the search would take about {duration(seconds)}: {search.runs} training runs of {runs.epochs} epochs. "
             "--yes (yes=True) starts it; fewer generations, candidates, seeds_per_generation or epochs, or more "
             "workers, make it shorter."
         )
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60.0), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 # -- the folder --------------------------------------------------------------------------------------
@@ -402,9 +394,8 @@ def _concluded(
     )
 
 
-def _draw(found: Ceiling, place: Path) -> None:
-    """Draw the mean share of each modality over the run, an agent a panel, from the comparison's runs."""
-    assert found.comparison is not None
+def _draw(found: Ceiling, place: Path, picture: Path) -> None:
+    """Draw the mean share of each modality over the run, a panel per agent, from the comparison's runs."""
     # Runs that diverged are shorter, and left out of the means.
     panels: dict[str, list[list[float]]] = {}
     labels = found.labels
@@ -416,8 +407,7 @@ def _draw(found: Ceiling, place: Path) -> None:
         longest = max(map(len, runs))
         whole = [run for run in runs if len(run) == longest]
         panels[labels.get(name, name)] = np.mean(np.array(whole), axis=0).T.tolist()
-    draw_shares(found.folder / CEILING_PICTURE if found.folder else Path(CEILING_PICTURE), found.env, found.modalities,
-                panels)  # fmt: skip
+    draw_shares(picture, found.env, found.modalities, panels)
 
 
 def _share(step: Mapping[str, Any], name: str, modalities: Sequence[str]) -> float:
@@ -430,6 +420,10 @@ def _percent(fraction: float) -> str:
     return f"{100.0 * fraction:.0f}"
 
 
-def _within(interval: tuple[float, float] | None, form: Callable[[float], str] = signed) -> str:
+def _percents(ends: tuple[float, float]) -> str:
+    return f"[{_percent(ends[0])}, {_percent(ends[1])}]"
+
+
+def _behind(ends: tuple[float, float] | None, form: Callable[[tuple[float, float]], str]) -> str:
     """Return an interval behind a blank; nothing if there is none."""
-    return "" if interval is None else f" [{form(interval[0])}, {form(interval[1])}]"
+    return "" if ends is None else f" {form(ends)}"

@@ -27,7 +27,7 @@ from dus_gym.agents.base import Agent
 from dus_gym.config import RunConfig
 from dus_gym.data.registry import OWN_TASK, get_task
 from dus_gym.data.task import Task
-from dus_gym.envs.registration import ids
+from dus_gym.envs.registration import FAKE_ID, ids
 from dus_gym.errors import ConfigError, RunFolderError, UnfitAgentError, unknown_name
 from dus_gym.experiments.drivers import NamedAgent, agent_type, name_agent
 from dus_gym.experiments.results import FORMAT
@@ -102,6 +102,11 @@ class RunSpec:
         return (
             f"{self.env}, {with_said(self.method, self.method_options)} under {self.named_agent.word}, seed {self.seed}"
         )
+
+    @property
+    def is_fake(self) -> bool:
+        """True if the run follows fitted curves instead of training."""
+        return self.trainer == "fake" or (self.trainer is None and self.env == FAKE_ID)
 
     def task(self) -> Task:
         """Return the task with the options that were set."""

@@ -18,6 +18,14 @@ TONES = {"gains": "better", "loses": "worse", "harm not excluded": "worse"}
 """Words at the end of a cell that HTML also sets in a colour."""
 
 
+def duration(seconds: float) -> str:
+    """Return a length of time as one says it: ``40 s``, ``3 min``, ``2 h 5 min``."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 @dataclass(frozen=True)
 class Table:
     """A head line and rows of text; the first cell of a row names it."""

@@ -18,7 +18,6 @@ from dus_gym.agents.policy_files import save_policy
 from dus_gym.costs import Stopwatch, reset_peaks
 from dus_gym.data.surveys import surveys_kept
 from dus_gym.envs.dus_env import DUSEnv
-from dus_gym.envs.registration import FAKE_ID
 from dus_gym.errors import CheckpointError, DusError
 from dus_gym.experiments import run as single
 from dus_gym.experiments.drivers import Driver
@@ -47,9 +46,8 @@ def can_train_together(spec: RunSpec, asked: bool) -> bool:
         asked: whether somebody said how many; encoders of somebody's own are then tried, and refused if they can't.
     """
     task = spec.task()
-    fake = spec.trainer == "fake" or (spec.trainer is None and spec.env == FAKE_ID)
     mapped = asked or all(word.partition(":")[0] in MAPPED_ENCODERS for word in task.encoders)
-    if fake or not mapped or not method_class(spec.method).maps_runs:
+    if spec.is_fake or not mapped or not method_class(spec.method).maps_runs:
         return False
     agent = spec.make_agent(len(task.modalities))
     return not isinstance(agent, Driver) or agent.together

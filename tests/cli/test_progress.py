@@ -9,10 +9,10 @@ from rich.console import Console
 
 from dus_gym.cli import progress
 from dus_gym.cli.progress import Course, live_run, look_until, progress_over
-from dus_gym.cli.tables import duration
 from dus_gym.experiments.drivers import resolve_agent
 from dus_gym.experiments.run import execute
 from dus_gym.experiments.spec import make_spec
+from dus_gym.experiments.table import duration
 
 
 class MadeUp:

@@ -109,8 +109,8 @@ class Ceiling:
         top, labels = self.agents[self.highest], self.labels
         said = [
             f"The {labels[self.highest]} that was found gains {signed(top.points)} points over uniform"
-            f"{_behind(top.interval, interval_text)}, mean test accuracy of {' and '.join(self.predictors)}: a lower bound of what is "
-            "possible."
+            f"{_behind(top.interval, interval_text)}, mean test accuracy of {' and '.join(self.predictors)}: a lower "
+            "bound of what is possible."
         ]
         if top.points <= 0.0:
             said = ["No allocation that was found gains anything over uniform."]

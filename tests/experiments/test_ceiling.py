@@ -184,7 +184,7 @@ def test_resume_needs_a_folder():
 
 def test_a_search_that_takes_too_long_is_refused_with_its_time_and_touches_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LONG", 1e-3)
-    with pytest.raises(ConfigError, match=r"would take about .* min: 30 training runs of 3 epochs.*--yes"):
+    with pytest.raises(ConfigError, match=r"would take about \d+ s: 30 training runs of 3 epochs.*--yes"):
         ceiling("DUS-Digits-v0", out=tmp_path / "c", **SHORT)
     assert not (tmp_path / "c").exists()
     ceiling("DUS-Digits-v0", out=tmp_path / "c", yes=True, **SHORT)

@@ -23,7 +23,6 @@ import numpy as np
 
 from dus_gym.agents.controls import format_splits
 from dus_gym.data.surveys import surveys_kept
-from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import ConfigError, RunFolderError, TooManyRunsError
 from dus_gym.experiments.compare import Progress, plan_comparison, run_comparison
 from dus_gym.experiments.comparison import REFERENCE, Comparison
@@ -273,8 +272,7 @@ def _check_time(spec: RunSpec, search: SearchOptions, scale: ScaleOptions) -> No
     from dus_gym.envs.vector_env import RealRuns
 
     together = _most_together(spec, scale)
-    core = spec.make_env(spec.make_agent(len(spec.task().modalities))).unwrapped
-    assert isinstance(core, DUSEnv)
+    core = spec.make_core(spec.make_agent(len(spec.task().modalities)))
     number = min(together, search.candidates * search.seeds_per_generation)
     while True:
         group = RealRuns(core, number)

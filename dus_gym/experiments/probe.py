@@ -379,7 +379,7 @@ def _built(spec: RunSpec, result: Result) -> DUSEnv:
     anybody = dataclasses.replace(
         spec, agent="uniform", agent_options={}, policy=None, settings={**settings, "device": spec.run.device}
     )
-    core: DUSEnv = anybody.make_env(anybody.make_agent(len(anybody.task().modalities))).unwrapped  # type: ignore[assignment]
+    core = anybody.make_core(anybody.make_agent(len(anybody.task().modalities)))
     core.reset(seed=spec.seed)
     return core
 

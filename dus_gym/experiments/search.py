@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dus_gym.agents import make_agent
+from dus_gym.agents.base import Agent
 from dus_gym.agents.controls import format_splits
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import RunFolderError, TooManyRunsError, check_at_least
@@ -110,37 +111,48 @@ class Candidates:
         return f"{len(self.seeds)} runs of {self.spec.env}"
 
 
-def accuracies(task: Candidates, _again: bool = False) -> list[float]:
-    """Train the runs, and return the mean test accuracy of each one's fused predictors.
-
-    A run that diverged counts as guessing.
-    """
+def perform(task: Candidates, _again: bool = False) -> list[float]:
+    """Train the runs of a task, fewer at once where memory has no room for all; see :func:`fused_accuracies`."""
     import torch
-
-    from dus_gym.experiments.episodes import Episodes
 
     torch.set_num_threads(task.spec.threads)
     m = len(task.spec.task().modalities)
     agents = [make_agent("schedule", m, shares=shares) for shares in task.splits]
-    core = task.spec.make_env(agents[0]).unwrapped
-    assert isinstance(core, DUSEnv)
-    episodes = Episodes(core, agents, task.seeds)
-    try:
-        episodes.run()
-    except TooManyRunsError as error:
-        core.close()
-        fits, n = error.fits, len(task.seeds)
-        if fits >= n:
-            raise
-        parts = [slice(i, i + fits) for i in range(0, n, fits)]
-        return [one for part in parts for one in accuracies(replace(task, splits=task.splits[part],
-                                                                    seeds=task.seeds[part]))]  # fmt: skip
-    runs, guessing = episodes.group.runs, 1.0 / task.spec.task().num_classes
+    core, at_once, found = task.spec.make_core(agents[0]), len(agents), []
+    while len(found) < len(agents):
+        part = slice(len(found), len(found) + at_once)
+        try:
+            found += fused_accuracies(core, agents[part], task.seeds[part])
+        except TooManyRunsError as error:
+            if error.fits >= at_once:
+                raise
+            at_once = error.fits
+    core.close()
+    return found
+
+
+def fused_accuracies(core: DUSEnv, agents: Sequence[Agent], seeds: Sequence[int]) -> list[float]:
+    """Train one run per agent as one computation, and return each one's mean test accuracy over :func:`counting`.
+
+    A run that diverged counts as guessing.
+
+    Args:
+        core: an environment of the runs' settings.
+        agents: one per run.
+        seeds: of the runs.
+
+    Raises:
+        TooManyRunsError: if memory has no room for all.
+    """
+    from dus_gym.experiments.episodes import Episodes
+
+    episodes = Episodes(core, agents, seeds)
+    episodes.run()
+    runs, guessing = episodes.group.runs, 1.0 / core.task.num_classes
     found = []
     for evaluation, diverged in zip(runs.evaluate_all(), runs.ended, strict=True):
         scores = [score for name in counting(evaluation.fused) if (score := evaluation.fused[name]) is not None]
         found.append(guessing if diverged else sum(score.accuracy for score in scores) / len(scores))
-    core.close()
     return found
 
 
@@ -235,9 +247,9 @@ class Search:
         noise = shared if len(mean) == 1 else (shared + own) / math.sqrt(2.0)
         logits = _centred(mean + spread * noise).clip(-LARGEST_LOGIT, LARGEST_LOGIT)
         gains = self._gains(number, [format_splits(_shares(one)) for one in logits], on_run)
-        best = np.argsort(-gains, kind="stable")[: max(2, options.candidates // 4)]
+        best = best_quarter(gains)
         moved = _centred(logits[best].mean(axis=0))
-        narrowed = np.maximum(KEPT_SPREAD * spread + (1.0 - KEPT_SPREAD) * logits[best].std(axis=0), LEAST_SPREAD)
+        narrowed = narrower(spread, logits[best], LEAST_SPREAD)
         return Generation(
             kind,
             tuple(tuple(row) for row in moved.tolist()),
@@ -269,7 +281,7 @@ class Search:
         parts = [runs[i : i + self.together] for i in range(0, len(runs), self.together)]
         tasks = [Candidates(self.spec, *(tuple(of) for of in zip(*part, strict=True))) for part in parts]
         values: list[list[float]] = [[] for _ in parts]
-        for index, outcome in self.executor.do(accuracies, tasks):
+        for index, outcome in self.executor.do(perform, tasks):
             if isinstance(outcome, Exception):
                 raise outcome
             values[index] = outcome
@@ -278,6 +290,17 @@ class Search:
         table = np.array([value for part in values for value in part]).reshape(-1, per)
         gains: Vector = 100.0 * (table[1:] - table[0]).mean(axis=1)
         return gains
+
+
+def best_quarter(values: Vector) -> npt.NDArray[np.int64]:
+    """Return the places of the best quarter, two or more, the best first."""
+    return np.argsort(-values, kind="stable")[: max(2, len(values) // 4)]
+
+
+def narrower(spread: Vector, best: Vector, least: float) -> Vector:
+    """Return the deviation of the next candidates from the last one and the best candidates, a row each."""
+    found: Vector = np.maximum(KEPT_SPREAD * spread + (1.0 - KEPT_SPREAD) * best.std(axis=0), least)
+    return found
 
 
 def _centred(logits: Vector) -> Vector:

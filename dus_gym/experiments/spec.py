@@ -27,6 +27,7 @@ from dus_gym.agents.base import Agent
 from dus_gym.config import RunConfig
 from dus_gym.data.registry import OWN_TASK, get_task
 from dus_gym.data.task import Task
+from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.envs.registration import FAKE_ID, ids
 from dus_gym.errors import ConfigError, RunFolderError, UnfitAgentError, unknown_name
 from dus_gym.experiments.drivers import NamedAgent, agent_type, name_agent
@@ -154,6 +155,11 @@ class RunSpec:
             **chosen | self.settings_under(agent) | replaced,
         )
         return env
+
+    def make_core(self, agent: Agent, **replaced: Any) -> DUSEnv:
+        """Return the environment of :meth:`make_env` without its wrappers."""
+        core: DUSEnv = self.make_env(agent, **replaced).unwrapped  # type: ignore[assignment]
+        return core
 
     def settings_under(self, agent: Agent) -> dict[str, Any]:
         """Return the run's settings that were set, and what the agent asks for where they were not.

@@ -13,11 +13,9 @@ from typing import Any
 
 import torch
 
-from dus_gym.agents.base import Agent
 from dus_gym.agents.policy_files import save_policy
 from dus_gym.costs import Stopwatch, reset_peaks
 from dus_gym.data.surveys import surveys_kept
-from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError, DusError
 from dus_gym.experiments import run as single
 from dus_gym.experiments.drivers import Driver
@@ -173,10 +171,10 @@ class _Together:
         elif isinstance(agents[0], Driver):
             with watch:
                 prepared = type(agents[0]).prepare_together(
-                    agents, lambda agent, **replaced: _core(specs[0], agent, replaced), seeds
+                    agents, lambda agent, **replaced: specs[0].make_core(agent, **replaced), seeds
                 )
         # Drivers of one kind replace the same settings in all runs.
-        episodes = Episodes(_core(specs[0], agents[0], prepared[0]), agents, seeds)
+        episodes = Episodes(specs[0].make_core(agents[0], **prepared[0]), agents, seeds)
         records: list[list[Record]] = [[] for _ in specs]
         whole = cls(specs, folders, done, episodes, prepared, watch.seconds, records, started=started)
         # First the runs themselves, which memory may have no room for: until they are there nothing is touched.
@@ -299,13 +297,6 @@ class _Together:
             (self.folders[0].path / TOGETHER).unlink(missing_ok=True)
         episodes.core.close()
         return found
-
-
-def _core(spec: RunSpec, agent: Agent, replaced: Mapping[str, Any]) -> DUSEnv:
-    """Return an environment of a run's settings, as the agent and its driver want them."""
-    core = spec.make_env(agent, **replaced).unwrapped
-    assert isinstance(core, DUSEnv)
-    return core
 
 
 def begun_alone(folder: Path) -> bool:

@@ -22,31 +22,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dus_gym.agents import make_agent
 from dus_gym.agents.base import Agent
-from dus_gym.data.dataset import TaskData, TensorSplit
+from dus_gym.data.dataset import TaskData
 from dus_gym.data.registry import REGISTERED
-from dus_gym.data.sets.embedded import digits
+from dus_gym.data.sets.embedded import VIEWS, Images, assembled, digits
 from dus_gym.data.task import DataOptions, DataSource, Task
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.experiments.search import best_quarter, fused_accuracies, narrower
 from dus_gym.seeding import RunSeeds
 
-Images = npt.NDArray[np.float64]
-VIEWS: dict[str, Callable[[Images], Images]] = {
-    "pixels": lambda images: images,
-    "rows": lambda images: images.sum(axis=2),
-    "columns": lambda images: images.sum(axis=1),
-    "left": lambda images: images[:, :, :4],
-    "right": lambda images: images[:, :, 4:],
+MORE_VIEWS: dict[str, Callable[[Images], Images]] = {
     "top": lambda images: images[:, :4],
     "bottom": lambda images: images[:, 4:],
     "centre": lambda images: images[:, 2:6, 2:6],
     "coarse": lambda images: images.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)),
     "slopes": lambda images: np.diff(images, axis=1),
 }
+ALL_VIEWS = VIEWS | MORE_VIEWS
 TEST = 597
 """The last rows of a seed's permutation test."""
 
@@ -87,27 +81,18 @@ class Views(DataSource):
         self.regime = regime
 
     def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
-        """Return one run's splits: views standardised by one mean and one deviation each, as the embedded tasks'."""
-        import torch
-
-        regime, (images, labels) = self.regime, digits()
+        """Return one run's splits, put together as the embedded tasks' are."""
+        regime, (images, _) = self.regime, digits()
         order = seeds.generator("data/split").permutation(len(images))
-        train, rest = order[: regime.samples], order[regime.samples :]
-        tensors = []
+        rest = order[regime.samples :]
+        views = []
         for j, (name, noise) in enumerate(regime.views):
             rng = seeds.generator(f"data/noise/{j}")
             drawn = float(rng.uniform(0.3, 2.0)) * float(rng.random() > 0.4)
-            view = VIEWS[name](images).reshape(len(images), -1)
+            view = ALL_VIEWS[name](images).reshape(len(images), -1)
             view = view + (drawn if noise is None else noise) * view.std() * rng.standard_normal(view.shape)
-            tensors.append(torch.from_numpy((view - view[train].mean()) / view[train].std()).float())
-        targets = torch.from_numpy(labels)
-
-        def part(rows: npt.NDArray[np.int64]) -> TensorSplit:
-            index = torch.from_numpy(np.sort(rows))
-            return TensorSplit(tuple(tensor[index] for tensor in tensors), targets[index])
-
-        shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
-        return TaskData(part(train), part(rest[: regime.validation]), part(order[-TEST:]), shapes)
+            views.append(view)
+        return assembled(views, (order[: regime.samples], rest[: regime.validation], order[-TEST:]))
 
 
 def accuracies(regime: Regime, agents: Sequence[Agent], seeds: Sequence[int], settings: dict[str, Any]) -> Images:
@@ -189,7 +174,7 @@ FIRST_SEED = 100_000
 def draw(rng: np.random.Generator) -> Regime:
     """Draw a task."""
     m = int(rng.choice([2, 3, 4, 5], p=[0.5, 0.3, 0.1, 0.1]))
-    views = rng.choice(list(VIEWS), m, replace=False)
+    views = rng.choice(list(ALL_VIEWS), m, replace=False)
     samples, lr = int(rng.choice([200, 400, 1000])), float(rng.choice([0.01, 0.03, 0.1], p=[0.25, 0.5, 0.25]))
     iterations = int(rng.choice([300, 450, 600])) if lr > 0.02 else 600
     epochs = int(np.clip(iterations // (samples // 64), 10, 100))

@@ -118,7 +118,8 @@ def perform(task: Candidates, _again: bool = False) -> list[float]:
     torch.set_num_threads(task.spec.threads)
     m = len(task.spec.task().modalities)
     agents = [make_agent("schedule", m, shares=shares) for shares in task.splits]
-    core, at_once, found = task.spec.make_core(agents[0]), len(agents), []
+    core, at_once = task.spec.make_core(agents[0]), len(agents)
+    found: list[float] = []
     while len(found) < len(agents):
         part = slice(len(found), len(found) + at_once)
         try:

@@ -6,7 +6,7 @@ split, another noise and another start.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -33,16 +33,14 @@ def digits() -> tuple[Images, Indices]:
     return found.images / 16.0, found.target.astype(np.int64)
 
 
-def _view(name: str, images: Images) -> Images:
-    """Return one view of all images, ``(1797, d)``."""
-    flat: dict[str, Callable[[], Images]] = {
-        "pixels": lambda: images.reshape(len(images), -1),
-        "columns": lambda: images.sum(axis=1),
-        "rows": lambda: images.sum(axis=2),
-        "left": lambda: images[:, :, :4].reshape(len(images), -1),
-        "right": lambda: images[:, :, 4:].reshape(len(images), -1),
-    }
-    return np.asarray(flat[name]())
+VIEWS: dict[str, Callable[[Images], Images]] = {
+    "pixels": lambda images: images,
+    "columns": lambda images: images.sum(axis=1),
+    "rows": lambda images: images.sum(axis=2),
+    "left": lambda images: images[:, :, :4],
+    "right": lambda images: images[:, :, 4:],
+}
+"""What each view keeps of images ``(n, 8, 8)``."""
 
 
 def _writers_split(rng: np.random.Generator) -> tuple[Indices, ...]:
@@ -57,7 +55,7 @@ def _random_split(rng: np.random.Generator) -> tuple[Indices, ...]:
     return order[180:1200], order[:180], order[1200:]
 
 
-_VIEWS: dict[str, tuple[tuple[str, float], ...]] = {
+_OF_TASK: dict[str, tuple[tuple[str, float], ...]] = {
     "Digits": (("pixels", 1.0), ("columns", 0.0)),
     "Digits3": (("pixels", 1.5), ("rows", 0.0), ("columns", 0.0)),
     "DigitsControl": (("left", 0.0), ("right", 1.0)),
@@ -86,29 +84,40 @@ def build(task: str, seeds: RunSeeds) -> TaskData:
         task: a key of the table above.
         seeds: the run's generators.
     """
-    import torch
-
-    images, labels = digits()
+    images, _ = digits()
     split = _writers_split if task in ("Digits", "Digits3") else _random_split
-    train, validation, test = split(seeds.generator("data/split"))
-    views: list[Images] = []
-    for name, noise in _VIEWS[task]:
-        view = _view(name, images)
+    views = []
+    parts = split(seeds.generator("data/split"))
+    for name, noise in _OF_TASK[task]:
+        view = VIEWS[name](images).reshape(len(images), -1)
         if noise:
             view = view + noise * view.std() * seeds.generator(f"data/noise/{name}").standard_normal(view.shape)
-        views.append((view - view[train].mean()) / view[train].std())
-    tensors = [torch.from_numpy(view).float() for view in views]
-    targets = torch.from_numpy(labels)
+        views.append(view)
+    return assembled(views, parts)
+
+
+def assembled(views: Sequence[Images], parts: Sequence[Indices]) -> TaskData:
+    """Return the splits of views ``(1797, d)``, standardised by one mean and one deviation per view.
+
+    Args:
+        views: of all images, one per modality.
+        parts: rows to train, validate and test; mean and deviation are those of the training values.
+    """
+    import torch
+
+    train, validation, test = parts
+    tensors = [torch.from_numpy((view - view[train].mean()) / view[train].std()).float() for view in views]
+    targets = torch.from_numpy(digits()[1])
 
     def part(rows: Indices) -> TensorSplit:
         index = torch.from_numpy(np.sort(rows))
-        return TensorSplit(tuple(t[index] for t in tensors), targets[index])
+        return TensorSplit(tuple(tensor[index] for tensor in tensors), targets[index])
 
-    return TaskData(part(train), part(validation), part(test), [tuple(t.shape[1:]) for t in tensors])
+    return TaskData(part(train), part(validation), part(test), [tuple(tensor.shape[1:]) for tensor in tensors])
 
 
 def _task(name: str, epochs: int, train_size: int, regime: str, summary: str) -> Task:
-    modalities = tuple(view for view, _ in _VIEWS[name])
+    modalities = tuple(view for view, _ in _OF_TASK[name])
     return Task(
         name=name,
         modalities=modalities,

@@ -33,7 +33,7 @@ def parse_splits(argument: str, text: str, num_modalities: int) -> npt.NDArray[n
 
     Args:
         argument: its name, for messages.
-        text: one number a modality between slashes, splits between plus signs.
+        text: one number per modality between slashes, splits between plus signs.
         num_modalities: m.
 
     Raises:
@@ -87,7 +87,7 @@ class ScheduleOptions(AgentOptions):
     """Options of a schedule."""
 
     shares: str | None = None
-    """The splits, such as 0.1/0.9+0.5/0.5 (two halves of the run), one number a modality in the task's order; uniform
+    """The splits, such as 0.1/0.9+0.5/0.5 (two halves of the run), one number per modality in the task's order; uniform
     if not given."""
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from dus_gym.agents.controls import format_splits
 from dus_gym.data.surveys import surveys_kept
 from dus_gym.errors import ConfigError, RunFolderError, TooManyRunsError
-from dus_gym.experiments.compare import Progress, plan_comparison, run_comparison
+from dus_gym.experiments.compare import Progress, each_agent, plan_comparison, run_comparison
 from dus_gym.experiments.comparison import REFERENCE, Comparison
 from dus_gym.experiments.executors.executor import ScaleOptions, open_executor
 from dus_gym.experiments.picture import draw_shares
@@ -213,7 +213,7 @@ def ceiling(
         if spec.is_fake:
             raise ConfigError("trainer='fake' is not allowed: fitted curves have no ceiling; name a task that trains.")
         # The agents, too, before anything is searched for; the searched ones have unequal shares.
-        plan_comparison(env, ["schedule", *_each(asked)], method=method, seeds=reported, **settings)
+        plan_comparison(env, ["schedule", *each_agent(asked)], method=method, seeds=reported, **settings)
         with open_executor(scale, threads=spec.threads, device=spec.run.device) as executor:
             scratch = None
             if out is None:
@@ -227,7 +227,7 @@ def ceiling(
             held = stack.enter_context(_held(path, hunt, resume=resume, force=force))
             constant, schedule = hunt.run(path, held, progress)
         words = _words(constant, schedule)
-        plans = plan_comparison(env, [*words, *_each(asked)], method=method, seeds=reported, **settings)
+        plans = plan_comparison(env, [*words, *each_agent(asked)], method=method, seeds=reported, **settings)
         place = path / COMPARED
         comparison = run_comparison(plans, lambda: place, resume=bool(listing(place)), scale=scale, progress=progress)
         found = _concluded(spec, search, constant, schedule, comparison)
@@ -245,12 +245,6 @@ def _words(constant: Sequence[float], schedule: Sequence[Sequence[float]]) -> li
     if len(schedule) > 1:
         found.append(with_said("schedule", {"shares": format_splits(schedule)}))
     return found
-
-
-def _each(agents: Any) -> list[Any]:
-    if isinstance(agents, str):
-        return agents.split(",")
-    return list(agents) if isinstance(agents, Sequence) else [agents]
 
 
 def _most_together(spec: RunSpec, scale: ScaleOptions) -> int:

@@ -54,8 +54,8 @@ def compare(
 
     Args:
         env: one or more registered ids.
-        agents: names, ``NAME:option=value`` of them, policy files, or what :func:`dus_gym.as_agent` takes; uniform is
-            always added. None: four agents and all controls.
+        agents: names, ``NAME:option=value`` of them, policy files, or what :func:`dus_gym.as_agent` takes, one or
+            several; uniform is always added. None: four agents and all controls.
         method: one or more, each ``NAME`` or ``NAME:option=value``.
         seeds: a number of seeds (5 means 0 to 4), or the seeds themselves.
         out: the folder that keeps the comparison and its runs; None: a temporary one, deleted with the comparison.
@@ -281,7 +281,7 @@ def _at_equal_samples(
 
 def _named(agents: str | Sequence[Any] | None) -> dict[str, Any]:
     """The agents by their words, uniform first; two objects that go by one name are told apart by a number."""
-    asked = DEFAULT_AGENTS if agents is None else agents.split(",") if isinstance(agents, str) else agents
+    asked = DEFAULT_AGENTS if agents is None else each_agent(agents)
     found: dict[str, Any] = {REFERENCE: REFERENCE}
     for agent in asked:
         if agent == "" or agent is None:
@@ -296,6 +296,13 @@ def _named(agents: str | Sequence[Any] | None) -> dict[str, Any]:
                 word = f"{named.word}-{number}"
         found.setdefault(word, agent)
     return found
+
+
+def each_agent(agents: Any) -> list[Any]:
+    """Return agents one by one: of text between commas, of a sequence, or the only one."""
+    if isinstance(agents, str):
+        return agents.split(",")
+    return list(agents) if isinstance(agents, Sequence) else [agents]
 
 
 def _with_runs(agent: Any, runs: int | None) -> dict[str, Any] | None:

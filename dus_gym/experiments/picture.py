@@ -55,7 +55,7 @@ def draw_run(path: Path, title: str, modalities: Sequence[str], steps: Sequence[
 def draw_shares(
     path: Path, title: str, modalities: Sequence[str], panels: Mapping[str, Sequence[Sequence[float]]]
 ) -> None:
-    """Write a picture of who got which share over the run, a panel an agent.
+    """Write a picture of who got which share over the run, a panel per agent.
 
     Args:
         path: a PNG file.

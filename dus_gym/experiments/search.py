@@ -89,7 +89,7 @@ class Generation:
     kind: str
     """``constant`` or ``schedule``."""
     mean: tuple[tuple[float, ...], ...]
-    """Logits that the search has moved to, one row a segment; a constant has one."""
+    """Logits that the search has moved to, one row per segment; a constant has one."""
     spread: tuple[tuple[float, ...], ...]
     """Standard deviation of the logits of the next candidates."""
     gain: float
@@ -299,7 +299,7 @@ def best_quarter(values: Vector) -> npt.NDArray[np.int64]:
 
 
 def narrower(spread: Vector, best: Vector, least: float) -> Vector:
-    """Return the deviation of the next candidates from the last one and the best candidates, a row each."""
+    """Return the deviation of the next candidates from the last one and the best candidates, one per row."""
     found: Vector = np.maximum(KEPT_SPREAD * spread + (1.0 - KEPT_SPREAD) * best.std(axis=0), least)
     return found
 

@@ -101,7 +101,7 @@ class MMPareto(Method):
     descends on both, and lengthened to what the sum would have. γ multiplies the result either way; see
     :func:`integrated_gradients`.
 
-    Both losses of an encoder are needed at once, so there is one step an iteration whatever ``update`` says, and
+    Both losses of an encoder are needed at once, so there is one step per iteration whatever ``update`` says, and
     without pairs there would be no fused loss to agree with: the method refuses independent pairing.
     """
 

@@ -104,7 +104,7 @@ def test_the_cap_cuts_and_gives_to_those_with_room():
 
 
 def test_between_two_validations_it_holds_its_shares_and_collects_training_scores():
-    """Asked twice an epoch, it decides when the epoch has been validated, on the mean of both halves."""
+    """Asked twice per epoch, it decides when the epoch has been validated, on the mean of both halves."""
     often, seldom = steady(surprise=0.0), steady(surprise=0.0)
     seen = [([0.4, 0.2], [0.3, 0.2]), ([0.5, 0.3], [0.35, 0.3]), ([0.6, 0.4], [0.4, 0.4])]
     for epoch, (train, validated) in enumerate(seen, start=1):

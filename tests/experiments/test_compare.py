@@ -253,3 +253,12 @@ def test_a_comparison_is_resumed_under_the_same_function_alone(changed, tmp_path
     with pytest.raises(RunFolderError, match=r"run\.epochs: 3 there, 4 asked"):
         compare("DUS-Fake-v0", [one], **settings | {"epochs": 4}, resume=True)
     assert read_comparison(tmp_path / "c").to_json() == before.to_json(), "what was refused has changed nothing"
+
+
+def test_one_agent_need_not_stand_in_a_list():
+    def mine(observation, info):
+        return [0.3, 0.7]
+
+    for agents in (mine, [mine], "score", make_agent("score", 2)):
+        (part,) = dus_gym.compare("DUS-Fake-v0", agents=agents, seeds=2, epochs=3).parts
+        assert len(part.others) == 1

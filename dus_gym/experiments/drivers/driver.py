@@ -20,7 +20,7 @@ MakeCore = Callable[..., "DUSEnv"]
 """Makes an environment, without wrappers, for the agent that is its argument; keyword arguments replace settings."""
 
 ActTogether = Callable[..., Sequence[Any]]
-"""From drivers, the group of their runs and its observations to one action a run."""
+"""From drivers, the group of their runs and its observations to one action per run."""
 
 
 class Driver(Agent):

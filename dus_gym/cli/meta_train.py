@@ -15,12 +15,12 @@ from dus_gym.cli.arguments import Given, Group, Owner, parse
 from dus_gym.cli.console import open_console
 from dus_gym.cli.progress import progress_over
 from dus_gym.cli.run_options import METHOD, TRAINERS
-from dus_gym.cli.tables import percent, print_line, print_table
+from dus_gym.cli.tables import print_line, print_table
 from dus_gym.config import RunConfig
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.drivers import agent_type
 from dus_gym.experiments.spec import DEFAULT_METHOD
-from dus_gym.experiments.table import Table
+from dus_gym.experiments.table import Table, percent
 
 PRINTING = ("--quiet", "--json", "--force")
 """Words that change nothing about the policy: they are left out of the command in its file."""

@@ -15,8 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from dus_gym.cli.tables import percent
-from dus_gym.experiments.table import duration
+from dus_gym.experiments.table import duration, percent
 
 if TYPE_CHECKING:
     from dus_gym.envs.dus_env import DUSEnv

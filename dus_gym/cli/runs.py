@@ -126,8 +126,8 @@ def _wanted(row: dict[str, Any], options: ListOptions) -> bool:
 
 
 def _print_rows(rows: Sequence[dict[str, Any]], root: Path) -> None:
-    from dus_gym.cli.tables import percent
     from dus_gym.experiments.results import SELECTIONS
+    from dus_gym.experiments.table import percent
 
     console = open_console()
     if not rows:

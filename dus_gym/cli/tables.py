@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from dus_gym.experiments.results import SELECTIONS, Result, said_settings
 from dus_gym.experiments.table import Table as TextTable
+from dus_gym.experiments.table import percent
 
 if TYPE_CHECKING:
     from dus_gym.experiments.comparison import Comparison
-
-
-def percent(value: float | None) -> str:
-    """A fraction in per cent, or a dash."""
-    return "–" if value is None else f"{100.0 * value:.1f}"
-
-
-def silent(*_: Any) -> None:
-    """Do nothing: a bar that nobody watches."""
 
 
 class _ToConsole(logging.Handler):

@@ -152,7 +152,7 @@ class View:
         return Text("running" if left is None or left == float("inf") else f"running, {clock(left)} left")
 
     def _table(self, width: int) -> Table:
-        from dus_gym.cli.tables import percent
+        from dus_gym.experiments.table import percent
 
         last = self.steps[-1]
         view = Table(box=None, header_style="bold", pad_edge=False)
@@ -178,7 +178,7 @@ class View:
         return view
 
     def _line(self) -> Text:
-        from dus_gym.cli.tables import percent
+        from dus_gym.experiments.table import percent
 
         last = self.steps[-1]
         fused = [

@@ -28,7 +28,7 @@ from dus_gym.experiments.run import OnStep, execute
 from dus_gym.experiments.serialize import to_json
 from dus_gym.experiments.spec import RunSpec
 from dus_gym.experiments.storage.run_folder import CONFIG, MODEL, SUMMARY, as_json, read_run, writing
-from dus_gym.experiments.table import Table
+from dus_gym.experiments.table import Table, percent
 from dus_gym.methods.shapley import features_of_zeros
 from dus_gym.seeding import RunSeeds
 from dus_gym.state import load_state, restoring, write_atomically
@@ -172,8 +172,8 @@ class ProbeResult:
     def _overview(self) -> Table:
         alone = any(row.alone is not None for row in self.modalities.values())
         rows = [
-            [name, _percent(row.head.accuracy), _percent(row.linear.accuracy), f"{row.linear.strength:g}"]
-            + ([_percent(row.alone)] if alone else [])
+            [name, percent(row.head.accuracy), percent(row.linear.accuracy), f"{row.linear.strength:g}"]
+            + ([percent(row.alone)] if alone else [])
             + [f"{100.0 * row.shapley:+.1f}"]
             for name, row in self.modalities.items()
         ]
@@ -181,7 +181,7 @@ class ProbeResult:
         rows.append(
             [
                 "fused",
-                _percent(self.fused.accuracy),
+                percent(self.fused.accuracy),
                 "",
                 "",
                 *([""] if alone else []),
@@ -192,14 +192,14 @@ class ProbeResult:
         return Table(head, rows, f"{self.title} (data {self.data_kind}; C chosen on {self.chosen_on})")
 
     def _subsets(self) -> Table:
-        rows = [[" + ".join(of.present) or "none", _percent(of.accuracy)] for of in self.contributions.subsets]
+        rows = [[" + ".join(of.present) or "none", percent(of.accuracy)] for of in self.contributions.subsets]
         caption = "Fused accuracy where the inputs of the other modalities are zeros"
         return Table(["modalities present", "accuracy, %"], rows, caption)
 
     def _per_class(self) -> Table:
         heads = [self.fused, *(row.head for row in self.modalities.values())]
         rows = [
-            [name, str(sum(self.fused.confusion[k])), *(_percent(head.per_class[k]) for head in heads)]
+            [name, str(sum(self.fused.confusion[k])), *(percent(head.per_class[k]) for head in heads)]
             for k, name in enumerate(self.classes)
         ]
         return Table(["class", "samples", "fused", *self.modalities], rows, "Test accuracy by true class, %")
@@ -213,7 +213,7 @@ class ProbeResult:
         ]
         most = sorted(pairs, key=lambda pair: (-pair[0], *pair[1:]))[:MOST_CONFUSIONS]
         rows = [
-            [self.classes[j], self.classes[k], str(count), _percent(count / sum(found.confusion[j]))]
+            [self.classes[j], self.classes[k], str(count), percent(count / sum(found.confusion[j]))]
             for count, j, k in most
         ]
         caption = f"Most frequent confusions of {said}; --json has the whole matrix"
@@ -376,9 +376,7 @@ def _built(spec: RunSpec, result: Result) -> DUSEnv:
     Whoever decided, and with which policy, does not matter to it: what they set of the run is in its summary.
     """
     settings = {name: value for name, value in result.settings.items() if name not in ("action_mode", "device")}
-    anybody = dataclasses.replace(
-        spec, agent="uniform", agent_options={}, policy=None, settings={**settings, "device": spec.run.device}
-    )
+    anybody = dataclasses.replace(spec.under_uniform(), settings={**settings, "device": spec.run.device})
     core = anybody.make_core(anybody.make_agent(len(anybody.task().modalities)))
     core.reset(seed=spec.seed)
     return core
@@ -458,19 +456,9 @@ def _train_alone(spec: RunSpec, on_step: OnStep | None) -> dict[str, float]:
     Method ``unimodal`` trains m networks that never meet side by side, with equal batches and the run's seed, data,
     encoders and settings; what only a fused head has (``predict_with``) is left out.
     """
-    settings = {
-        name: value for name, value in spec.settings.items() if name not in ("action_mode", "lever", "predict_with")
-    }
-    single = dataclasses.replace(
-        spec,
-        agent="uniform",
-        agent_options={},
-        policy=None,
-        method="unimodal",
-        method_options={},
-        trainer="real",
-        settings=settings,
-    )
+    uniform = spec.under_uniform()
+    settings = {name: value for name, value in uniform.settings.items() if name not in ("lever", "predict_with")}
+    single = dataclasses.replace(uniform, method="unimodal", method_options={}, trainer="real", settings=settings)
     single.check()
     return {name: row.accuracy for name, row in execute(single, on_step=on_step).modalities.items()}
 
@@ -541,7 +529,3 @@ def _own(predictions: Predictions) -> Tensor:
 def _classes(logits: Tensor) -> Tensor:
     """Return the predicted classes as :func:`dus_gym.metrics.score_all` has them, ``(n,)``."""
     return torch.nan_to_num(logits.double(), nan=0.0).argmax(dim=1)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100.0 * value:.1f}"

@@ -18,6 +18,11 @@ TONES = {"gains": "better", "loses": "worse", "harm not excluded": "worse"}
 """Words at the end of a cell that HTML also sets in a colour."""
 
 
+def percent(value: float | None) -> str:
+    """Return a fraction in per cent, or a dash."""
+    return "–" if value is None else f"{100.0 * value:.1f}"
+
+
 def duration(seconds: float) -> str:
     """Return a length of time as one says it: ``40 s``, ``3 min``, ``2 h 5 min``."""
     if seconds < 59.5:

@@ -12,6 +12,7 @@ from dus_gym.agents import make_agent
 from dus_gym.errors import ConfigError, RunFolderError
 from dus_gym.experiments import ceiling as module
 from dus_gym.experiments.ceiling import ceiling
+from dus_gym.experiments.picture import draw_shares
 from dus_gym.experiments.search import Search, SearchOptions
 from dus_gym.experiments.spec import make_spec
 from dus_gym.experiments.storage.run_folder import CEILING, CEILING_PICTURE, SEARCH
@@ -171,10 +172,27 @@ def test_a_method_that_needs_equal_batches_is_refused_before_the_search(tmp_path
     assert len(found.agents) == 3
 
 
-def test_agents_that_decide_more_often_stand_in_one_picture(tmp_path):
-    found = ceiling("DUS-Digits-v0", ["reinforce:preset=tuned", "score"], out=tmp_path, **SHORT)
-    assert (tmp_path / CEILING_PICTURE).is_file()
-    assert {"reinforce:preset=tuned", "score"} < set(found.agents)
+def test_panels_of_agents_that_decide_more_or_less_often_all_span_the_run(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path: figures.append(figure))
+    seldom, often = [[0.5, 0.2], [0.5, 0.8]], [[0.5, 0.1, 0.3, 0.4], [0.5, 0.9, 0.7, 0.6]]
+    draw_shares(tmp_path / "x.png", "title", ["a", "b"], {"seldom": seldom, "often": often})
+    first, second = figures[0].axes
+    for axes, shares in ((first, seldom), (second, often)):
+        assert axes.get_xlim() == (0.0, 1.0)
+        lowest = axes.collections[0].get_paths()[0].vertices
+        assert (lowest[:, 0].min(), lowest[:, 0].max()) == (0.0, 1.0)
+        assert lowest[:, 1].max() == max(shares[0])
+
+
+def test_the_picture_has_the_shares_of_the_runs(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(module, "draw_shares", lambda path, title, modalities, panels: drawn.update(panels))
+    found = ceiling("DUS-Digits-v0", ["reinforce:preset=tuned"], out=tmp_path, **SHORT)
+    constant, tuned = drawn["best constant"], drawn["reinforce:preset=tuned"]
+    assert [len(constant[0]), len(tuned[0])] == [3, 4]
+    assert [share[0] for share in constant] == [0.5, 0.5]
+    assert constant[0][1:] == pytest.approx([found.constant[0]] * 2, abs=1 / 64)
 
 
 def test_resume_needs_a_folder():

@@ -41,7 +41,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
     a reward of 0 for it. The copies that go on train in the same call. Or it is same-step: the call of a copy's last
     epoch starts its new run already, and what the old one ended with is in ``info["final_obs"]`` and
     ``info["final_info"]``, as Gymnasium has it; stable-baselines3 needs that
-    (:class:`dus_gym.agents.sb3_runs.SB3Runs`).
+    (:class:`dus_gym.agents.sb3.SB3Runs`).
 
     Args:
         num_envs: n.
@@ -81,7 +81,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
                 raise _unsupported(name, value)
         self.metadata = {**self.metadata, "autoreset_mode": AutoresetMode(mode)}
         # The single environment checks and completes the settings, so that both say the same of a bad one.
-        self._single = single = DUSEnv(task, trainer=trainer, **settings)
+        self.single = single = DUSEnv(task, trainer=trainer, **settings)
         if trainer == "fake" and single.config.select != "last":
             raise _unsupported("select", single.config.select)
         self._kind: type[RunGroup] = FakeRuns if trainer == "fake" else RealRuns
@@ -161,9 +161,9 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
             return observations, np.zeros(n), np.zeros(n, bool), np.zeros(n, bool), infos
         if number:
             # What these copies were told is not read, but the others' actions must be as many.
-            actions = _replaced(actions, over, self._single.allocation.uniform())
-        entries = read_actions(actions, n, len(self._single.modalities))
-        shares, sizes = allocate(self._single.allocation, entries, self._single.method, self._single._needs_equal_sizes)
+            actions = _replaced(actions, over, self.single.allocation.uniform())
+        entries = read_actions(actions, n, len(self.single.modalities))
+        shares, sizes = allocate(self.single.allocation, entries, self.single.method, self.single._needs_equal_sizes)
         if not number and len(self._groups) == 1:
             observations, rewards, ended, infos = self._groups[0].group.step(shares, sizes)
             self._over = ended
@@ -175,7 +175,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
     ) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Step groups of different clocks, and begin one of the copies that had ended."""
         n = self.num_envs
-        observations: Array = np.empty((n, len(self._single.modalities)), np.float32)
+        observations: Array = np.empty((n, len(self.single.modalities)), np.float32)
         rewards: Array = np.zeros(n)
         infos: dict[str, Any] = {}
 
@@ -228,7 +228,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
             ResetNeeded: before the first reset.
         """
         if self._kind is FakeRuns and not self._groups:
-            return FakeRuns(self._single, 1).horizon
+            return FakeRuns(self.single, 1).horizon
         if not self._groups:
             raise ResetNeeded("there are no runs yet: call reset() first.")
         return self._groups[0].group.horizon
@@ -268,7 +268,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
         if len(rows) == self.num_envs and len(self._groups) == 1 and len(self._groups[0].rows) == self.num_envs:
             group = self._groups[0].group
         else:
-            group = self._kind(self._single, len(rows))
+            group = self._kind(self.single, len(rows))
         self._groups = kept
         found = group.begin(seeds)
         self._groups = [*kept, _Placed(rows, group, np.ones(len(rows), bool))]

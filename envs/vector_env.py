@@ -84,7 +84,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
         self.single = single = DUSEnv(task, trainer=trainer, **settings)
         if trainer == "fake" and single.config.select != "last":
             raise _unsupported("select", single.config.select)
-        self._kind: type[RunGroup] = FakeRuns if trainer == "fake" else RealRuns
+        self._kind = kind_of_runs(single)
         self._same_step = mode == "SameStep"
         self.num_envs = num_envs
         self.single_observation_space = single.observation_space
@@ -284,6 +284,11 @@ class _Placed:
     group: RunGroup
     going: npt.NDArray[np.bool_]
     """Which of them have not begun another run since."""
+
+
+def kind_of_runs(single: DUSEnv) -> type[RunGroup]:
+    """Return the class of the runs of an environment: fitted curves or real networks."""
+    return FakeRuns if single.trainer == "fake" else RealRuns
 
 
 class RealRuns(RunGroup):

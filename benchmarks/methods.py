@@ -55,8 +55,8 @@ PLACES = (
 INTRODUCTION = f"""# Methods on four tasks
 
 Written by `python -m dus_gym.benchmarks.methods DATA`; do not edit by hand. Test accuracy of the last epoch in per
-cent by each method's own predictor, mean ± standard deviation over seeds 0 to {SEEDS - 1}. `vs {REFERENCE}` is the paired
-difference to `{REFERENCE}` under `uniform` on the same seeds in points, with the p-value of a paired t-test; the
+cent by each method's own predictor, mean ± standard deviation over seeds 0 to {SEEDS - 1}. `vs {REFERENCE}` is the
+paired difference to `{REFERENCE}` under `uniform` on the same seeds in points, with the p-value of a paired t-test; the
 columns of `{RECOMMENDED}`, the recommended agent, are the paired difference to the same method under `uniform`, by
 samples (`loss_norm="fixed"`) and by learning rates (`lever="rates"`). No p-value is corrected for the number of
 comparisons, about sixty in a table: what is said above it reads p below {CLEAR}. A dash: the method needs every sample

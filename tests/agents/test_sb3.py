@@ -134,6 +134,11 @@ def test_the_same_seed_gives_the_same_actions(name):
 # -- many runs at once -----------------------------------------------------------------------------
 
 
+def made_env(num_envs=1, **settings):
+    """As an experiment makes it for a driver."""
+    return gym.make(FAKE, **settings) if num_envs == 1 else runs_at_once(num_envs, **settings)
+
+
 def runs_at_once(n=3, **settings):
     return gym.make_vec(FAKE, num_envs=n, autoreset_mode="SameStep", **settings)
 
@@ -168,7 +173,7 @@ def test_runs_at_once_without_same_step_autoreset_are_refused():
 
 @pytest.mark.parametrize("name", ["ppo", "a2c"])
 def test_an_agent_learns_from_runs_at_once(name):
-    make_env = partial(gym.make, FAKE, epochs=10)
+    make_env = partial(made_env, epochs=10)
     one, other = (trained(name, 8, 3, make_env, together=4) for _ in range(2))
     assert one.training_runs == 8.0
     assert splits(one) == splits(other)
@@ -176,8 +181,16 @@ def test_an_agent_learns_from_runs_at_once(name):
     assert splits(one) != splits(make_agent("uniform", 2))
 
 
+def test_an_experiment_counts_the_runs_at_once():
+    told = []
+    spec = RunSpec("DUS-Fake-v0", "ppo", {"runs": 8, "together": 4}, settings={"epochs": 5})
+    result = execute(spec, on_prior=lambda done, planned: told.append((done, planned)))
+    assert told == [(0, 8), (4, 8), (8, 8)]
+    assert result.training_runs == 8.0
+
+
 def test_ppo_finds_the_reward_of_eq_5_in_runs_at_once():
-    make_env = partial(gym.make, FAKE)
+    make_env = made_env
     learned, uniform = trained("ppo", 64, 0, make_env, together=4), make_agent("uniform", 2)
     assert sum(figures(learned, make_env)) - sum(figures(uniform, make_env)) > 20
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-from gymnasium.vector import AutoresetMode, VectorEnv
 
 from dus_gym.agents.adapters import LEVER, as_agent
 from dus_gym.agents.base import Agent, AgentOptions, Array, Info
@@ -130,9 +129,9 @@ class SB3Driver(Driver):
         """Return the environment with actions that the algorithm handles."""
         raise NotImplementedError
 
-    def training_env(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any] | VectorEnv[Any, Any, Any]:
-        """Return the environment of the training runs: one like ``env``, or several of them as one computation."""
-        return self.wrap(env)
+    def training_env(self, make_env: MakeEnv) -> Any:
+        """Return the environment of the training runs, or the vector environment of several at once."""
+        return self.wrap(make_env())
 
     def settings(self) -> dict[str, Any]:
         """Return arguments of :func:`dus_gym.agents.sb3.make_sb3` from the options."""
@@ -155,10 +154,10 @@ class SB3Driver(Driver):
 
         from dus_gym.agents.sb3 import isolated_generators, make_sb3
 
-        env = self.training_env(make_env())
+        env = self.training_env(make_env)
         own_seed = training_seed(seed)
         env.reset(seed=own_seed)
-        horizon = int(env.unwrapped.horizon)  # type: ignore[union-attr]
+        horizon = int(env.unwrapped.horizon)
         runs = self.options.runs
         log.info(
             "%s: %d training runs of %d steps first, %d steps in all; the run that counts comes after them",
@@ -246,12 +245,9 @@ class _ActsInShares(SB3Driver):
     def wrap(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         return env
 
-    def training_env(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any] | VectorEnv[Any, Any, Any]:
-        if self.options.together == 1:
-            return self.wrap(env)
-        assert env.spec is not None
-        mode = AutoresetMode.SAME_STEP
-        return gym.make_vec(env.spec, num_envs=self.options.together, autoreset_mode=mode)
+    def training_env(self, make_env: MakeEnv) -> Any:
+        together = self.options.together
+        return self.wrap(make_env()) if together == 1 else make_env(num_envs=together)
 
     def settings(self) -> dict[str, Any]:
         policy = {"concentration": self.options.concentration}

@@ -157,7 +157,8 @@ class Steady(Agent):
     def _hurry(self, train: Vector, shares: Array, info: Info) -> float:
         """Return how little can be hoped for from ``shares`` before the run is over, in [0, 1]; 0 if enough.
 
-        Hope is the training score that a line through the first decision and now reaches at the end, weighted by shares.
+        Hope is the training score that a line through the first decision and now reaches at the end, weighted by
+        shares.
         """
         if not self.options.promise:
             return 0.0

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dus_gym.data.audio_video import FBANK, AudioVideoOptions, AudioVideoSource, Loop
+from dus_gym.data.audio_video import AudioVideoOptions, AudioVideoSource, Loop
 from dus_gym.data.media.layout import FOLDER, VIDEO_ENDINGS, Place
 from dus_gym.data.record import Record, bad_line, first_of, lines_of, rows_of, unique
 from dus_gym.data.task import Task
-from dus_gym.errors import AnnotationError, DatasetNotFoundError, check_choice, first_line
+from dus_gym.errors import AnnotationError, DatasetNotFoundError, first_line
 from dus_gym.json_text import read_json
 
 CLASSES = (
@@ -162,15 +162,12 @@ _VIDEOS = tuple(Place(folder, VIDEO_ENDINGS) for folder in ("{split}_video", "vi
 class KineticsSoundsOptions(AudioVideoOptions):
     """Options of Kinetics-Sounds."""
 
+    loops = LOOPS
     audio: str = "bss10s"
     """bss10s: the sound repeated to 10 s at 35.4 kHz, log spectrogram 257 × 1003 (BSS); fbank: Kaldi filter bank
     1024 × 128 (MLA, BalanceBenchmark)."""
     frames_per_clip: int = 3
     """T."""
-
-    def __post_init__(self) -> None:
-        check_choice("audio", self.audio, (*LOOPS, FBANK))
-        super().__post_init__()
 
 
 class KineticsSounds(AudioVideoSource):
@@ -189,7 +186,6 @@ class KineticsSounds(AudioVideoSource):
         "Get Kinetics-400 by the scripts of github.com/cvdfoundation/kinetics-dataset, keep the clips of my_train.txt "
         "and my_test.txt of OGM-GE's data/KineticSound, and put both lists beside them."
     )
-    loops = LOOPS
     sounds = (
         *(Place(folder, ".wav") for folder in ("{split}_wav", "audio/{split}_wav", "audio", "wav", "audio_wav")),
         *_VIDEOS,

@@ -158,7 +158,7 @@ def text_stream(
     preset: Preset,
     root: Path,
     records: Sequence[Record],
-    text_of: Callable[[Record, bool], tuple[str, str]] = lambda record, pairs: (record.text, ""),
+    text_of: Callable[[Record, bool], tuple[str, str]] | None = None,
     target: str = NO_TARGET,
 ) -> Stream:
     """Return the stream of texts, as the token ids of an encoder's vocabulary.
@@ -169,7 +169,8 @@ def text_stream(
         preset: of which only what is about text counts.
         root: the data root, where a vocabulary may be.
         records: one text each.
-        text_of: record, and whether the encoder reads pairs, to the text and its second segment or nothing.
+        text_of: record, and whether the encoder reads pairs, to the text and its second segment or nothing; by default
+            the record's text alone.
         target: treatment of the records' targets, one of :data:`TARGETS`.
 
     Raises:
@@ -192,7 +193,8 @@ def text_stream(
         clean=options.clean or preset.clean,
         special=preset.special or clip,
     )
-    rows = tuple(text_row(record.sample, *text_of(record, not clip)) for record in records)
+    texts = [(record.text, "") if text_of is None else text_of(record, not clip) for record in records]
+    rows = tuple(text_row(record.sample, *text) for record, text in zip(records, texts, strict=True))
     return Stream(decoder, TokenBatch(), rows, (decoder.length,))
 
 

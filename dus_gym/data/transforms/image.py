@@ -43,6 +43,8 @@ class ImageTransform:
     """Chance of mirroring in training; 0 where left and right mean something."""
     signed: tuple[int, ...] = ()
     """Channels that change their sign in a mirror, as motion to the right does."""
+    crop: bool = True
+    """Whether training takes random crops; if not, it sees what evaluation sees, mirrored or as it is."""
     augment: bool = True
     """Whether training differs from evaluation at all."""
     fit: str = "whole"
@@ -81,8 +83,8 @@ class ImageTransform:
         self, keys: Keys, heights: npt.NDArray[np.int64], widths: npt.NDArray[np.int64], train: bool
     ) -> tuple[Boxes, npt.NDArray[np.bool_]]:
         """The crop box of each picture, ``(k, 4)``, and which are mirrored, ``(k,)``."""
+        seen = (whole_boxes if self.fit == "whole" else middle_squares)(heights, widths)
         if not (train and self.augment):
-            seen = whole_boxes if self.fit == "whole" else middle_squares
-            return seen(heights, widths), np.zeros(len(heights), np.bool_)
+            return seen, np.zeros(len(heights), np.bool_)
         boxes, coins = random_boxes(keys, heights, widths, self.scale, self.ratio)
-        return boxes, coins < self.flip
+        return boxes if self.crop else seen, coins < self.flip

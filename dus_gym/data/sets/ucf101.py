@@ -23,7 +23,7 @@ from dus_gym.errors import DatasetNotFoundError, check_at_least, check_choice
 CLASSES = class_table("ucf101.txt")
 """In the order of ``classInd.txt``, which is not needed."""
 _IDS = {name: i for i, name in enumerate(CLASSES)}
-SPLITS = (1, 2, 3)
+SPLITS = ("1", "2", "3")
 RATE = 25
 """Frames a second of every video."""
 _CLIP = re.compile(r"(\w+)/(v_\w+_(g[0-9]{2})_c[0-9]{2})\.avi(?: ([0-9]{1,3}))?")
@@ -102,7 +102,7 @@ class UCF101Options(ClipOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("flow", self.flow, FLOWS)
-        check_choice("split", self.split, SPLITS)
+        check_choice("split", str(self.split), SPLITS)
         check_choice("validation", self.validation, ("groups", "none"))
         check_at_least("held", self.held, 1)
 

@@ -86,7 +86,10 @@ def locate(
         raise DatasetNotFoundError(
             f"no {what} of any listed clip under {root}; looked for {looked}.{_closed(root, places, closed)}"
         )
-    return [best.get(record.media) or _expected(root, chosen, record) for record in records]
+    # What is missing ends as what is there does.
+    there = [ending for ending in chosen.endings if any(p.name.lower().endswith(ending) for p in best.values())]
+    ending = (there or chosen.endings)[0]
+    return [best.get(record.media) or _expected(root, chosen, ending, record) for record in records]
 
 
 def _listed(root: Path, place: Place, names: Iterable[str]) -> dict[str, Path]:
@@ -112,10 +115,10 @@ def _listed(root: Path, place: Place, names: Iterable[str]) -> dict[str, Path]:
     return {name: path for name, (_, path) in found.items()}
 
 
-def _expected(root: Path, place: Place, record: Record) -> Path:
+def _expected(root: Path, place: Place, ending: str, record: Record) -> Path:
     names = [*place.folders(record.split), *place.folders()]
     folder = next((name for name in names if (root / name).is_dir()), names[0])
-    name, ending = place.spelling(record.media), place.endings[0]
+    name = place.spelling(record.media)
     return root / folder / (name if ending == FOLDER else name + ending)
 
 

@@ -93,6 +93,8 @@ class UCF101Options(ClipOptions):
     """Which of the three official splits."""
     frames_per_clip: int = 3
     """T, of pictures and of flow; BalanceBenchmark's."""
+    shared_crop: bool = True
+    """Crop and mirror all frames of a clip alike; BalanceBenchmark draws anew for each."""
     validation: str = "groups"
     """groups: those of some groups of the training list, since clips of one group are cut from one video; none: no
     validation split."""

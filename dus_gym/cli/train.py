@@ -41,8 +41,8 @@ class TrainOptions:
     agent: str = field(default=DEFAULT_AGENT, metadata={"common": True, "choices": agent_names})
     """Who decides the batch sizes; `dus agents` says more. Also the path of a policy file."""
     policy: str | None = field(default=None, metadata={"common": "A saved policy, which then is the agent."})
-    """A saved policy, which then is the agent: a file of `dus meta-train` or of a run that learned, or the name of
-    one that comes with the package (gain, gap)."""
+    """A saved policy, which then is the agent: a file of `dus meta-train` or of a run that learned, the name of one
+    that comes with the package (gain, gap), or one on the Hugging Face hub (hf://OWNER/NAME)."""
     seed: int = field(default=0, metadata={"common": "Seed of everything: the same one gives the same run."})
     """Seed of everything: data split, initialisation, order, agent."""
     alone: bool = field(default=False, metadata={"common": "Do not also train uniform beside the agent."})

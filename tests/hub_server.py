@@ -59,7 +59,12 @@ def handler(hub):
             hub.requests.append(f"{self.command} {self.path}")
             parts = re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
             if parts is None:
-                return self.answer(404)
+                about = re.match(r"/api/(model|dataset)s/([^/]+/[^/]+)/revision/([^/?]+)", self.path)
+                if about is None:
+                    return self.answer(404)
+                # Versions before 1.0 ask how large files are kept.
+                oid, _ = hub.at(about[1], about[2], unquote(about[3]))
+                return self.say(200, id=about[2], sha=oid, xetEnabled=False)
             kind, repo, revision, path = ("dataset" if parts[1] else "model"), *map(unquote, parts.groups()[1:])
             if (kind, repo) not in hub.repos:
                 return self.answer(404, X_Error_Code="RepoNotFound")

@@ -255,6 +255,16 @@ def test_a_run_asks_the_hub_once_and_loading_asks_anew(hub, tmp_path):
     assert policy_path("hf://someone/gain").read_bytes() == other
 
 
+def test_a_run_does_not_go_on_with_another_policy_behind_its_address(hub, tmp_path):
+    hub.commit("model", "someone/gain", {FILE: GAIN})
+    words = ("train", "DUS-Fake-v0", "--policy", "hf://someone/gain", "--epochs", "2", "--quiet", "--out", "run")
+    dus(*words, cwd=tmp_path, check=0)
+    dus(*words, "--resume", cwd=tmp_path, check=0)
+    hub.commit("model", "someone/gain", {FILE: shipped_policies()["gap"].read_bytes()})
+    dus_gym.load_from_hub("someone/gain")  # another process would ask anew by itself
+    assert "agent_digest" in dus(*words, "--resume", cwd=tmp_path, check=2).stderr
+
+
 def test_an_earlier_copy_serves_where_the_hub_is_away(hub, monkeypatch):
     commit = hub.commit("model", "someone/gain", {FILE: GAIN})
     dus_gym.load_from_hub("someone/gain")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dus_gym.agents.policy_files import ON_HUB
 from dus_gym.cli.arguments import read
 from dus_gym.cli.console import open_console
-from dus_gym.cli.tables import print_line
+from dus_gym.cli.tables import print_command, print_line
 from dus_gym.hub import HubFile
 
 
@@ -57,6 +57,6 @@ def main(words: list[str]) -> None:
     address = str(HubFile(options.repo, options.filename, commit))
     console = open_console(quiet=options.quiet)
     print_line(console, f"published: {address}")
-    print_line(console, f"next: dus train ENV --policy {address}")
+    print_command(console, "next: ", f"dus train ENV --policy {address}")
     if options.json:
         print(json.dumps({"repo_id": options.repo, "commit": commit, "address": address}))

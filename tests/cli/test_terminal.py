@@ -91,6 +91,17 @@ def test_the_next_command_is_pasted_as_it_is_printed(shown, width):
     assert shlex.split(pasted.replace("\\\n", "")) == shlex.split(line.removeprefix("next: "))
 
 
+def test_what_is_wider_than_the_terminal_stays_whole():
+    console = Console(file=io.StringIO(), force_terminal=True, width=40, color_system=None)
+    path = "/".join(["folder"] * 9)
+    print_prose(console, f"written to {path}, and so on")
+    print_command(console, "next: ", shlex.join(["dus", "report", "a folder", "--out", path]))
+    assert console.file.getvalue().splitlines() == [
+        "written to", f"{path},", "and so on",
+        "next: dus report 'a folder' --out \\", f"      {path}",
+    ]  # fmt: skip
+
+
 JARGON = r"N_B|a_j|ŝ\w*|Eqs?\.|Algorithm|pathwise|literal|logits?|simplex|surrogate|advantage|Holm|MAP|entropy|softmax"
 """Nobody knows these words who has not read the paper, or a book on reinforcement learning."""
 

@@ -78,7 +78,8 @@ class RunSpec:
     """Fields of :class:`dus_gym.config.RunConfig` that were set."""
     threads: int = 1
     policy: str | None = None
-    """A policy file, or the name of one that comes with the package: it then is the agent."""
+    """A policy file, the name of one that comes with the package, or the address of one on the hub: it then is the
+    agent."""
     trust: bool = field(default=False, metadata={NOT_KEPT: True}, compare=False)
     """Whether a policy file may be one whose loading can run code (a ZIP file of stable-baselines3)."""
     agent_object: Any = field(default=None, metadata={NOT_KEPT: True}, compare=False, repr=False)
@@ -389,7 +390,7 @@ def make_spec(
         data_root: where the data set's files lie.
         task_options: the data set's options by name.
         threads: CPU threads of PyTorch.
-        policy: a policy file, which then is the agent.
+        policy: a policy file, the name of a shipped policy or the address of one on the hub, which then is the agent.
         trust: see :class:`RunSpec`.
         settings: fields of :class:`dus_gym.config.RunConfig`.
 

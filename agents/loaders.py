@@ -120,17 +120,20 @@ class ModalityLoaders:
         """
         going_on = self.left > 0
         while going_on or self._dus.epoch < self._dus.epochs:
-            if not going_on:
-                self._ask()
+            yield dict(self._dus.history[-1]["sizes"]) if going_on else self.next_epoch()
             going_on = False
-            yield dict(self._dus.history[-1]["sizes"])
 
-    def _ask(self) -> None:
-        """Let DUS decide on the coming epoch."""
+    def next_epoch(self) -> dict[str, int]:
+        """Let DUS decide on the coming epoch, whichever its lever is, and return the sizes.
+
+        Raises:
+            ConfigError: as :meth:`DUS.next_sizes`.
+        """
         if self._dus.allocation.lever == "samples":
             self._dus.next_sizes()
         else:
             self._dus.next_rates()
+        return dict(self._dus.history[-1]["sizes"])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the batches of one pass, those that are left if it was resumed: by modality what its loader collates.

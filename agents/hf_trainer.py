@@ -53,13 +53,13 @@ class DUSTrainerCallback(Watching, TrainerCallback):
         self.load_state_dict(torch.load(file, weights_only=True))
         self._goes_on = self.loaders.left > 0
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, *, model: torch.nn.Module, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Watch the model's forward pass."""
         if self.dus.epoch and not args.ignore_data_skip:
             raise ConfigError(
                 "ignore_data_skip=False is not allowed here: the loaders skip what was used; set it to True."
             )
-        self._hook = model.register_forward_hook(self._forward)
+        self._hook = given["model"].register_forward_hook(self._forward)
 
     def _forward(self, model: torch.nn.Module, _: Any, outputs: Any) -> None:
         if model.training:

@@ -21,8 +21,8 @@ from dus_gym.state import check_form, restoring
 if TYPE_CHECKING:
     from dus_gym.agents.plugin import DUS
 
-OURS = ("dataset", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last", "generator")
-"""The arguments of DataLoader that are set here."""
+OURS = ("dataset", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last", "generator", "in_order")
+"""The arguments of DataLoader that are set here: out of order, modalities would not be of the same samples."""
 
 
 class ModalityLoaders:
@@ -38,7 +38,7 @@ class ModalityLoaders:
     The first ``min(sizes)`` rows of every modality are the same samples, from one stream of permutations; its other
     rows come from a stream of its own. A stream that ends begins a new permutation, for ever, so each draws every
     sample equally often, and the draws of any two samples by one modality differ by at most 2. (The paper draws each
-    modality by itself, Algorithm 1, line 4; ``paired=False`` is that.)
+    modality by itself, Algorithm 1, line 5; ``paired=False`` is that.)
 
     Batches depend on the seed alone: not on workers, nor on what they read ahead. While samples are read, the global
     generators of Python, NumPy and PyTorch's CPU are seeded for this batch, so random augmentation repeats too, in a
@@ -316,7 +316,7 @@ def _by_modality(settings: Mapping[str, Any], modalities: Sequence[str]) -> dict
     allowed = set(inspect.signature(DataLoader).parameters) - set(OURS)
     for setting, value in settings.items():
         if setting in OURS:
-            raise ConfigError(f"{setting}= is not allowed; the loaders draw as many samples as DUS says, leave it out.")
+            raise ConfigError(f"{setting}= is not allowed; DUS says how many samples are drawn, leave it out.")
         if setting not in allowed:
             raise unknown_name("argument of torch.utils.data.DataLoader", setting, allowed)
         each = value if isinstance(value, Mapping) else dict.fromkeys(modalities, value)

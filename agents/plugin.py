@@ -35,6 +35,8 @@ class DUS:
                 dus.observe(my_training_step(batch))     # {"audio": p(true class), "video": ...}
             dus.observe_validation(my_validation())      # the same on samples that are not trained on
 
+    :meth:`loaders` makes such batches by DataLoaders; ``history`` and :meth:`plot` show the run (``docs/plugin.md``).
+
     Args:
         modalities: names, in any order.
         batch_size: B, the ordinary batch of one modality; N_B is m times that.

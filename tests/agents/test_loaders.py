@@ -251,6 +251,7 @@ class Endless(IterableDataset):
         ({"audio": [1], "video": [1]}, {"labels": [1, 2]}, "labels has 2 entries"),
         ({"audio": [1], "video": [1]}, {"iterations": 0}, "iterations=0"),
         ({"audio": [1], "video": [1]}, {"batch_size": 3}, "batch_size= is not allowed; .* leave it out"),
+        ({"audio": [1], "video": [1]}, {"in_order": False}, "in_order= is not allowed"),
         ({"audio": [1], "video": [1]}, {"num_worker": 3}, "'num_worker'. Did you mean 'num_workers'"),
         ({"audio": [1], "video": [1]}, {"num_workers": {"vido": 3}}, "modality in num_workers 'vido'.*'video'"),
     ],

@@ -115,7 +115,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--agent", default="steady", help="uniform: equal batches throughout")
     parser.add_argument("--workers", type=int, default=0, help="processes that read, for each modality")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", type=Path, help="written after every iteration; there already: goes on from it")
+    parser.add_argument("--checkpoint", type=Path, help="a file to write; if it is there, the run goes on from it")
+    parser.add_argument("--save-every", type=int, default=20, help="iterations between two checkpoints")
     parser.add_argument("--stop-after", type=int, help="stop at this iteration, as if killed")
     parser.add_argument("--plot", type=Path, help="write a picture of the run")
     chosen = parser.parse_args(arguments)
@@ -145,7 +146,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
             torch.stack([cross_entropy(logits[name], targets[name]) for name in logits]).sum().backward()
             optimiser.step()
             dus.observe({name: true_class_probability(logits[name], targets[name]) for name in batch})
-            if chosen.checkpoint is not None:
+            if chosen.checkpoint is not None and dus.iterations % chosen.save_every == 0:
                 torch.save({name: part.state_dict() for name, part in parts.items()}, chosen.checkpoint)
             if dus.iterations == chosen.stop_after:
                 return {}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 FILE = Path(__file__).resolve().parents[2] / "examples" / "plugin_resnet.py"
-SMALL = ["--epochs", "2", "--samples", "24", "--size", "32", "--batch-size", "8", "--agent", "score"]
+SMALL = ["--epochs=2", "--samples=24", "--size=32", "--batch-size=8", "--save-every=2", "--agent=score"]
 
 
 @pytest.fixture(scope="module")

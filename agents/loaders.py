@@ -110,13 +110,16 @@ class ModalityLoaders:
 
     @property
     def left(self) -> int:
-        """Return how many batches are left of the pass that has begun; 0 after its end and before the next."""
-        return self._planned - self._done if self._epoch == self._dus.epoch else 0
+        """Return how many batches are left of the pass that DUS last decided on; 0 after its end."""
+        if self._epoch == self._dus.epoch:
+            return self._planned - self._done
+        # Decided on, and not begun.
+        return self._iterations if self._dus.epoch and not self._dus.history[-1]["scores"] else 0
 
     def epochs(self) -> Iterator[dict[str, int]]:
         """Yield the sizes of one epoch (or interval) after another, asking DUS for each, until DUS's last.
 
-        After :meth:`load_state_dict` in the middle of a pass, the first is the one that was under way.
+        After :meth:`load_state_dict`, the first is the one that was decided on and not at its end.
         """
         going_on = self.left > 0
         while going_on or self._dus.epoch < self._dus.epochs:

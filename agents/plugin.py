@@ -229,6 +229,7 @@ class DUS:
             raise ConfigError("plot() was called before observe(), and there is nothing to show yet; train first.")
         import matplotlib.style
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
         lever, unit = ("rates", "factor on the learning rate") if "rates" in entries[0] else ("sizes", "samples")
         time = [entry["epoch"] for entry in entries]
@@ -251,6 +252,7 @@ class DUS:
         batches.set_ylabel(f"{unit} per iteration" if lever == "sizes" else unit)
         batches.set_ylim(bottom=0.0)
         batches.set_xlabel("epoch" if self.interval is None else f"decision, every {self.interval} iterations")
+        batches.xaxis.set_major_locator(MaxNLocator(integer=True))
         for axes in (scores, batches):
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)

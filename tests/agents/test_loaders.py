@@ -155,6 +155,21 @@ def test_a_stopped_pass_goes_on_to_the_bit(stop, workers, expected, tmp_path):
     assert again.history[-1]["iterations"] == 20
 
 
+def test_a_loop_stopped_between_a_decision_and_its_first_batch_goes_on_with_it():
+    dus, loaders = noisy()
+    assert trained(dus, loaders, 5)
+    dus.next_sizes()
+    assert loaders.left == 5
+    again = moving(TURNS[1:], seed=7)
+    again.epochs = dus.epochs
+    resumed = again.loaders({"audio": Noisy(), "video": Noisy()}, iterations=5)
+    again.load_state_dict(dus.state_dict())
+    resumed.load_state_dict(loaders.state_dict())
+    assert resumed.left == 5
+    same(trained(again, resumed), trained(dus, loaders))
+    assert again.iterations == 20
+
+
 def test_the_global_generators_are_left_alone():
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
     trained(*noisy(num_workers={"audio": 1}))

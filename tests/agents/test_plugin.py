@@ -190,6 +190,7 @@ def test_its_picture_shows_scores_validation_and_what_was_drawn(lever, unit, tmp
     drawn = [line.get_ydata().tolist() for line in batches.lines]
     assert drawn == ([[10, 5], [10, 15]] if lever == "samples" else [pytest.approx([1, 0.5]), pytest.approx([1, 1.5])])
     assert unit in batches.get_ylabel()
+    assert all(float(tick).is_integer() for tick in batches.get_xticks())
     assert len({line.get_color() for line in scores.lines}) == 2
     assert [text.get_text() for text in scores.get_legend().get_texts()] == ["a", "b"]
 

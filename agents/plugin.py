@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,11 @@ from dus_gym.hub import is_address
 from dus_gym.rewards import paper_reward
 from dus_gym.state import restoring
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dus_gym.agents.loaders import ModalityLoaders
+
 
 class DUS:
     """Says how many samples of each modality to draw, and learns from how sure each modality is.
@@ -30,6 +35,8 @@ class DUS:
             for batch in my_batches(sizes):
                 dus.observe(my_training_step(batch))     # {"audio": p(true class), "video": ...}
             dus.observe_validation(my_validation())      # the same on samples that are not trained on
+
+    :meth:`loaders` makes such batches by DataLoaders; ``history`` and :meth:`plot` show the run (``docs/plugin.md``).
 
     Args:
         modalities: names, in any order.
@@ -94,10 +101,12 @@ class DUS:
         if self.agent.learns:
             self.agent.policy_lever = lever
         self.epochs = epochs
+        self.seed = seed
         self.epoch = self.iterations = 0
         self.history: list[dict[str, Any]] = []
-        """Each decision: its ``epoch``, from 1, the ``sizes``, under the other lever the ``rates``, and the ``scores``
-        ŝ_t after training on them."""
+        """Each decision: its ``epoch``, from 1, the ``sizes``, under the other lever the ``rates``, the ``iterations``
+        observed so far, and by modality the ``scores`` ŝ_t after them, the ``train_scores`` of this epoch (or
+        interval) alone, and the ``val_scores`` if there are any."""
         self._score = CumulativeScore(m, cumulative)
         # Controllers read the last epoch's scores, whatever the state is made of.
         self._window = CumulativeScore(m, "epoch")
@@ -106,7 +115,10 @@ class DUS:
         self.agent.begin()
 
     def __repr__(self) -> str:
-        last = f", sizes={self.history[-1]['sizes']}, scores={self.history[-1]['scores']}" if self.history else ""
+        last = ""
+        if self.history:
+            scores = {name: round(score, 3) for name, score in self.history[-1]["scores"].items()}
+            last = f", sizes={self.history[-1]['sizes']}, scores={scores}"
         return f"DUS({list(self.modalities)}, agent={self.agent.name!r}, epoch={self.epoch} of {self.epochs}{last})"
 
     @property
@@ -175,8 +187,80 @@ class DUS:
         entry: dict[str, Any] = {"epoch": self.epoch, "sizes": dict(zip(self.modalities, sizes, strict=True))}
         if (rates := self.allocation.rates(shares)) is not None:
             entry["rates"] = dict(zip(self.modalities, rates, strict=True))
-        self.history.append(entry | {"scores": {}})
+        self.history.append(entry | {"iterations": self.iterations, "scores": {}, "train_scores": {}, "val_scores": {}})
         return self.history[-1]
+
+    def loaders(
+        self,
+        datasets: Mapping[str, Any],
+        labels: Sequence[Any] | None = None,
+        *,
+        iterations: int | None = None,
+        paired: bool = True,
+        **settings: Any,
+    ) -> ModalityLoaders:
+        """Return PyTorch DataLoaders that draw as many samples of each modality as :meth:`next_sizes` said last.
+
+        Args:
+            datasets: by modality, whatever has a length and rows by number: a Dataset, a tensor, a list.
+            labels: of the samples, in order, for datasets without them.
+            iterations: batches between two decisions; by default ``interval``, else a pass over the longest dataset.
+            paired: True: the first rows of all modalities are the same samples, as many as the smallest batch has.
+            settings: of DataLoader: ``num_workers``, ``pin_memory``, …; for all modalities, or a dict by modality.
+
+        Raises:
+            ConfigError: for datasets, labels or settings that don't fit.
+        """
+        from dus_gym.agents.loaders import ModalityLoaders
+
+        return ModalityLoaders(self, datasets, labels, iterations=iterations, paired=paired, **settings)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Return the picture of the run so far: scores above, batch sizes (or rates) below.
+
+        Above, the thick lines are ŝ_t, the thin ones each epoch's own training scores, the dashed ones validation.
+
+        Args:
+            path: where to write it too, such as ``"dus.png"``.
+
+        Raises:
+            ConfigError: before the first :meth:`observe`.
+        """
+        entries = [entry for entry in self.history if entry["scores"]]
+        if not entries:
+            raise ConfigError("plot() was called before observe(), and there is nothing to show yet; train first.")
+        import matplotlib.style
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+
+        lever, unit = ("rates", "factor on the learning rate") if "rates" in entries[0] else ("sizes", "samples")
+        time = [entry["epoch"] for entry in entries]
+        # A palette that colour-blind readers tell apart.
+        with matplotlib.style.context("tableau-colorblind10"):
+            figure = Figure(figsize=(7.0, 5.0), layout="constrained")
+            scores, batches = figure.subplots(2, 1, sharex=True)
+            scores.set_prop_cycle(matplotlib.rcParams["axes.prop_cycle"])
+            for name in self.modalities:
+                (line,) = scores.plot(time, [entry["scores"][name] for entry in entries], lw=2, label=name)
+                colour = line.get_color()
+                scores.plot(time, [entry["train_scores"][name] for entry in entries], lw=1, alpha=0.5, color=colour)
+                validated = [entry["val_scores"].get(name, np.nan) for entry in entries]
+                scores.plot(time, validated, ls="--", lw=1, color=colour)
+                batches.step(time, [entry[lever][name] for entry in entries], where="mid", color=colour)
+        figure.suptitle(f"DUS in a loop of one's own, agent {self.agent.name}", fontsize=10)
+        scores.set_ylabel("p(true class)\nthin: epoch, dashed: validation")
+        scores.set_ylim(0.0, 1.02)
+        scores.legend(fontsize=8)
+        batches.set_ylabel(f"{unit} per iteration" if lever == "sizes" else unit)
+        batches.set_ylim(bottom=0.0)
+        batches.set_xlabel("epoch" if self.interval is None else f"decision, every {self.interval} iterations")
+        batches.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for axes in (scores, batches):
+            axes.grid(alpha=0.25)
+            axes.spines[["top", "right"]].set_visible(False)
+        if path is not None:
+            figure.savefig(path, dpi=120)
+        return figure
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resumed loop needs; ``torch.save`` writes it, and ``torch.load`` reads it as it is."""
@@ -190,7 +274,7 @@ class DUS:
             "validated": self._validated,
             "agent": self.agent.state_dict(),
         }
-        found: dict[str, Any] = _with_tensors(state)
+        found: dict[str, Any] = with_tensors(state)
         return found
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -200,7 +284,7 @@ class DUS:
             CheckpointError: for the state of something else.
         """
         with restoring(f"this state, put into DUS({list(self.modalities)}, agent={self.agent.name!r}),"):
-            read = _with_arrays(state)
+            read = with_arrays(state)
             if read["lever"] != self.allocation.lever:
                 raise ValueError(f"it is of lever={read['lever']!r}, not {self.allocation.lever!r}")
             epoch, iterations = int(read["epoch"]), int(read["iterations"])
@@ -230,7 +314,8 @@ class DUS:
         self.iterations += 1
         self._score.add(means)
         self._window.add(means)
-        self.history[-1]["scores"] = self.scores
+        window = dict(zip(self.modalities, self._window.value, strict=True))
+        self.history[-1] |= {"iterations": self.iterations, "scores": self.scores, "train_scores": window}
 
     def observe_validation(self, true_class_probability: Mapping[str, npt.ArrayLike]) -> None:
         """Take an epoch's outputs on validation samples, for agents that compare (``steady``, ``holdout``).
@@ -242,7 +327,10 @@ class DUS:
             ConfigError: see :meth:`observe`.
         """
         means = self._means(true_class_probability)
-        self._validated = {f"val_score/{name}": mean for name, mean in zip(self.modalities, means, strict=True)}
+        found = dict(zip(self.modalities, means, strict=True))
+        self._validated = {f"val_score/{name}": mean for name, mean in found.items()}
+        if self.history:
+            self.history[-1]["val_scores"] = found
 
     def _means(self, true_class_probability: Mapping[str, npt.ArrayLike]) -> list[float]:
         """Return the mean of each modality, in order."""
@@ -287,12 +375,12 @@ _ARRAY = "numpy array"
 """The one key of the dict that stands for an array, so that an agent's own tensors stay tensors."""
 
 
-def _with_tensors(value: Any) -> Any:
+def with_tensors(value: Any) -> Any:
     """Copy nested state with tensors for arrays: PyTorch's safe loader refuses NumPy's."""
     if isinstance(value, Mapping):
-        return {key: _with_tensors(child) for key, child in value.items()}
+        return {key: with_tensors(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return [_with_tensors(child) for child in value]
+        return [with_tensors(child) for child in value]
     if isinstance(value, np.ndarray):
         import torch
 
@@ -300,12 +388,12 @@ def _with_tensors(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _with_arrays(value: Any) -> Any:
-    """Copy what :func:`_with_tensors` made, with its arrays."""
+def with_arrays(value: Any) -> Any:
+    """Copy what :func:`with_tensors` made, with its arrays."""
     if isinstance(value, Mapping):
         if value.keys() == {_ARRAY}:
             return value[_ARRAY].cpu().numpy().copy()
-        return {key: _with_arrays(child) for key, child in value.items()}
+        return {key: with_arrays(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return [_with_arrays(child) for child in value]
+        return [with_arrays(child) for child in value]
     return value

@@ -112,7 +112,12 @@ def test_the_plugin_refuses_what_does_not_fit(settings, message):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [*((name, {}) for name in sorted(AGENTS)), ("transfer", {"learn": True, "batch": 1}), ("reinforce", {"lr": 0.1})],
+    [
+        *((name, {}) for name in sorted(AGENTS)),
+        ("transfer", {"learn": True, "batch": 1}),
+        ("reinforce", {"lr": 0.1}),
+        (lambda observation, info, rng: rng.dirichlet(10 * observation), None),
+    ],
 )
 def test_a_loop_saved_with_torch_goes_on_to_the_same_bits(name, options, tmp_path):
     def made():
@@ -148,12 +153,46 @@ def test_its_history_and_what_it_shows():
     assert repr(dus) == "DUS(['a', 'b'], agent='score', epoch=0 of 3)"
     dus.next_sizes()
     dus.observe({"a": [0.6], "b": [0.3]})
-    assert repr(dus).endswith("epoch=1 of 3, sizes={'a': 10, 'b': 10}, scores={'a': 0.6, 'b': 0.3})")
-    assert dus.next_sizes() == {"a": 7, "b": 13}
+    dus.observe({"a": [0.7], "b": [0.3002]})
+    assert repr(dus).endswith("epoch=1 of 3, sizes={'a': 10, 'b': 10}, scores={'a': 0.65, 'b': 0.3})")
+    # Inverse to the scores: .3 to .65 of 20.
+    assert dus.next_sizes() == {"a": 6, "b": 14}
     dus.observe({"a": [0.8], "b": [0.5]})
+    dus.observe_validation({"a": [0.2, 0.4], "b": [0.4]})
     assert [entry["epoch"] for entry in dus.history] == [1, 2]
-    assert [entry["sizes"] for entry in dus.history] == [{"a": 10, "b": 10}, {"a": 7, "b": 13}]
-    assert dus.history[1]["scores"] == dus.scores == pytest.approx({"a": 0.7, "b": 0.4})
+    assert [entry["iterations"] for entry in dus.history] == [2, 3]
+    assert [entry["sizes"] for entry in dus.history] == [{"a": 10, "b": 10}, {"a": 6, "b": 14}]
+    assert dus.history[1]["scores"] == dus.scores == pytest.approx({"a": 2.1 / 3, "b": 1.1002 / 3})
+    assert dus.history[1]["train_scores"] == {"a": 0.8, "b": 0.5}
+    assert [entry["val_scores"] for entry in dus.history] == [{}, pytest.approx({"a": 0.3, "b": 0.4})]
+
+
+@pytest.mark.parametrize(("lever", "unit"), [("samples", "samples per iteration"), ("rates", "factor on the learning")])
+def test_its_picture_shows_scores_validation_and_what_was_drawn(lever, unit, tmp_path):
+    dus = DUS(["a", "b"], batch_size=10, epochs=3, agent="score", lever=lever)
+    with pytest.raises(ConfigError, match=r"plot\(\) was called before observe\(\)"):
+        dus.plot()
+    ask = dus.next_sizes if lever == "samples" else dus.next_rates
+    ask()
+    dus.observe({"a": [0.6], "b": [0.2]})
+    dus.observe_validation({"a": [0.5], "b": [0.1]})
+    ask()
+    dus.observe({"a": [0.8], "b": [0.4]})
+    ask()
+    figure = dus.plot(tmp_path / "dus.png")
+    assert (tmp_path / "dus.png").read_bytes().startswith(b"\x89PNG")
+    scores, batches = figure.axes
+    shown = [line.get_ydata().tolist() for line in scores.lines]
+    assert shown[:2] == [pytest.approx([0.6, 0.7]), pytest.approx([0.6, 0.8])]
+    assert shown[2] == pytest.approx([0.5, np.nan], nan_ok=True)
+    assert shown[3] == pytest.approx([0.2, 0.3])
+    # Inverse to the scores, .6 to .2; the third epoch has not begun to train.
+    drawn = [line.get_ydata().tolist() for line in batches.lines]
+    assert drawn == ([[10, 5], [10, 15]] if lever == "samples" else [pytest.approx([1, 0.5]), pytest.approx([1, 1.5])])
+    assert unit in batches.get_ylabel()
+    assert all(float(tick).is_integer() for tick in batches.get_xticks())
+    assert len({line.get_color() for line in scores.lines}) == 2
+    assert [text.get_text() for text in scores.get_legend().get_texts()] == ["a", "b"]
 
 
 def test_calls_out_of_order_say_what_to_do():

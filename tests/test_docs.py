@@ -12,9 +12,7 @@ from hub_server import local_hub
 from dus_gym.cli import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]
-STORIES = [
-    ROOT / "docs" / f"{name}.md" for name in ("own-data", "data", "runs", "report", "probe", "plugin", "hub")
-]
+STORIES = [ROOT / "docs" / f"{name}.md" for name in ("own-data", "data", "runs", "report", "probe", "plugin", "hub")]
 """Pages whose blocks build on one another."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -71,7 +71,9 @@ def comparison_page(comparison: Comparison) -> Page:
     for i, part in enumerate(parts):
         runs = read_runs(part, comparison.folder)
         key = f"c{i}-" if several else ""
-        following = [] if several else _next_command(part, runs)
+        ahead = next_command(part, runs)
+        command = [] if ahead is None else [command_html(*ahead)]
+        following = [] if several else command
         samples = _samples(part, runs, f"{key}split", SAMPLES if several else "")
         figures = part.table_of(
             name_column() | figure_columns(part), "Other predictors, each modality alone, and the gap"
@@ -81,7 +83,7 @@ def comparison_page(comparison: Comparison) -> Page:
         if several:
             inside = [
                 f"<p><strong>{escape(part.verdict)}</strong></p>",
-                *_next_command(part, runs),
+                *command,
                 part.table().html(),
                 samples,
                 *_titled("Over training", curves),
@@ -234,26 +236,36 @@ def _samples(part: TaskComparison, runs: Runs, key: str, title: str) -> str:
     )
 
 
-def _next_command(part: TaskComparison, runs: Runs) -> list[str]:
-    """Return the comparison that would be next, with the settings of this one; none where no command can name it."""
+def next_command(part: TaskComparison, runs: Runs) -> tuple[str, str] | None:
+    """Return the comparison that would be next, with the settings of this one: what it is for, and the command.
+
+    Args:
+        part: this one.
+        runs: its runs; without them the settings are not known.
+
+    Returns:
+        None where no command can name it, such as for objects of a Python program.
+    """
     others = list(part.others)
     try:
         for name in others:
             name_agent(name)
     except ConfigError:
-        return []  # objects of a Python program
+        return None
     if not runs.config or not others:
-        return []
+        return None
     spec, n = RunSpec.of(runs.config), len(part.seeds)
     if n < ENOUGH_SEEDS:
         said = f"Next: {ENOUGH_SEEDS} seeds, the fewest that a verdict takes"
-        return [command_html(said, spec.compare_command(others, range(ENOUGH_SEEDS)))]
-    if part.missing_controls and any(row.outcome == GAINS for row in part.others.values()):
+        return said, spec.compare_command(others, range(ENOUGH_SEEDS))
+    # Under the lever on rates lr-matched is the agent itself.
+    unfit = {*part.left_out, *(["lr-matched"] if spec.run.lever == "rates" else [])}
+    missing = [name for name in part.missing_controls if name not in unfit]
+    if missing and any(row.outcome == GAINS and not is_control(name) for name, row in part.others.items()):
         said = "Next: the same with the controls that did not run, which tell whether a gain is one of choosing samples"
-        return [command_html(said, spec.compare_command([*others, *part.missing_controls], part.seeds))]
+        return said, spec.compare_command([*others, *missing], part.seeds)
     start = max(part.seeds) + 1
-    said = "Next: the same on seeds that were not used yet"
-    return [command_html(said, spec.compare_command(others, range(start, start + n)))]
+    return "Next: the same on seeds that were not used yet", spec.compare_command(others, range(start, start + n))
 
 
 # -- what is folded ----------------------------------------------------------------------------------

@@ -271,7 +271,12 @@ def test_print_has_every_chart_and_no_control(page, tmp_path):
     page.media("light", "print")
     assert shown(page, ".reader, nav, .tip, .chart details, .every, .copy") == 0
     assert page.run("document.querySelectorAll('details.fold[open]').length") == 0
-    for selector in ("figure.chart svg[role=img]", "figure.rows table", ".inside .scroll:not(.chart *)", ".command code"):
+    for selector in (
+        "figure.chart svg[role=img]",
+        "figure.rows table",
+        ".inside .scroll:not(.chart *)",
+        ".command code",
+    ):
         assert shown(page, selector) == page.run(f"document.querySelectorAll('{selector}').length")
     page.pdf(tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")

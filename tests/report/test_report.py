@@ -209,7 +209,7 @@ def test_the_next_comparison_follows_from_the_verdict_and_has_these_runs_setting
 
 def test_no_command_is_made_up_for_objects_of_a_program_or_without_the_runs():
     runs = Runs(config=make_spec("DUS-Digits-v0", "uniform").as_config())
-    assert next_command(comparison_of({"pi": 2.0}).parts[0], runs) is None
+    assert next_command(comparison_of({"my-policy": 2.0}).parts[0], runs) is None
     assert next_command(comparison_of({"steady": 2.0}).parts[0], Runs()) is None
     assert next_command(comparison_of({}).parts[0], runs) is None
 
@@ -234,7 +234,7 @@ def test_a_run_s_page_has_its_probe_or_names_the_command(tmp_path):
     for caption in ("Test accuracy by true class", "parameters are trained", "the fused prediction"):
         assert caption in text
     (run / "probe.json").write_text("{}")
-    with pytest.raises(RunFolderError, match="damaged.*Delete it, and dus probe"):
+    with pytest.raises(RunFolderError, match=r"damaged.*Delete it, and dus probe"):
         page_of(run)
     (run / "probe.json").unlink()
     (run / "model.safetensors").unlink()

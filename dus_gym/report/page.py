@@ -16,8 +16,10 @@ LONG = 130
 
 def command_html(said: str, command: str) -> str:
     """Return a command behind the words that say what it is for, with a button that copies it."""
+    # A browser would break a line behind the dashes of an option.
+    words = [f"<span>{escape(word)}</span>" if word.startswith("--") else escape(word) for word in command.split(" ")]
     return (
-        f'<div class="command"><p>{escape(said)}</p><pre tabindex="0"><code>{escape(command)}</code></pre>'
+        f'<div class="command"><p>{escape(said)}</p><pre tabindex="0"><code>{" ".join(words)}</code></pre>'
         f'<button type="button" class="copy">Copy<span class="alt"> the command: {escape(said)}</span></button>'
         '<span class="copied" role="status"></span></div>'
     )

@@ -17,6 +17,7 @@ HEIGHT = 34
 """Of a row's drawing, in pixels."""
 LONG = 34
 """Characters of a name that always stand in one line where the screen is wide."""
+MOST_TICKS = 8
 ROOM = 0.04
 """Of an axis beyond what is drawn, to either side."""
 BEYOND = 4.0
@@ -163,7 +164,7 @@ class _Axis:
         return f"{100 * length / (self._to - self._from):.2f}%"
 
     def ticks(self) -> list[float]:
-        return ticks(self.low, self.high, 5)
+        return ticks(self.low, self.high, MOST_TICKS)
 
     def guides(self) -> str:
         return "".join(_upright("guide", self.at(value)) for value in self.ticks())

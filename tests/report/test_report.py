@@ -57,7 +57,7 @@ class Reader(HTMLParser):
 
 def commands(page):
     """Commands that the page suggests."""
-    return [unescape(found) for found in re.findall(r"<pre[^>]*><code>(.*?)</code>", page.html())]
+    return [unescape(re.sub("<[^>]*>", "", one)) for one in re.findall(r"<pre[^>]*><code>(.*?)</code>", page.html())]
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ _PUBLIC = {
     "probe": "dus_gym.experiments.probe",
     "Result": "dus_gym.experiments.results",
     "Comparison": "dus_gym.experiments.comparison",
-    "ProbeResult": "dus_gym.experiments.probe",
+    "ProbeResult": "dus_gym.experiments.probe_result",
     "RunSpec": "dus_gym.experiments.spec",
     "Agent": "dus_gym.agents.base",
     "DUS": "dus_gym.agents.plugin",

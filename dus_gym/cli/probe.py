@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dus_gym.cli.arguments import read
 from dus_gym.cli.console import open_console
+from dus_gym.experiments.storage.run_folder import PROBE
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class ProbeOptions:
     device: str | None = None
     """cpu, cuda or cuda:N; where the run was trained if not given."""
     out: Path | None = None
-    """Also write the result to this JSON file; without it, nothing is written."""
+    """Write the result to this JSON file; to probe.json in the run's folder if not given."""
     json: bool = False
     """Print the result as one JSON object on the last line."""
     quiet: bool = False
@@ -53,7 +55,8 @@ def main(words: list[str]) -> None:
         print_table(console, table)
     for warning in found.warnings:
         print_prose(console, f"Warning: {warning}", style="yellow")
-    if options.out is not None:
-        print_line(console, f"written to {options.out}")
+    print_line(console, f"written to {options.out or options.run / PROBE}")
+    if options.out is None:
+        print_line(console, f"next: dus report {shlex.quote(str(options.run))}")
     if options.json:
         print(json.dumps(found.to_json(), allow_nan=False))

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from dus_gym.data.splits import stratified
+from dus_gym.experiments.probe_result import LinearProbe
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 """C, the weight of the loss against the penalty on the weights; one of them is chosen, of equals the smallest."""
@@ -22,20 +23,6 @@ CONVERGED = 1e-4
 """Bound of the gradient's largest entry, of the mean over samples: scikit-learn's tolerance."""
 Samples = tuple[Tensor, Tensor]
 """Features ``(n, d)`` and labels ``(n,)``."""
-
-
-@dataclass(frozen=True)
-class LinearProbe:
-    """A linear probe of one encoder, as fractions."""
-
-    accuracy: float
-    """On the test split, scored once."""
-    chosen_at: float
-    """Accuracy on the samples that chose C."""
-    strength: float
-    """C."""
-    converged: bool
-    """False if L-BFGS ended before its gradient was small."""
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Blue, orange, green, ... of Okabe and Ito's palette: told apart by colour-blind readers too.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+from dus_gym.envs.rendering import COLOURS
 
 
 def draw_run(path: Path, title: str, modalities: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> None:
-    """Write the picture.
+    """Write the picture: scores above, below them the samples per iteration, or the learning rates where those move.
 
     Args:
         path: a PNG file.
@@ -24,29 +23,36 @@ def draw_run(path: Path, title: str, modalities: Sequence[str], steps: Sequence[
     iterations = [0, *(step["iterations"] for step in steps)]
     figure = Figure(figsize=(7.0, 5.6), dpi=120)
     # A fixed layout: fitting one draws the picture several times.
-    figure.subplots_adjust(left=0.11, right=0.98, bottom=0.09, top=0.93, hspace=0.07)
-    figure.suptitle(title, fontsize=10)
-    scores, sizes = figure.subplots(2, 1, sharex=True)
+    figure.subplots_adjust(left=0.12, right=0.96, bottom=0.09, top=0.88, hspace=0.1)
+    figure.suptitle(title, fontsize=10, wrap=True)
+    scores, parts = figure.subplots(2, 1, sharex=True)
+    rates = any("rate/" + name in step for step in steps for name in modalities)
+    kind = "rate/" if rates else "size/"
     bottom = [0.0] * len(steps)
     for j, name in enumerate(modalities):
         colour = COLOURS[j % len(COLOURS)]
         scores.plot(iterations[1:], [step["observation"][j] for step in steps], color=colour, lw=2, label=name)
         epoch = [step["train_score/" + name] for step in steps]
         scores.plot(iterations[1:], epoch, color=colour, lw=1, alpha=0.45)
-        heights = [float(step["size/" + name]) for step in steps]
+        heights = [float(step[kind + name]) for step in steps]
         tops = [b + h for b, h in zip(bottom, heights, strict=True)]
-        sizes.fill_between(
-            iterations, [bottom[0], *bottom], [tops[0], *tops], step="pre", color=colour, alpha=0.85, lw=0, label=name
+        parts.fill_between(
+            iterations, [bottom[0], *bottom], [tops[0], *tops], step="pre", color=colour, alpha=0.85, lw=0
         )
         bottom = tops
     scores.set_ylim(0.0, 1.02)
     scores.set_ylabel("discrepancy score\n(thin: last step alone)")
-    scores.legend(loc="lower right", fontsize=8)
-    sizes.set_ylim(0.0, max(bottom) * 1.02)
-    sizes.set_xlim(0, iterations[-1])
-    sizes.set_ylabel("samples per iteration")
-    sizes.set_xlabel("iteration")
-    for axes in (scores, sizes):
+    # Above the panel, where it hides no curve.
+    scores.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=min(5, len(modalities)), fontsize=8, frameon=False)
+    for k in range(1, len(modalities)):
+        equal = [whole * k / len(modalities) for whole in [bottom[0], *bottom]]
+        parts.plot(iterations, equal, drawstyle="steps-pre", color="black", lw=0.8, ls=":")
+    parts.set_ylim(0.0, max(bottom) * 1.02)
+    parts.set_xlim(0, iterations[-1])
+    what = "factors on learning rates" if rates else "samples per iteration"
+    parts.set_ylabel(f"{what}\n(dotted: equal split)")
+    parts.set_xlabel("iteration")
+    for axes in (scores, parts):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)

@@ -6,9 +6,6 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from fractions import Fraction
-from math import factorial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +19,24 @@ from dus_gym.data.media_source import MediaSource
 from dus_gym.data.surveys import surveys_kept
 from dus_gym.discrepancy import unrounded
 from dus_gym.errors import ConfigError, RunFolderError
-from dus_gym.experiments.linear_probe import HELD_OUT, LinearProbe, linear_probe
+from dus_gym.experiments.linear_probe import HELD_OUT, linear_probe
+from dus_gym.experiments.probe_result import (
+    MOST_MODALITIES,
+    Contributions,
+    Cost,
+    LinearProbe,
+    ModalityProbe,
+    Predicted,
+    PresentOnly,
+    ProbeResult,
+    classes_of,
+    kept_probe,
+    nothing_to_probe,
+)
 from dus_gym.experiments.results import Result
 from dus_gym.experiments.run import OnStep, execute
-from dus_gym.experiments.serialize import to_json
 from dus_gym.experiments.spec import RunSpec
-from dus_gym.experiments.storage.run_folder import CONFIG, MODEL, SUMMARY, as_json, read_run, writing
-from dus_gym.experiments.table import Table, percent
+from dus_gym.experiments.storage.run_folder import CONFIG, MODEL, PROBE, SUMMARY, as_json, read_run, writing
 from dus_gym.methods.shapley import features_of_zeros
 from dus_gym.seeding import RunSeeds
 from dus_gym.state import load_state, restoring, write_atomically
@@ -39,198 +47,8 @@ if TYPE_CHECKING:
     from dus_gym.envs.dus_env import DUSEnv
     from dus_gym.evaluation import Predictions
 
-MOST_MODALITIES = 12
-"""Of which all sets are predicted from, 4096."""
 TIMED = 20
 """Training steps that are timed."""
-MOST_COLUMNS = 16
-"""Classes of a confusion matrix that is printed whole; of one with more, the most frequent confusions are."""
-MOST_CONFUSIONS = 10
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """One predictor on the test split."""
-
-    accuracy: float
-    per_class: tuple[float | None, ...]
-    """Fraction of each class that is predicted right (recall); None for a class without a test sample."""
-    confusion: tuple[tuple[int, ...], ...]
-    """Samples by true class (row) and predicted class (column)."""
-
-    @classmethod
-    def of(cls, logits: Tensor, labels: Tensor) -> Predicted:
-        """Return the figures of logits ``(n, c)`` and labels ``(n,)``."""
-        c = logits.shape[1]
-        counts = torch.bincount(labels * c + _classes(logits), minlength=c * c).view(c, c).tolist()
-        right = [row[k] for k, row in enumerate(counts)]
-        return cls(
-            accuracy=sum(right) / len(labels),
-            per_class=tuple(hits / sum(row) if sum(row) else None for hits, row in zip(right, counts, strict=True)),
-            confusion=tuple(map(tuple, counts)),
-        )
-
-
-@dataclass(frozen=True)
-class ModalityProbe:
-    """One modality of the run."""
-
-    head: Predicted
-    """Its own prediction in the run, as the run's summary has it."""
-    linear: LinearProbe
-    """Of its frozen encoder."""
-    alone: float | None
-    """Test accuracy of its network trained by itself; None if that was not asked for."""
-    shapley: float
-    """Its contribution to the fused accuracy, a fraction; :meth:`Contributions.exact` has no rounding."""
-
-
-@dataclass(frozen=True)
-class PresentOnly:
-    """Accuracy of the fused prediction where only some modalities are present."""
-
-    present: tuple[str, ...]
-    right: int
-    """Test samples that are predicted right."""
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class Contributions:
-    """What each modality contributes to the fused accuracy."""
-
-    samples: int
-    """Of the test split."""
-    subsets: tuple[PresentOnly, ...]
-    """Every set of modalities, the empty one first; set k's members are the bits of k."""
-    modalities: tuple[str, ...]
-
-    def exact(self) -> dict[str, Fraction]:
-        """Return the Shapley values by modality, which sum to the whole set's accuracy minus the empty one's."""
-        values = shapley_values([subset.right for subset in self.subsets], len(self.modalities))
-        return {name: value / self.samples for name, value in zip(self.modalities, values, strict=True)}
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Size and speed of the run's network."""
-
-    parameters: Mapping[str, int]
-    """By owner: ``encoder/NAME`` and ``head/NAME`` of each modality, and the heads they share."""
-    trainable: int
-    """Parameters that the optimiser moves when the run begins."""
-    flops: Mapping[str, int]
-    """Of one sample's forward pass as an evaluation makes it, by ``encoder/NAME`` and ``heads``; a multiplication and
-    an addition are two. Products of matrices, convolutions and attention are counted, and nothing else."""
-    step_milliseconds: float
-    """Measured when the run was probed: the mean over ``steps_timed`` training steps of a run that begins anew."""
-    steps_timed: int
-    phase: str
-    """The method's phase that they belong to, its first."""
-    batch: int
-    """Samples of each modality in a step."""
-    device: str
-    threads: int
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """Diagnostics of a finished run: what :func:`dus_gym.probe` returns and ``dus probe --json`` prints."""
-
-    run: str
-    """Its folder."""
-    title: str
-    data_kind: str
-    chosen_on: str
-    """The samples that chose the linear probes' regularisation."""
-    classes: tuple[str, ...]
-    """Names of the classes, or their numbers where the data set has none."""
-    fused: Predicted
-    """The method's own fused prediction."""
-    modalities: Mapping[str, ModalityProbe]
-    contributions: Contributions
-    cost: Cost
-    warnings: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
-        found: dict[str, Any] = to_json(self)
-        return found
-
-    def tables(self) -> list[Table]:
-        """Return what a terminal or a page shows, in order."""
-        confusions = [("the fused prediction", self.fused)]
-        confusions += [(f"the prediction of {name}", row.head) for name, row in self.modalities.items()]
-        return [
-            self._overview(),
-            self._subsets(),
-            self._per_class(),
-            *(self._confusion(said, found) for said, found in confusions),
-            self._cost(),
-        ]
-
-    def _overview(self) -> Table:
-        alone = any(row.alone is not None for row in self.modalities.values())
-        rows = [
-            [name, percent(row.head.accuracy), percent(row.linear.accuracy), f"{row.linear.strength:g}"]
-            + ([percent(row.alone)] if alone else [])
-            + [f"{100.0 * row.shapley:+.1f}"]
-            for name, row in self.modalities.items()
-        ]
-        whole, empty = self.contributions.subsets[-1].accuracy, self.contributions.subsets[0].accuracy
-        rows.append(
-            [
-                "fused",
-                percent(self.fused.accuracy),
-                "",
-                "",
-                *([""] if alone else []),
-                f"{100.0 * (whole - empty):+.1f}",
-            ]
-        )
-        head = ["test accuracy, %", "in the run", "linear probe", "C", *(["alone"] if alone else []), "Shapley, points"]
-        return Table(head, rows, f"{self.title} (data {self.data_kind}; C chosen on {self.chosen_on})")
-
-    def _subsets(self) -> Table:
-        rows = [[" + ".join(of.present) or "none", percent(of.accuracy)] for of in self.contributions.subsets]
-        caption = "Fused accuracy where the inputs of the other modalities are zeros"
-        return Table(["modalities present", "accuracy, %"], rows, caption)
-
-    def _per_class(self) -> Table:
-        heads = [self.fused, *(row.head for row in self.modalities.values())]
-        rows = [
-            [name, str(sum(self.fused.confusion[k])), *(percent(head.per_class[k]) for head in heads)]
-            for k, name in enumerate(self.classes)
-        ]
-        return Table(["class", "samples", "fused", *self.modalities], rows, "Test accuracy by true class, %")
-
-    def _confusion(self, said: str, found: Predicted) -> Table:
-        if len(self.classes) <= MOST_COLUMNS:
-            rows = [[name, *map(str, row)] for name, row in zip(self.classes, found.confusion, strict=True)]
-            return Table(["true class", *self.classes], rows, f"Test samples by true class and class of {said}")
-        pairs = [
-            (count, j, k) for j, row in enumerate(found.confusion) for k, count in enumerate(row) if j != k and count
-        ]
-        most = sorted(pairs, key=lambda pair: (-pair[0], *pair[1:]))[:MOST_CONFUSIONS]
-        rows = [
-            [self.classes[j], self.classes[k], str(count), percent(count / sum(found.confusion[j]))]
-            for count, j, k in most
-        ]
-        caption = f"Most frequent confusions of {said}; --json has the whole matrix"
-        return Table(["true class", "taken for", "samples", "of its class, %"], rows, caption)
-
-    def _cost(self) -> Table:
-        cost = self.cost
-        owners = [*(owner for owner in cost.parameters if owner.startswith("encoder/")), "heads"]
-        of_heads = sum(count for owner, count in cost.parameters.items() if owner not in owners)
-        rows = [[name, f"{cost.parameters.get(name, of_heads):,}", f"{cost.flops[name]:,}"] for name in owners]
-        rows.append(["all", f"{sum(cost.parameters.values()):,}", f"{sum(cost.flops.values()):,}"])
-        caption = (
-            f"{cost.trainable:,} parameters are trained. A training step takes {cost.step_milliseconds:.2f} ms "
-            f"(measured now: the mean of {cost.steps_timed} at {cost.batch} samples per modality in phase "
-            f"{cost.phase!r}, on {cost.device} with {cost.threads} thread{'s' if cost.threads > 1 else ''})"
-        )
-        return Table(["part", "parameters", "FLOPs of one sample's forward pass"], rows, caption)
 
 
 @isolated_torch_modes()
@@ -243,16 +61,19 @@ def probe(
     out: str | Path | None = None,
     on_step: OnStep | None = None,
 ) -> ProbeResult:
-    """Diagnose a finished run; nothing in its folder is changed.
+    """Diagnose a finished run and keep the result beside it, as ``probe.json``; nothing else in its folder is changed.
 
         found = dus_gym.probe("runs/DUS-Digits-v0/steady-baseline-seed0")
 
+    :meth:`Result.probe` reads what is kept.
+
     Args:
         run: a folder that ``dus train`` wrote, with the model's weights.
-        alone: also train every modality's network by itself, with the run's settings.
+        alone: also train every modality's network by itself, with the run's settings. Without it, accuracies that an
+            earlier probe of this run has kept stay.
         data_root: the data root, if the files have moved since the run.
         device: where to compute, if not where the run was trained.
-        out: a JSON file to write the result to; it must not be there yet.
+        out: a JSON file to write the result to in place of the run's folder; it must not be there yet.
         on_step: called after each step of the training that ``alone`` asks for.
 
     Raises:
@@ -267,13 +88,16 @@ def probe(
     config, result = read_run(path)
     if result is None:
         raise RunFolderError(f"{path} is not finished; go on with --resume, then probe it.")
+    before = kept_probe(path)
     with surveys_kept():
         spec = _spec(path, config, result, data_root, device)
         torch.set_num_threads(spec.threads)
         found = _diagnose(path, spec, result, alone, on_step)
-    if file is not None:
-        with writing(file, "try again"):
-            write_atomically(file, as_json(found.to_json()))
+    if before is not None:
+        found = found.with_alone(before)
+    file = file or path / PROBE
+    with writing(file, "try again, or give another file with --out"):
+        write_atomically(file, as_json(found.to_json()))
     return found
 
 
@@ -286,15 +110,8 @@ def _spec(
         RunFolderError: for a run that has no network to probe.
     """
     spec = RunSpec.of(config, str(path / CONFIG))
-    if result.trainer == "fake":
-        raise RunFolderError(
-            f"{path} holds a run of the fake trainer, which has no network to probe; train it with --trainer real."
-        )
-    if not (path / MODEL).is_file():
-        raise RunFolderError(
-            f"{path} has no {MODEL}, and without weights nothing can be probed (runs of a comparison keep none); "
-            f"train it again: {spec.command()} --out FOLDER"
-        )
+    if (reason := nothing_to_probe(path, spec, result)) is not None:
+        raise RunFolderError(reason)
     settings = dict(spec.settings) if device is None else {**spec.settings, "device": device}
     root = spec.data_root if data_root is None else str(data_root)
     spec = dataclasses.replace(spec, data_root=root, settings=settings)
@@ -425,29 +242,10 @@ def _contributions(
     for members in range(2 ** len(names)):
         chosen = [features[j] if members >> j & 1 else absent[j] for j in range(len(names))]
         found = trainer.evaluator.predict_from(chosen, labels)
-        right = int((_classes(_own(found)) == found.labels).sum())
+        right = int((classes_of(_own(found)) == found.labels).sum())
         present = tuple(name for j, name in enumerate(names) if members >> j & 1)
         subsets.append(PresentOnly(present, right, right / len(labels)))
     return Contributions(len(labels), tuple(subsets), names)
-
-
-def shapley_values(values: Sequence[int], m: int) -> list[Fraction]:
-    """Return the Shapley values ``φ_j = Σ_S |S|! (m - |S| - 1)! / m! (v(S ∪ j) - v(S))``, S without j, exactly.
-
-    Shapley, A value for n-person games, 1953; of modalities: Hu et al., SHAPE, IJCAI 2022. They sum to v(all) - v(∅).
-
-    Args:
-        values: v of every set, ``2^m`` of them; set k's members are the bits of k.
-        m: players.
-    """
-    found = []
-    for j in range(m):
-        without = [members for members in range(2**m) if not members >> j & 1]
-        gains = [(members.bit_count(), values[members | 1 << j] - values[members]) for members in without]
-        found.append(
-            sum((Fraction(factorial(s) * factorial(m - s - 1), factorial(m)) * g for s, g in gains), Fraction())
-        )
-    return found
 
 
 def _train_alone(spec: RunSpec, on_step: OnStep | None) -> dict[str, float]:
@@ -524,8 +322,3 @@ def _own(predictions: Predictions) -> Tensor:
     logits = predictions.fused["method"]
     assert logits is not None, "every method predicts"
     return logits
-
-
-def _classes(logits: Tensor) -> Tensor:
-    """Return the predicted classes as :func:`dus_gym.metrics.score_all` has them, ``(n,)``."""
-    return torch.nan_to_num(logits.double(), nan=0.0).argmax(dim=1)

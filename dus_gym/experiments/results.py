@@ -6,12 +6,15 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.serialize import LARGEST_INTEGER, NOT_KEPT, from_json, read_value, to_json
 from dus_gym.options import with_said
 from dus_gym.records import FUSED_PREDICTORS, Scores
+
+if TYPE_CHECKING:
+    from dus_gym.experiments.probe_result import ProbeResult
 
 FORMAT = 1
 """Of config and summary; raised when an older version could misread them."""
@@ -165,6 +168,27 @@ class Result:
         """Test accuracy of the method's own prediction; None where it has none."""
         own = self.fused["method"]
         return None if own is None else own.accuracy
+
+    def probe(self, *, alone: bool = False) -> ProbeResult:
+        """Return the run's diagnostics: those that are kept beside it, or else :func:`dus_gym.probe` makes them.
+
+        Args:
+            alone: also the accuracy of every modality's network trained by itself.
+
+        Raises:
+            RunFolderError: for a run that is not kept, or has nothing to probe.
+            DusError: see :func:`dus_gym.probe`.
+        """
+        from dus_gym.experiments.probe_result import kept_probe
+
+        if self.folder is None:
+            raise RunFolderError("this run is not kept, so it can't be probed; train it with out=FOLDER.")
+        kept = kept_probe(self.folder)
+        if kept is not None and not (alone and any(row.alone is None for row in kept.modalities.values())):
+            return kept
+        from dus_gym.experiments.probe import probe
+
+        return probe(self.folder, alone=alone)
 
     @property
     def title(self) -> str:

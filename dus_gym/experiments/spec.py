@@ -281,13 +281,18 @@ class RunSpec:
         words += option_words("agent.", self.agent_options) + setting_words(**self._call())
         return shlex.join(["dus", *words, *(["--seed", str(self.seed)] if self.seed else [])])
 
-    def compare_command(self) -> str:
-        """Return the ``dus compare`` command of this run's agent with this run's settings.
+    def compare_command(self, agents: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> str:
+        """Return the ``dus compare`` command with this run's settings.
 
-        For uniform, the reference of every comparison, that of the agents that a comparison has by itself.
+        Args:
+            agents: their words; this run's own if None, and for uniform, the reference of every comparison, those that
+                a comparison has by itself.
+            seeds: as many as the command takes by itself if None.
         """
         words = ["compare", *self._env_words()]
-        words += [] if self.is_uniform else ["--agents", self.named_agent.word]
+        named = agents if agents is not None else [] if self.is_uniform else [self.named_agent.word]
+        words += ["--agents", ",".join(named)] if named else []
+        words += [] if seeds is None else ["--seeds", said_seeds(seeds)]
         words += ["--trust"] if self.trust else []
         call = self._call()
         call.pop("action_mode", None)  # each agent of a comparison sets its own
@@ -448,6 +453,16 @@ def parse_word(word: str) -> tuple[str, dict[str, Any]]:
     """
     name, *pairs = word.split(":")
     return name, parse_pairs(pairs, word)
+
+
+def said_seeds(seeds: Sequence[int]) -> str:
+    """Return seeds as :func:`parse_seeds` reads them, in as few words as that goes: ``5``, ``10-29``, ``3,5,8``."""
+    first, last = seeds[0], seeds[-1]
+    if list(seeds) != list(range(first, last + 1)):
+        return ",".join(map(str, seeds))
+    if len(seeds) == 1 and first > 0:
+        return f"{first},"
+    return str(last + 1) if first == 0 else f"{first}-{last}"
 
 
 def parse_seeds(seeds: int | str | Sequence[int]) -> list[int]:

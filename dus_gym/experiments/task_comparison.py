@@ -478,9 +478,14 @@ Reader = Callable[[str, AgentFigures, EqualSamples | None], str]
 """Makes a cell from an agent, its figures and, in the row that compares at equal samples, those."""
 
 
+def at_equal_samples(name: str) -> str:
+    """Return the name of the row that compares an agent with uniform at as many samples."""
+    return f"{name}, at equal samples"
+
+
 def name_column() -> dict[str, Reader]:
     """Return the column that names a row."""
-    return {"agent": lambda name, _, equal: name if equal is None else f"{name}, at equal samples"}
+    return {"agent": lambda name, _, equal: name if equal is None else at_equal_samples(name)}
 
 
 def short_columns() -> dict[str, Reader]:

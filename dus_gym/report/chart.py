@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 
 from dus_gym.experiments.table import Table
@@ -56,10 +56,6 @@ class Chart:
     """None: from the values."""
     kind: str = "lines"
     """lines, or marks: one point a series, at the x of its own place in the list."""
-    y_ticks: Sequence[str] = field(default=())
-    """Names of the ordinate's values 0, 1, … where it counts things."""
-    zero: str | None = None
-    """Draws the line x = 0 and names it, where 0 means something."""
 
     def html(self) -> str:
         """The figure; nothing where there is nothing to draw."""
@@ -89,35 +85,20 @@ class _Drawing:
 
     def __init__(self, chart: Chart) -> None:
         self.chart = chart
-        self.height = max(HEIGHT, 80 + 30 * len(chart.y_ticks)) if chart.y_ticks else HEIGHT
-        longest = max((len(name) for name in chart.y_ticks), default=0)
-        # As wide as the names are on a phone, where text is larger against the drawing.
-        self.left = max(LEFT, min(240, 14 + 9 * longest))
         shown = [v for one in chart.series for part in (one.y, one.low or (), one.high or ()) for v in part]
         self.y_low, self.y_high = chart.y_range or _range([v for v in shown if v is not None])
-        if chart.y_ticks:
-            self.x_low, self.x_high = _range([v for v in self._spread() if v is not None])
-            self.y_low, self.y_high = len(chart.y_ticks) - 0.5, -0.5
-        elif chart.kind == "lines":
+        if chart.kind == "lines":
             self.x_low, self.x_high = min(0.0, chart.x[0]), chart.x[-1] if chart.x[-1] > 0 else 1.0
         else:
             self.x_low, self.x_high = _range(list(chart.x))
 
-    def _spread(self) -> list[float | None]:
-        """Abscissas of a chart that lies on its side: marks and whiskers."""
-        chart = self.chart
-        edges = [v for one in chart.series for part in (one.low or (), one.high or ()) for v in part]
-        return [*chart.x, *edges, *([0.0] if chart.zero else [])]
-
     def px(self, x: float) -> float:
         """The abscissa's place, in units of the drawing."""
-        return round(self.left + (x - self.x_low) / (self.x_high - self.x_low) * (WIDTH - self.left - RIGHT), 1)
+        return round(LEFT + (x - self.x_low) / (self.x_high - self.x_low) * (WIDTH - LEFT - RIGHT), 1)
 
     def py(self, y: float) -> float:
         """The ordinate's place."""
-        return round(
-            self.height - BOTTOM - (y - self.y_low) / (self.y_high - self.y_low) * (self.height - TOP - BOTTOM), 1
-        )
+        return round(HEIGHT - BOTTOM - (y - self.y_low) / (self.y_high - self.y_low) * (HEIGHT - TOP - BOTTOM), 1)
 
     def html(self) -> str:
         chart, key = self.chart, self.chart.key
@@ -133,15 +114,15 @@ class _Drawing:
             f'<figure class="chart" id="{key}">'
             f"<figcaption><h3>{escape(chart.title)}</h3><p>{escape(chart.says)}</p></figcaption>"
             f"{self._switches()}"
-            f'<div class="plot"><svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{escape(chart.title)}" '
+            f'<div class="plot"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}" '
             f'aria-describedby="{key}-alt">{self._axes()}{drawn}'
-            f'<line class="rule" y1="{TOP}" y2="{self.height - BOTTOM}" x1="0" x2="0"/><g class="dots"></g></svg>'
+            f'<line class="rule" y1="{TOP}" y2="{HEIGHT - BOTTOM}" x1="0" x2="0"/><g class="dots"></g></svg>'
             f'<div class="tip" aria-hidden="true"></div></div>'
             f'<label class="read" for="{key}-reader">Slide, or point at the chart, to read values</label>'
             f'<input class="reader" id="{key}-reader" type="range" min="0" max="{len(chart.x) - 1}" '
             f'value="{len(chart.x) - 1}" '
             f'aria-label="Read values of: {escape(chart.title)}" '
-            f'style="--from:{100 * self.left / WIDTH:.2f}%;--to:{100 * RIGHT / WIDTH:.2f}%">'
+            f'style="--from:{100 * LEFT / WIDTH:.2f}%;--to:{100 * RIGHT / WIDTH:.2f}%">'
             f'<p class="alt" id="{key}-alt">{escape(self._words())}</p>'
             f'<script type="application/json">{self._data()}</script>'
             f"<details><summary>Data<span class=alt> of: {escape(chart.title)}</span></summary>"
@@ -149,7 +130,7 @@ class _Drawing:
         )
 
     def _switches(self) -> str:
-        if len(self.chart.series) < 2 or self.chart.y_ticks:
+        if len(self.chart.series) < 2:
             return ""
         mark = "circle" if self.chart.kind == "marks" else "line"
         buttons = "".join(
@@ -165,22 +146,18 @@ class _Drawing:
         )
 
     def _axes(self) -> str:
-        chart, bottom, right = self.chart, self.height - BOTTOM, WIDTH - RIGHT
+        chart, bottom, right = self.chart, HEIGHT - BOTTOM, WIDTH - RIGHT
         parts = []
-        across = [(y, _number(y)) for y in ticks(self.y_low, self.y_high)] if not chart.y_ticks else []
-        for y, text in across or list(enumerate(chart.y_ticks)):
-            parts.append(f'<line class="guide" x1="{self.left}" x2="{right}" y1="{self.py(y)}" y2="{self.py(y)}"/>')
-            parts.append(f'<text x="{self.left - 8}" y="{self.py(y)}" class="end">{escape(_cut(text))}</text>')
+        for y in ticks(self.y_low, self.y_high):
+            parts.append(f'<line class="guide" x1="{LEFT}" x2="{right}" y1="{self.py(y)}" y2="{self.py(y)}"/>')
+            parts.append(f'<text x="{LEFT - 8}" y="{self.py(y)}" class="end">{number(y)}</text>')
         for x in ticks(self.x_low, self.x_high, 5):
             parts.append(f'<line class="tick" x1="{self.px(x)}" x2="{self.px(x)}" y1="{bottom}" y2="{bottom + 4}"/>')
-            parts.append(f'<text x="{self.px(x)}" y="{bottom + 16}" class="middle">{_number(x)}</text>')
-        if chart.zero:
-            parts.append(f'<line class="zero" x1="{self.px(0)}" x2="{self.px(0)}" y1="{TOP}" y2="{bottom}"/>')
-        parts.append(f'<line class="axis" x1="{self.left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-        middle = (self.left + right) / 2
-        parts.append(f'<text x="{middle:g}" y="{self.height - 9}" class="middle name">{escape(chart.x_name)}</text>')
-        if not chart.y_ticks:
-            parts.append(f'<text x="2" y="13" class="name">{escape(chart.y_name)}</text>')
+            parts.append(f'<text x="{self.px(x)}" y="{bottom + 16}" class="middle">{number(x)}</text>')
+        parts.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
+        middle = (LEFT + right) / 2
+        parts.append(f'<text x="{middle:g}" y="{HEIGHT - 9}" class="middle name">{escape(chart.x_name)}</text>')
+        parts.append(f'<text x="2" y="13" class="name">{escape(chart.y_name)}</text>')
         return f'<g class="axes" aria-hidden="true">{"".join(parts)}</g>'
 
     def _line(self, one: Series) -> str:
@@ -207,7 +184,7 @@ class _Drawing:
         return f'{band}<path class="line" d="{"".join(words)}"/>'
 
     def _mark(self, i: int, one: Series) -> str:
-        """One point with its whisker: upright, or lying where the ordinate counts things."""
+        """One point with its whisker."""
         place, value = self._place(i)
         if value is None:
             return ""
@@ -215,11 +192,8 @@ class _Drawing:
         if one.low is not None and one.high is not None:
             low, high = one.low[self._at(i)], one.high[self._at(i)]
             if low is not None and high is not None:
-                x, y = self.px(place), self.py(value)
-                ends = (
-                    (self.px(low), y, self.px(high), y) if self.chart.y_ticks else (x, self.py(low), x, self.py(high))
-                )
-                whisker = '<line class="whisker" x1="{:g}" y1="{:g}" x2="{:g}" y2="{:g}"/>'.format(*ends)
+                x = self.px(place)
+                whisker = f'<line class="whisker" x1="{x:g}" y1="{self.py(low):g}" x2="{x:g}" y2="{self.py(high):g}"/>'
         return whisker + _shape(i, self.px(place), self.py(value), 5.5)
 
     def _at(self, i: int) -> int:
@@ -232,25 +206,20 @@ class _Drawing:
 
     def _value(self, one: Series, k: int) -> str:
         """The text of a value, with its band."""
-        value = self.chart.x[k] if self.chart.y_ticks else one.y[k]
-        if value is None or one.y[k] is None:
+        value = one.y[k]
+        if value is None:
             return ""
-        sign = "+" if self.chart.zero else ""
-        text = f"{value:{sign}.{self.chart.decimals}f}"
+        text = f"{value:.{self.chart.decimals}f}"
         if one.low is not None and one.high is not None:
             low, high = one.low[k], one.high[k]
             if low is not None and high is not None and high > low:
-                spread = f" ± {(high - low) / 2:.{self.chart.decimals}f}"
-                edges = f" ({low:{sign}.{self.chart.decimals}f} … {high:{sign}.{self.chart.decimals}f})"
-                text += edges if self.chart.y_ticks else spread
+                text += f" ± {(high - low) / 2:.{self.chart.decimals}f}"
         return text.replace("-", "−")
 
     def _label(self, k: int) -> str:
         chart = self.chart
         if chart.kind == "lines":
-            return f"{chart.x_name} {_number(chart.x[k])}"
-        if chart.y_ticks:
-            return chart.x_name
+            return f"{chart.x_name} {number(chart.x[k])}"
         return f"{chart.x_name} {chart.x[k]:.1f}"
 
     def _data(self) -> str:
@@ -276,7 +245,7 @@ class _Drawing:
         chart = self.chart
         if chart.kind == "marks":
             said = [f"{one.name}: {self._value(one, self._at(i))}" for i, one in enumerate(chart.series)]
-            return f"{chart.y_name or chart.x_name}. " + "; ".join(said) + "."
+            return f"{chart.y_name}. " + "; ".join(said) + "."
         said = []
         for one in chart.series:
             there = [y for y in one.y if y is not None]
@@ -289,18 +258,13 @@ class _Drawing:
     def _table(self) -> Table:
         chart = self.chart
         if chart.kind == "marks":
-            head = [
-                "series",
-                *([] if chart.y_ticks else [chart.x_name]),
-                chart.x_name if chart.y_ticks else chart.y_name,
-            ]
             rows = [
-                [one.name, *([] if chart.y_ticks else [f"{self._place(i)[0]:.1f}"]), self._value(one, self._at(i))]
+                [one.name, f"{self._place(i)[0]:.1f}", self._value(one, self._at(i))]
                 for i, one in enumerate(chart.series)
             ]
-            return Table(head, rows, caption=chart.title)
+            return Table(["series", chart.x_name, chart.y_name], rows, caption=chart.title)
         places = evenly(len(chart.x), MOST_ROWS)
-        rows = [[_number(chart.x[k]), *(self._value(one, k) for one in chart.series)] for k in places]
+        rows = [[number(chart.x[k]), *(self._value(one, k) for one in chart.series)] for k in places]
         caption = chart.title + (f", {len(places)} of {len(chart.x)} points" if len(places) < len(chart.x) else "")
         return Table([chart.x_name, *(one.name for one in chart.series)], rows, caption=caption)
 
@@ -312,15 +276,11 @@ def evenly(count: int, most: int) -> list[int]:
     return [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
-def _number(value: float) -> str:
-    """A tick's text."""
+def number(value: float) -> str:
+    """Return the text of a tick."""
     if abs(value) >= 10000:
         return f"{value / 1000:g}k"
     return f"{value:.6g}".replace("-", "−")
-
-
-def _cut(text: str, most: int = 24) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _sample(mark: str, i: int) -> str:

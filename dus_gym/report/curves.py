@@ -12,7 +12,7 @@ from dus_gym.report.chart import Chart, Series, evenly
 Step = Mapping[str, Any]
 MOST_POINTS = 150
 """Of one line; more than the eye tells apart on a chart of this width."""
-MOST_LINES = 5
+MOST_LINES = 4
 """Of a comparison's chart, before anybody touches its switches."""
 LARGEST_DRAWN = 1e150
 """Beyond it the arithmetic of bands and axes, which squares, overflows."""

@@ -1,6 +1,35 @@
-// Switches of series, and reading values by pointer, finger or keyboard. The page is whole without it.
+// Switches of series, reading values by pointer, finger or keyboard, copying commands, and opening folded parts that
+// a link leads to. The page is whole without it.
 "use strict";
 document.documentElement.classList.add("js");
+
+const folds = [...document.querySelectorAll("details.fold")];
+function unfold() {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  const fold = target && target.closest("details.fold");
+  if (fold) fold.open = true;
+}
+addEventListener("hashchange", unfold);
+for (const link of document.querySelectorAll('nav a')) link.addEventListener("click", () => setTimeout(unfold));
+unfold();
+let shut = [];
+addEventListener("beforeprint", () => { shut = folds.filter((one) => !one.open); shut.forEach((one) => { one.open = true; }); });
+addEventListener("afterprint", () => shut.forEach((one) => { one.open = false; }));
+
+for (const box of document.querySelectorAll(".command")) {
+  const code = box.querySelector("code"), said = box.querySelector(".copied");
+  box.querySelector(".copy").addEventListener("click", async () => {
+    let done = true;
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+    } catch {  // refused, or a page that came over plain http: what is selected can be copied there too
+      getSelection().selectAllChildren(code);
+      done = document.execCommand("copy");
+    }
+    said.textContent = done ? "Copied." : "This browser does not let a page copy; the command is selected: press Ctrl+C.";
+  });
+}
+
 for (const figure of document.querySelectorAll("figure.chart")) {
   const data = JSON.parse(figure.querySelector("script").textContent);
   const svg = figure.querySelector(".plot svg");

@@ -14,6 +14,17 @@ LONG = 130
 """Characters of the heading that it does not exceed, unless its one sentence does; then it is set smaller."""
 
 
+def command_html(said: str, command: str) -> str:
+    """Return a command behind the words that say what it is for, with a button that copies it."""
+    # A browser would break a line behind the dashes of an option.
+    words = [f"<span>{escape(word)}</span>" if word.startswith("--") else escape(word) for word in command.split(" ")]
+    return (
+        f'<div class="command"><p>{escape(said)}</p><pre tabindex="0"><code>{" ".join(words)}</code></pre>'
+        f'<button type="button" class="copy">Copy<span class="alt"> the command: {escape(said)}</span></button>'
+        '<span class="copied" role="status"></span></div>'
+    )
+
+
 @dataclass(frozen=True)
 class Section:
     """A part of the page."""
@@ -25,6 +36,8 @@ class Section:
     """HTML, one after another; empty ones are left out, and a section without any is too."""
     grid: bool = False
     """Sets the parts in two columns where there is room."""
+    folded: bool = False
+    """Shows the title alone until somebody opens it, and everything on paper."""
     link: str | None = None
     """What the list of sections calls it; its title if not given, nothing at all if empty."""
 
@@ -32,7 +45,13 @@ class Section:
         """The section."""
         inside = "".join(self.parts)
         body = f'<div class="grid">{inside}</div>' if self.grid else inside
-        return f'<section aria-labelledby="{self.key}"><h2 id="{self.key}">{escape(self.title)}</h2>{body}</section>'
+        heading = f'<h2 id="{self.key}">{escape(self.title)}</h2>'
+        if self.folded:
+            body = f'<details class="fold"><summary>{heading}</summary><div class="inside">{body}</div></details>'
+        else:
+            body = heading + body
+        kind = ' class="folded"' if self.folded else ""
+        return f'<section{kind} aria-labelledby="{self.key}">{body}</section>'
 
 
 @dataclass(frozen=True)
@@ -51,6 +70,10 @@ class Page:
     foot: str
     warning: str = ""
     """Above everything: that nothing was trained, that a run diverged."""
+    opening: Sequence[str] = ()
+    """HTML of what stands right below the verdict: its picture."""
+    following: Sequence[str] = ()
+    """HTML of what stands below the remarks: the command that would be next."""
 
     def html(self) -> str:
         """The whole file."""
@@ -72,7 +95,9 @@ class Page:
             f"<title>{escape(self.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
             '<a class="skip" href="#main">Skip to the content</a>\n<header>\n'
             f'<p class="kicker">{escape(self.kicker)}</p>\n{warning}<h1{size}>{escape(heading)}</h1>{more}\n'
+            + "".join(self.opening)
             + "".join(f"<p>{escape(remark)}</p>\n" for remark in self.remarks)
+            + "".join(self.following)
             + f'<dl class="facts">{facts}</dl>\n</header>\n<nav aria-label="Sections"><ul>{links}</ul></nav>\n'
             f'<main id="main" tabindex="-1">\n{"".join(one.html() for one in sections)}\n</main>\n'
             f"<footer><p>{escape(self.foot)}</p></footer>\n<script>\n{script}</script>\n</body>\n</html>\n"

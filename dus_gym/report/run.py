@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 from dus_gym import __version__
+from dus_gym.experiments.probe_result import kept_probe, nothing_to_probe
 from dus_gym.experiments.results import SELECTIONS, Result
 from dus_gym.experiments.spec import RunSpec
 from dus_gym.experiments.storage.run_folder import flat
@@ -15,7 +18,7 @@ from dus_gym.experiments.verdict import caveats
 from dus_gym.options import with_said
 from dus_gym.records import Scores
 from dus_gym.report.curves import Curve, curve, drawn, figure, modalities_of
-from dus_gym.report.page import Page, Section
+from dus_gym.report.page import Page, Section, command_html
 
 NOT_SETTINGS = ("written_by", "format", "command")
 
@@ -42,14 +45,16 @@ def run_page(config: Mapping[str, Any], result: Result | None, steps: Sequence[M
         title=f"{config['env']}: {method} under {agent}",
         kicker=f"dus-gym run · {config['env']} · {method} under {agent} · seed {config['seed']}",
         verdict=_verdict(result, steps),
-        remarks=_remarks(config, result),
+        remarks=_remarks(result),
         facts=facts,
         sections=[
             Section("result", "Result", [] if result is None else [_result(result)]),
             Section("curves", "Over training", run_charts(steps), grid=True),
-            Section("cost", "Cost", [] if result is None else [_cost(result)]),
-            Section("configuration", "Configuration", [settings_table(config)]),
+            Section("probe", "What each modality knows and contributes", _probe(config, result)),
+            Section("cost", "Cost", [] if result is None else [_cost(result)], folded=True),
+            Section("configuration", "Configuration", [settings_table(config)], folded=True),
         ],
+        following=_next_command(config, result),
         foot=f"Written by dus-gym {__version__}. This page is one file and loads nothing from anywhere.",
         warning=_warning(result),
     )
@@ -79,15 +84,39 @@ def _verdict(result: Result | None, steps: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _remarks(config: Mapping[str, Any], result: Result | None) -> list[str]:
+def _next_command(config: Mapping[str, Any], result: Result | None) -> list[str]:
+    """Return the comparison of this run's agent with this run's settings."""
+    if result is None:
+        return []
+    said = "One run of one seed can’t say whether choosing batch sizes helps. Next: the same settings over seeds"
+    return [command_html(said, RunSpec.of(config).compare_command())]
+
+
+def _probe(config: Mapping[str, Any], result: Result | None) -> list[str]:
+    """Return what ``dus probe`` has found; before it ran, the command, or why it can't."""
+    if result is None or result.folder is None:
+        return []
+    found = kept_probe(result.folder)
+    if found is None:
+        reason = nothing_to_probe(result.folder, RunSpec.of(config), result)
+        if reason is not None:
+            return [f"<p>{escape(reason)}</p>"]
+        said = "Linear probes, contributions, classes, size and speed: not measured yet. Write this report again after"
+        return [command_html(said, shlex.join(["dus", "probe", str(result.folder)]))]
+    overview, subsets, *rest = (table.html() for table in found.tables())
+    warnings = [f"<p>{escape(warning)}</p>" for warning in found.warnings]
+    return [
+        *warnings,
+        f'<div class="inside">{overview}{subsets}</div>',
+        f'<details class="fold"><summary>Classes, confusions, size and speed</summary>'
+        f'<div class="inside">{"".join(rest)}</div></details>',
+    ]
+
+
+def _remarks(result: Result | None) -> list[str]:
     if result is None:
         return ["No test figure exists before the end of a run."]
     said = []
-    if result.agent != "uniform":
-        said.append(
-            "One run of one seed can’t say whether choosing batch sizes helped; the same settings over seeds can: "
-            f"{RunSpec.of(config).compare_command()}"
-        )
     spread = [row.accuracy for name, row in result.fused.items() if row is not None and name != "method"]
     if len(spread) > 1 and max(spread) - min(spread) >= 0.005:
         said.append(

@@ -34,6 +34,7 @@ def test_tables_json_and_file_have_the_same_figures(made, tmp_path):
     assert len(found["contributions"]["subsets"]) == 8
     assert sum(line.startswith("Test samples by true class and class of") for line in lines) == 4
     assert lines[-1] == "written to probe.json"
+    assert not (made / "run/probe.json").exists()
     said = (
         f"(measured now: the mean of {found['cost']['steps_timed']} at 64 samples per modality in phase 'train', on cpu"
     )
@@ -45,8 +46,18 @@ def test_quiet_prints_the_json_line_alone_and_alone_adds_a_column(made, tmp_path
     done = dus("probe", "run", "--alone", "--json", "--quiet", cwd=tmp_path, check=0)
     found = json.loads(done.stdout)
     assert all(0.0 < row["alone"] < 1.0 for row in found["modalities"].values())
-    assert dus_gym.probe(tmp_path / "run").to_json()["modalities"]["rows"]["alone"] is None
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["run"]
+    assert found == json.loads((tmp_path / "run/probe.json").read_text())
+    assert dus_gym.probe(made / "run", out=tmp_path / "mine.json").to_json()["modalities"]["rows"]["alone"] is None
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["mine.json", "run"]
+
+
+def test_the_result_is_kept_beside_the_run_and_the_report_is_named(made, tmp_path):
+    shutil.copytree(made / "run", tmp_path / "a run")
+    done = dus("probe", "a run", cwd=tmp_path, check=0)
+    assert done.stdout.splitlines()[-2:] == ["written to a run/probe.json", "next: dus report 'a run'"]
+    again = dus("train", "DUS-Digits3-v0", "--agent", "uniform", "--method", "mla", "--epochs", 3, "--quiet", "--out",
+                "a run", "--force", cwd=tmp_path, check=0)  # fmt: skip
+    assert (again.returncode, (tmp_path / "a run/probe.json").exists()) == (0, False)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The probe of a finished run: its numbers against oracles and by hand, and what it refuses."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -23,9 +24,9 @@ from dus_gym.data.splits import stratified
 from dus_gym.errors import CheckpointError, ConfigError, RunFolderError
 from dus_gym.experiments import probe as module
 from dus_gym.experiments.linear_probe import HELD_OUT, STRENGTHS, fit_logistic, linear_probe
-from dus_gym.experiments.probe import Predicted, shapley_values
+from dus_gym.experiments.probe_result import Predicted, ProbeResult, kept_probe, shapley_values
 from dus_gym.experiments.spec import RunSpec
-from dus_gym.experiments.storage.run_folder import MODEL, read_run
+from dus_gym.experiments.storage.run_folder import MODEL, PROBE, read_run
 from dus_gym.methods import METHODS
 from dus_gym.state import load_state, save_state
 
@@ -305,7 +306,8 @@ def test_operations_of_attention_are_counted():
 
 def test_networks_trained_alone_are_those_of_method_unimodal(made, tmp_path):
     path, _, plain = made
-    found = dus_gym.probe(path, alone=True)
+    shutil.copytree(path, tmp_path / "run")
+    found = dus_gym.probe(tmp_path / "run", alone=True)
     alone = dus_gym.train(DIGITS, "uniform", method="unimodal", seed=3, epochs=15)
     assert {name: row.alone for name, row in found.modalities.items()} == {
         name: row.accuracy for name, row in alone.modalities.items()
@@ -359,7 +361,7 @@ def test_many_classes_show_their_most_frequent_confusions():
     rows = [[0] * 20 for _ in range(20)]
     rows[3][4], rows[3][3], rows[7][1] = 6, 2, 1
     head = Predicted(0.2, (None,) * 20, tuple(map(tuple, rows)))
-    table = module.ProbeResult._confusion(_Names(), "all", head)
+    table = ProbeResult._confusion(_Names(), "all", head)
     assert table.rows == [["c3", "c4", "6", "75.0"], ["c7", "c1", "1", "100.0"]]
 
 
@@ -370,13 +372,21 @@ class _Names:
 # -- what it leaves alone, and what it refuses -------------------------------------------------------
 
 
-def test_nothing_is_written_but_the_file_that_is_asked_for(made, tmp_path):
+def contents(path):
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def test_nothing_is_written_but_the_result(made, tmp_path):
     path, _, found = made
-    before = {file.name: file.read_bytes() for file in path.iterdir()}
-    again = dus_gym.probe(path, out=tmp_path / "probe.json")
-    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
-    written = json.loads((tmp_path / "probe.json").read_text())
+    before = contents(path)
+    again = dus_gym.probe(path, out=tmp_path / "mine.json")
+    assert contents(path) == before
+    written = json.loads((tmp_path / "mine.json").read_text())
     assert written == json.loads(json.dumps(again.to_json()))
+    assert json.loads(before.pop(PROBE)) == json.loads(json.dumps(found.to_json()))
+    shutil.copytree(path, tmp_path / "run")
+    dus_gym.probe(tmp_path / "run")
+    assert {name: data for name, data in contents(tmp_path / "run").items() if name != PROBE} == before
 
     def lasting(of):
         return {name: value for name, value in of.items() if name != "cost"}
@@ -384,6 +394,56 @@ def test_nothing_is_written_but_the_file_that_is_asked_for(made, tmp_path):
     assert lasting(again.to_json()) == lasting(found.to_json()), "but for the time, it finds the same twice"
     with pytest.raises(RunFolderError, match=r"config\.json is there already; give another file"):
         dus_gym.probe(path, out=path / "config.json")
+
+
+def test_a_result_gives_the_probe_that_is_kept_beside_it_or_makes_it(made, tmp_path, monkeypatch):
+    path, result, found = made
+    assert result.probe() == found
+    shutil.copytree(path, tmp_path / "moved")
+    _, moved = read_run(tmp_path / "moved")
+    assert moved.probe() == dataclasses.replace(found, run=str(tmp_path / "moved"))
+    (tmp_path / "moved" / PROBE).unlink()
+    again = moved.probe()
+    assert again.contributions == found.contributions
+    assert kept_probe(tmp_path / "moved") == again
+    # What was trained for it once is not trained again, and stays when the rest is computed anew.
+    first = moved.probe(alone=True)
+    assert None not in [row.alone for row in first.modalities.values()]
+    monkeypatch.setattr(module, "_train_alone", lambda *_: pytest.fail("trained again"))
+    assert moved.probe(alone=True) == moved.probe() == first
+    assert {name: row.alone for name, row in dus_gym.probe(moved.folder).modalities.items()} == {
+        name: row.alone for name, row in first.modalities.items()
+    }
+    with pytest.raises(RunFolderError, match="this run is not kept, so it can't be probed; train it with out=FOLDER"):
+        dataclasses.replace(result, folder=None).probe()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: found.clear(), "title is missing|run is missing"),
+        (lambda found: found["fused"]["confusion"].pop(), "fused does not fit"),
+        (lambda found: found["modalities"]["pixels"]["head"]["per_class"].append(0.5), "pixels.head does not fit"),
+        (lambda found: found["contributions"]["subsets"].reverse(), "contributions.subsets does not fit"),
+        (lambda found: found["cost"]["flops"].pop("heads"), "cost.flops does not fit"),
+        (lambda found: found["modalities"].pop("pixels"), "contributions does not fit"),
+        (lambda found: found["fused"].update(accuracy="high"), "fused.accuracy is 'high', not a number"),
+        (None, "damaged"),
+    ],
+)
+def test_a_kept_probe_that_is_damaged_is_named_with_the_way_out(change, message, made, tmp_path):
+    path, result, _ = made
+    shutil.copytree(path, tmp_path / "run")
+    file = tmp_path / "run" / PROBE
+    written = json.loads(file.read_text())
+    if change is not None:
+        change(written)
+    file.write_text("{" if change is None else json.dumps(written))
+    for read in (dataclasses.replace(result, folder=file.parent).probe, lambda: dus_gym.probe(file.parent)):
+        with pytest.raises(RunFolderError, match=message) as error:
+            read()
+        assert str(error.value).endswith(f"Delete it, and dus probe {file.parent} makes it again.")
+        assert "\n" not in str(error.value)
 
 
 def test_weights_or_data_that_are_not_the_runs_are_said(made, tmp_path):

@@ -12,7 +12,7 @@ from dus_gym.data.mock import make_mock
 from dus_gym.errors import ConfigError, DusError, RunFolderError, UnfitAgentError
 from dus_gym.experiments.compare import compare_command
 from dus_gym.experiments.run import train
-from dus_gym.experiments.spec import RunSpec, make_spec, parse_seeds
+from dus_gym.experiments.spec import RunSpec, make_spec, parse_seeds, said_seeds
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +144,20 @@ def test_under_uniform_and_compared_a_run_keeps_its_settings_but_for_the_agent_s
     uniform.check()
     assert spec.compare_command() == "dus compare DUS-Fake-v0 --agents heuristic:beta=0.3 --interval 2 --epochs 4"
     assert uniform.compare_command() == "dus compare DUS-Fake-v0 --interval 2 --epochs 4"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"), [([0, 1, 2], "3"), (range(10, 30), "10-29"), ([7], "7,"), ([0], "1"), ([4, 2], "4,2")]
+)
+def test_seeds_are_said_in_few_words_that_are_read_back(seeds, said):
+    assert said_seeds(seeds) == said
+    assert parse_seeds(said) == list(seeds)
+
+
+def test_a_comparison_s_command_takes_other_agents_and_seeds():
+    spec = make_spec("DUS-Fake-v0", "uniform", epochs=4)
+    command = "dus compare DUS-Fake-v0 --agents score,half --seeds 5-6 --epochs 4"
+    assert spec.compare_command(["score", "half"], [5, 6]) == command
 
 
 @pytest.mark.parametrize(("seeds", "read"), [(3, [0, 1, 2]), ([7], [7]), ([4, 2], [4, 2]), ("0-2", [0, 1, 2])])

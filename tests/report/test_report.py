@@ -3,20 +3,29 @@
 import json
 import re
 import shutil
+from html import unescape
 from html.parser import HTMLParser
 from importlib.resources import files
 
 import pytest
 from command import dus
+from made_results import comparison_of
 
+import dus_gym
 from dus_gym.cli.report import page_of
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.comparison import Comparison
+from dus_gym.experiments.spec import make_spec
+from dus_gym.records import Scores
 from dus_gym.report.chart import Chart, Series, evenly, ticks
+from dus_gym.report.comparison import comparison_page, next_command
 from dus_gym.report.curves import figure, mean_curve
+from dus_gym.report.rows import AGENT, ZERO, Difference, differences
+from dus_gym.report.runs import Runs
 
 FAKE = ["--trainer", "fake", "--epochs", "4", "--quiet"]
-VOID = {"meta", "link", "input", "line", "path", "circle", "polygon", "br"}
+BY_SUM = Scores(0.5, 0.5, 0.5)
+VOID = {"meta", "link", "input", "line", "path", "circle", "polygon", "rect", "br"}
 
 
 class Reader(HTMLParser):
@@ -44,6 +53,11 @@ class Reader(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+
+
+def commands(page):
+    """Commands that the page suggests."""
+    return [unescape(re.sub("<[^>]*>", "", one)) for one in re.findall(r"<pre[^>]*><code>(.*?)</code>", page.html())]
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +98,157 @@ def test_a_comparison_s_page_says_what_the_comparison_says(root):
     reader = Reader(text)
     result = json.loads((root / "one/comparison.json").read_text())
     assert re.sub("<[^>]*>", "", text).count(result["verdict"])
-    assert {"effects", "accuracy-0", "score-1", "scores-0", "sizes-1", "gap", "validation"} <= set(reader.ids)
+    assert {"effects", "split", "accuracy-0", "score-1", "scores-0", "sizes-1", "gap", "validation"} <= set(reader.ids)
     assert "heuristic, at equal samples" in text
     assert "Holm" in text
     assert "samples per iteration" in text
 
 
+def rows_of(html, key="effects"):
+    """Rows of a picture: kind, name and what is written behind it."""
+    picture = re.search(f'<figure class="rows" id="{key}".*?</figure>', html, re.DOTALL)[0]
+    rows = re.findall(
+        r"<tr(?: class=\"(\w+)\")?><th scope=\"row\"[^>]*>(.*?)</th>.*?<td class=\"said\">(.*?)</td>", picture
+    )
+    return [(kind, unescape(name), unescape(said)) for kind, name, said in rows], re.sub("<[^>]*>", " ", picture)
+
+
+def test_the_picture_has_every_difference_in_falling_order_with_its_kind_and_outcome():
+    found = comparison_of({"steady": 2.1, "lr-matched": 3.6, "reversed": -1.0, "score": 0.0})
+    page = comparison_page(found)
+    rows, text = rows_of("".join(page.opening))
+    assert [(kind, name) for kind, name, _ in rows] == [
+        ("control", "lr-matched"), ("agent", "steady"), ("zero", "uniform"), ("agent", "score"),
+        ("control", "reversed"),
+    ]  # fmt: skip
+    part = found.parts[0]
+    low, high = part.agents["steady"].interval_corrected
+    assert rows[1][2] == f"+2.1 [{low:+.1f}, {high:+.1f}]"
+    assert rows[2][2] == "70.0 ± 0.2 % accuracy"
+    assert rows[4][2].startswith("−1.0 [−")
+    words = " ".join(text.split())
+    for legend in (
+        "an agent", "a control, which a gain must beat", "95 % interval, wider because 4 differences are tested",
+        "points of accuracy", "less accurate than uniform", "steady +2.1", "gains", "loses", "cannot be told",
+    ):  # fmt: skip
+        assert legend in words
+    assert "goes on beyond" not in words
+    html = page.html()
+    assert html.index("<h1") < html.index('id="effects"') < html.index("<nav") < html.index("<details")
+
+
+def test_one_seed_has_no_interval_and_no_word_of_one():
+    rows, text = rows_of("".join(comparison_page(comparison_of({"steady": 2.0}, seeds=[4])).opening))
+    assert [said for *_, said in rows] == ["+2.0", "70.2 % accuracy"]
+    assert "interval" not in text.replace("points [95 % interval]", "")
+    assert "single seeds" not in text
+
+
+def test_a_method_without_a_prediction_of_its_own_has_its_table_in_the_picture_s_place():
+    own = {"every": {"fused": {"method": None, "concat": None, "sum": BY_SUM, "entropy": None}}}
+    page = comparison_page(comparison_of({"steady": 2.0}, **own))
+    assert "".join(page.opening) == ""
+    assert [section.key for section in page.sections if not section.folded and any(section.parts)] == ["result"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "arrows", "drawn"),
+    [((-1.0, 3.0), 0, 2), ((-50.0, 3.0), 1, 2), ((-50.0, 60.0), 2, 2), (None, 0, 0)],
+)
+def test_an_interval_that_is_too_wide_to_draw_ends_in_an_arrow(interval, arrows, drawn):
+    rows = [
+        Difference("steady", AGENT, 1.0, interval, (0.5, 1.5), "+1.0", "cannot be told"),
+        Difference("uniform", ZERO, 0.0, None, (), "70.0 %", ""),
+    ]
+    legend = dict.fromkeys((AGENT, ZERO, "interval", "seed"), "in words")
+    html = differences("k", "t", "s", {"": rows}, reference="uniform", legend=legend)
+    Reader(html)
+    in_legend = min(1, arrows)
+    assert html.count('class="arrow"') == arrows + in_legend
+    assert html.count('class="whisker"') == drawn
+    assert html.count("goes on beyond the picture") == in_legend
+    assert all(0.0 <= float(x) <= 100.0 for x in re.findall(r'x[12]?="([-\d.]+)%"', html))
+
+
+def test_who_got_how_many_samples_is_what_the_runs_drew(root):
+    rows, text = rows_of(page_of(root / "one").html(), "split")
+    named = {name: said for _, name, said in rows}
+    assert rows[0][1:] == ("uniform", "64, 64")
+    summaries = [json.loads((root / f"one/heuristic/seed{k}/summary.json").read_text()) for k in range(3)]
+    means = [
+        sum(one["modalities"][name]["samples"] / one["iterations"] for one in summaries) / 3
+        for name in ("pixels", "columns")
+    ]
+    assert named["heuristic"] == ", ".join(f"{mean:.0f}" for mean in means)
+    assert "samples per iteration" in text
+
+
+@pytest.mark.parametrize(
+    ("gains", "how", "config", "said", "end"),
+    [
+        ({"steady": 2.0}, {"seeds": [0, 1]}, {}, "5 seeds, the fewest", "--agents steady --seeds 5 --epochs 4"),
+        (
+            {"steady": 4.0, "random": 0.0}, {}, {}, "the controls that did not run",
+            "--agents steady,random,reversed,best-fixed,lr-matched --seeds 5 --epochs 4",
+        ),
+        (
+            {"steady": 4.0}, {"left_out": {"best-fixed": "it can't"}}, {"lever": "rates"}, "the controls",
+            "--agents steady,reversed,random --seeds 5 --lever rates --epochs 4",
+        ),
+        ({"steady": 0.0}, {}, {}, "seeds that were not used yet", "--agents steady --seeds 5-9 --epochs 4"),
+        ({"random": 4.0}, {}, {}, "seeds that were not used yet", "--agents random --seeds 5-9 --epochs 4"),
+    ],
+)  # fmt: skip
+def test_the_next_comparison_follows_from_the_verdict_and_has_these_runs_settings(gains, how, config, said, end):
+    part = comparison_of(gains, **how).parts[0]
+    runs = Runs(config=make_spec("DUS-Digits-v0", "uniform", **config, epochs=4).as_config())
+    words, command = next_command(part, runs)
+    assert said in words
+    assert command == f"dus compare DUS-Digits-v0 {end}"
+
+
+def test_no_command_is_made_up_for_objects_of_a_program_or_without_the_runs():
+    runs = Runs(config=make_spec("DUS-Digits-v0", "uniform").as_config())
+    assert next_command(comparison_of({"my-policy": 2.0}).parts[0], runs) is None
+    assert next_command(comparison_of({"steady": 2.0}).parts[0], Runs()) is None
+    assert next_command(comparison_of({}).parts[0], runs) is None
+
+
+def test_a_page_suggests_the_comparison_s_own_settings(root):
+    assert commands(page_of(root / "one")) == [
+        "dus compare DUS-Digits-v0 --agents heuristic,score:rule=softmax --seeds 5 --trainer fake --epochs 4"
+    ]
+
+
+def test_a_run_s_page_has_its_probe_or_names_the_command(tmp_path):
+    run = tmp_path / "a run"
+    result = dus_gym.train("DUS-Digits-v0", "uniform", epochs=2, out=run)
+    assert commands(page_of(run))[-1] == f"dus probe '{run}'"
+    found = result.probe()
+    text = re.sub("<[^>]*>", " ", html := page_of(run).html())
+    assert "dus probe" not in text
+    assert Reader(html).ids.count("probe") == 1
+    for name, row in found.modalities.items():
+        cells = [f"{100 * row.head.accuracy:.1f}", f"{100 * row.linear.accuracy:.1f}", f"{row.linear.strength:g}"]
+        assert " ".join([name, *cells, f"{100 * row.shapley:+.1f}"]) in " ".join(text.split())
+    for caption in ("Test accuracy by true class", "parameters are trained", "the fused prediction"):
+        assert caption in text
+    (run / "probe.json").write_text("{}")
+    with pytest.raises(RunFolderError, match=r"damaged.*Delete it, and dus probe"):
+        page_of(run)
+    (run / "probe.json").unlink()
+    (run / "model.safetensors").unlink()
+    assert "without weights nothing can be probed" in page_of(run).html()
+
+
+def test_a_run_of_the_fake_trainer_has_nothing_to_probe(root):
+    assert "fake trainer, which has no network to probe" in page_of(root / "run").html()
+
+
 def test_several_comparisons_are_one_page_with_an_overview(root):
     dus("report", "two", "--quiet", cwd=root, check=0)
     reader = Reader((root / "two/report.html").read_text(encoding="utf-8"))
-    assert {"overview", "c0-effects", "c1-effects", "c1-scores-2", "c0-scores-1"} <= set(reader.ids)
+    assert {"effects", "overview", "c0-split", "c1-split", "c1-scores-2", "c0-scores-1"} <= set(reader.ids)
     links = [found["href"] for tag, found in reader.tags if tag == "a"]
     assert links == ["#main", "#overview", "#c0-result", "#c1-result"]
 
@@ -103,7 +258,7 @@ def test_a_comparison_without_its_runs_still_has_a_page(root):
     dus("report", "alone.json", "--out", "alone.html", "--quiet", cwd=root, check=0)
     ids = Reader((root / "alone.html").read_text(encoding="utf-8")).ids
     assert "effects" in ids
-    assert "gap" not in ids
+    assert {"gap", "split"}.isdisjoint(ids), "what only runs have"
 
 
 def test_a_comparison_writes_the_page_that_the_command_writes(root):
@@ -113,8 +268,7 @@ def test_a_comparison_writes_the_page_that_the_command_writes(root):
 
 
 def test_the_suggested_comparison_has_the_run_s_settings(root):
-    (remark,) = (one for one in page_of(root / "run").remarks if "dus compare" in one)
-    assert remark.endswith("dus compare DUS-Digits-v0 --agents score --trainer fake --epochs 4")
+    assert commands(page_of(root / "run")) == ["dus compare DUS-Digits-v0 --agents score --trainer fake --epochs 4"]
 
 
 def test_a_run_that_goes_on_has_its_curves_and_no_figures(root):

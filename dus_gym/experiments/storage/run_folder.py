@@ -8,6 +8,7 @@ model.safetensors       the evaluated model's weights, and its method's state
 summary.json            written last: a folder with one is finished
 policy.safetensors      what the agent has learned, if it learns; policy.zip of stable-baselines3
 curves.png              scores and batch sizes over time
+probe.json              written by ``dus probe``
 report.html             written by ``dus report``
 tensorboard/, wandb/    written by ``--log``
 .lock                   there while a process writes the run
@@ -42,13 +43,13 @@ COMPARISON = "comparison.json"
 """The result of a comparison, beside the config that names its runs; they lie beneath, AGENT/seedN."""
 POLICY = "policy"
 """Stem of what a learner leaves: ``policy.safetensors``, or ``policy.zip`` of stable-baselines3."""
-REPORT, TENSORBOARD, WANDB = "report.html", "tensorboard", "wandb"
+PROBE, REPORT, TENSORBOARD, WANDB = "probe.json", "report.html", "tensorboard", "wandb"
 TOGETHER = "together.safetensors"
 """The checkpoint of runs that train as one computation, in the folder of the first."""
 SEARCH, CEILING, CEILING_PICTURE = "search.json", "ceiling.json", "ceiling.png"
 """A ceiling's search after each generation, its outcome, and its picture; the comparison lies in ``compare/``."""
-_OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, TOGETHER, MODEL, PICTURE, COMPARISON, REPORT, TENSORBOARD, WANDB}
-_OURS |= {SEARCH, CEILING, CEILING_PICTURE, f"{POLICY}.safetensors", f"{POLICY}.zip"}
+_OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, TOGETHER, MODEL, PICTURE, COMPARISON, PROBE, REPORT, TENSORBOARD}
+_OURS |= {WANDB, SEARCH, CEILING, CEILING_PICTURE, f"{POLICY}.safetensors", f"{POLICY}.zip"}
 LONGEST_NAME = 100
 """Characters of an agent's folder that are its name and options."""
 NOT_REPRODUCIBLE = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib")
@@ -88,8 +89,8 @@ def lock(path: Path) -> FileLock:
         raise held_by(path, str(error)) from error
     for entry in path.iterdir():
         found = _TEMPORARY.fullmatch(entry.name)
-        # Reports are written without the lock, and the lock's own files by those who wait for it.
-        if found is not None and found["name"] not in (REPORT, LOCK):
+        # Reports and probes are written without the lock, and the lock's own files by those who wait for it.
+        if found is not None and found["name"] not in (REPORT, PROBE, LOCK):
             entry.unlink(missing_ok=True)
     return held
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import secrets
@@ -146,6 +147,7 @@ class FileLock:
             raise LockLostError(f"{self.path} was taken over by another process.")
 
     def _start(self) -> None:
+        self._sweep()
         self._stop.clear()
         self._thread = threading.Thread(target=self._touch, name=f"lock {self.path.name}", daemon=True)
         self._thread.start()
@@ -206,6 +208,18 @@ class FileLock:
             with contextlib.suppress(OSError):
                 os.link(aside, self.path)
         aside.unlink()
+
+    def _sweep(self) -> None:
+        """Delete what processes that were killed while they took this lock over left beside it, after a while: one that
+        takes it over at this moment needs its own.
+        """
+        now = self._now()
+        for kind in ("stale", "now"):
+            for beside in self.path.parent.glob(f".{glob.escape(self.path.name)}.{kind}-*"):
+                with contextlib.suppress(FileNotFoundError):
+                    # When it got this name; the lock it was may be far older.
+                    if now - beside.stat().st_ctime_ns > self.stale * 1e9:
+                        beside.unlink()
 
     def _touch(self) -> None:
         while not self._stop.wait(self.beat):

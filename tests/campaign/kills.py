@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -144,7 +145,8 @@ def result_of(operation, out):
         if path.is_dir() or path.name in ("checkpoint.safetensors", "report.html") or path.suffix == ".png":
             continue
         # What a killed process left of a lock or of a file outside run folders is no result.
-        if path.name.startswith("..lock.") or (
+        # What a taking-over left beside a lock, the next one to take it deletes after a minute.
+        if re.search(r"lock\.(stale|now)-", path.name) or (
             # A build that was killed when it had finished: nobody takes the lock of a store that is there.
             path.name[0] == "." and (path.suffix == ".lock" or path.suffix[1:].isdecimal())
         ):

@@ -59,6 +59,17 @@ def test_another_machine_s_lock_counts_until_nobody_touches_it(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_killed_taking_over_left_is_deleted_after_a_while(tmp_path):
+    path = tmp_path / "lock"
+    for left in (".lock.stale-a", ".lock.now-b", ".other.stale-a"):
+        (tmp_path / left).write_text("")
+    FileLock(path).take().release()
+    assert len(list(tmp_path.iterdir())) == 3, "somebody may be taking it over at this moment"
+    time.sleep(0.05)
+    FileLock(path, beat=0.01, stale=0.02).take().release()
+    assert [left.name for left in tmp_path.iterdir()] == [".other.stale-a"]
+
+
 def test_a_lock_that_is_just_being_written_is_held(tmp_path):
     path = tmp_path / "lock"
     path.write_text("")

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dus_gym import __version__
-from dus_gym.experiments.results import SELECTIONS, Result
+from dus_gym.experiments.results import SELECTIONS, Result, data_tables, name_task
 from dus_gym.experiments.spec import RunSpec
 from dus_gym.experiments.storage.run_folder import flat
 from dus_gym.experiments.table import Table
-from dus_gym.experiments.verdict import caveats
+from dus_gym.experiments.verdict import caveats, notes
 from dus_gym.options import with_said
 from dus_gym.records import Scores
 from dus_gym.report.curves import Curve, curve, drawn, figure, modalities_of
@@ -30,7 +30,8 @@ def run_page(config: Mapping[str, Any], result: Result | None, steps: Sequence[M
     """
     agent = with_said(config["agent"], config["agent_options"])
     method = with_said(config["method"], config["method_options"])
-    facts = [("environment", config["env"]), ("method", method), ("agent", agent), ("seed", str(config["seed"]))]
+    env = name_task(config["env"], config.get("data_name"))
+    facts = [("environment", env), ("method", method), ("agent", agent), ("seed", str(config["seed"]))]
     if result is not None:
         facts += [
             ("trainer", result.trainer),
@@ -39,14 +40,15 @@ def run_page(config: Mapping[str, Any], result: Result | None, steps: Sequence[M
             ("batch", f"B = {result.base_batch}, N_B = {result.total_batch}"),
         ]
     return Page(
-        title=f"{config['env']}: {method} under {agent}",
-        kicker=f"dus-gym run · {config['env']} · {method} under {agent} · seed {config['seed']}",
+        title=f"{env}: {method} under {agent}",
+        kicker=f"dus-gym run · {env} · {method} under {agent} · seed {config['seed']}",
         verdict=_verdict(result, steps),
         remarks=_remarks(config, result),
         facts=facts,
         sections=[
             Section("result", "Result", [] if result is None else [_result(result)]),
             Section("curves", "Over training", run_charts(steps), grid=True),
+            Section("data", "Data", _data(result)),
             Section("cost", "Cost", [] if result is None else [_cost(result)]),
             Section("configuration", "Configuration", [settings_table(config)]),
         ],
@@ -82,7 +84,7 @@ def _verdict(result: Result | None, steps: Sequence[Mapping[str, Any]]) -> str:
 def _remarks(config: Mapping[str, Any], result: Result | None) -> list[str]:
     if result is None:
         return ["No test figure exists before the end of a run."]
-    said = []
+    said = notes(result)
     if result.agent != "uniform":
         said.append(
             "One run of one seed can’t say whether choosing batch sizes helped; the same settings over seeds can: "
@@ -159,6 +161,12 @@ def _validated(key: str) -> str:
     if key.startswith("val_accuracy/"):
         return key.removeprefix("val_accuracy/")
     return key.replace("val_fused/", "fused, ") if key.startswith("val_fused/") else ""
+
+
+def _data(result: Result | None) -> list[str]:
+    if result is None or result.data is None:
+        return []
+    return [table.html() for table in data_tables(name_task(result.env, result.data_name), result.data)]
 
 
 def _cost(result: Result) -> str:

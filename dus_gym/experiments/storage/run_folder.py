@@ -50,7 +50,7 @@ SEARCH, CEILING, CEILING_PICTURE = "search.json", "ceiling.json", "ceiling.png"
 _OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, TOGETHER, MODEL, PICTURE, COMPARISON, REPORT, TENSORBOARD, WANDB}
 _OURS |= {SEARCH, CEILING, CEILING_PICTURE, f"{POLICY}.safetensors", f"{POLICY}.zip"}
 LONGEST_NAME = 100
-"""Characters of an agent's folder that are its name and options."""
+"""Characters of a folder's name that are an agent's name and options, or that of own data."""
 NOT_REPRODUCIBLE = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib")
 """Of a summary: what a second run of the same settings may say otherwise. All else is the same to the bit."""
 
@@ -62,7 +62,7 @@ def as_json(value: Any) -> bytes:
 
 MARK = {"written_by": "dus-gym", "format": FORMAT}
 """What tells our config.json from anybody else's: only a folder that has it is ever replaced."""
-MAY_DIFFER = frozenset({"data_root", "policy", "run.device", "format"})
+MAY_DIFFER = frozenset({"data_root", "data_name", "policy", "run.device", "format"})
 """Where a run finds its files and where it computes does not make it another run, and neither does an older format."""
 MEND = "delete that run (dus runs rm) and run it again."
 """The way out of a damaged run."""
@@ -487,7 +487,7 @@ def latest(path: Path) -> Path:
 
 
 def folder_of(agent: str) -> str:
-    """The folder below a comparison that holds the runs of an agent, by its name and options."""
+    """The folder that a name becomes: of an agent with its options, below a comparison; of own data."""
     name = re.sub(r"[^\w.=-]+", "-", agent)
     if len(name) <= LONGEST_NAME:
         return name

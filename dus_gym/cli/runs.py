@@ -17,6 +17,7 @@ from dus_gym.experiments.storage.run_export import check_parquet, write_csv, wri
 from dus_gym.experiments.storage.run_folder import (
     clear,
     flat,
+    holds_ceiling,
     is_ours,
     lock,
     read_run,
@@ -83,7 +84,7 @@ class RemoveOptions(_Printing):
     """Options of ``dus runs rm``."""
 
     paths: tuple[Path, ...] = field(default=(), metadata={"positional": True})
-    """Folders of runs or comparisons."""
+    """Folders of runs, comparisons or ceilings."""
     yes: bool = False
     """Delete; without it, the command says what it would delete."""
 
@@ -94,7 +95,7 @@ def main(words: list[str]) -> None:
         "list": (_list, "every run below a folder; --csv and --parquet export the list"),
         "show": (_show, "one run: settings and result; --csv and --parquet export its steps"),
         "diff": (_diff, "two runs: the settings and figures that differ"),
-        "rm": (_remove, "delete runs, or a comparison with its runs"),
+        "rm": (_remove, "delete runs, or a comparison or a ceiling with its runs"),
     }
     dispatch(words, "runs", commands)
 
@@ -237,7 +238,7 @@ def _remove(words: list[str]) -> None:
         raise ConfigError(f"this would delete\n{said}\nSay so with --yes.")
     left: list[str] = []
     for path, runs in doomed.items():
-        folders = list(dict.fromkeys([*runs, path]))
+        folders = list(dict.fromkeys([*runs, *_between(path), path]))
         with ExitStack() as held:
             for folder in folders:
                 held.callback(lock(folder).release)
@@ -257,9 +258,17 @@ def _remove(words: list[str]) -> None:
         print(json.dumps({"deleted": deleted, "left": left}))
 
 
+def _between(path: Path) -> list[Path]:
+    """The folder of a ceiling's comparison, if it has one."""
+    from dus_gym.experiments.ceiling import COMPARED
+
+    place = path / COMPARED
+    return [place] if holds_ceiling(path) and is_ours(place) else []
+
+
 def _doomed(path: Path) -> list[Path]:
-    """The runs of a folder that is one, or is a comparison or a reproduction."""
-    if not is_ours(path):
+    """The runs of a folder that is one, or is a comparison, a ceiling or a reproduction."""
+    if not (is_ours(path) or holds_ceiling(path)):
         raise RunFolderError(f"{path} holds no run and no comparison of dus-gym; nothing was deleted.")
     runs = list(find_runs(path))
     return [path] if path in runs else runs

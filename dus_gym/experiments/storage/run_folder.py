@@ -169,6 +169,11 @@ def holds_runs(config: Mapping[str, Any]) -> bool:
     return "agents" in config or (config.get("command") == "reproduce" and "env" not in config)
 
 
+def holds_ceiling(path: Path) -> bool:
+    """Return whether a folder is that of ``dus ceiling``, finished or not; the runs in it are a comparison's."""
+    return (path / SEARCH).is_file() or (path / CEILING).is_file()
+
+
 def clear(path: Path) -> None:
     """Deletes a run's files, its config last, so that a kill in between leaves a folder that is still ours."""
     for name in sorted(os.listdir(path), key=lambda name: (name == CONFIG, name != SUMMARY)):
@@ -404,6 +409,11 @@ def read_run(path: Path) -> tuple[dict[str, Any], Result | None]:
     Raises:
         RunFolderError: if it is none, or damaged.
     """
+    if holds_ceiling(path):
+        raise RunFolderError(
+            f"{path} holds a ceiling; give one of its runs (`dus runs list {path}` names them), or see the whole: "
+            f"dus report {path}"
+        )
     if not (path / CONFIG).is_file():
         raise RunFolderError(f"{path} holds no run; give a folder that `dus train` wrote, or see `dus runs list`.")
     config = read_object(path / CONFIG)

@@ -6,9 +6,8 @@ paired test of the two. What no test shows "cannot be told"; that never hides a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import Any
 
 from dus_gym.data.dataset import DataOverview
@@ -62,7 +61,7 @@ JOINT, UNIMODAL = "joint", "unimodal"
 FEW_TEST_SAMPLES = 5
 """A class with fewer is named: one sample more or less is a fifth of its figure."""
 MOST_NAMED = 5
-"""Classes or agents that a warning names; of more it says how many."""
+"""Classes that a warning names; of more it says how many."""
 HOLDS = 0.1
 """A modality's confidence holds if validation loses no more than this part of its training score."""
 SMALL_GAP = 0.05
@@ -450,45 +449,19 @@ def say_run(word: str, result: Result, uniform: Result | None = None) -> str:
 def notes(result: Result) -> list[str]:
     """Return what one run's figures show of its task: a modality that is better alone, classes that are hardly tested.
 
-    Nothing for a fake run, whose curves are of no data.
+    Of several runs a comparison tells by a test whether a modality is better (rule ``single``). Nothing for a fake run,
+    whose curves are of no data.
     """
     if result.trainer == "fake":
         return []
-    alone = {name: (row.accuracy,) for name, row in result.modalities.items()}
     predictor, fused = next((name, row.accuracy) for name, row in result.fused.items() if row is not None)
-    found = []
-    if (better := _better_alone(alone, (fused,))) is not None:
-        by = "the fusion" if predictor == HEADLINE else f"the fusion by {predictor}"
-        found.append(
-            f"{better.modality} alone is right on {100 * better.alone:.1f} % of the test split, {by} on "
-            f"{100 * better.fused:.1f} %: one modality by itself was better here than all together."
-        )
-    return found + _hardly_tested(result.data)
-
-
-@dataclass(frozen=True)
-class _BetterAlone:
-    """A modality whose own prediction is more accurate than the fused one, mean over seeds."""
-
-    modality: str
-    alone: float
-    fused: float
-    seeds: int
-    """How many of the seeds it is so on."""
-
-
-def _better_alone(alone: Mapping[str, Sequence[float]], fused: Sequence[float]) -> _BetterAlone | None:
-    """Return the modality that is most accurate alone, if the fusion is less accurate.
-
-    Args:
-        alone: test accuracy by modality, one per seed.
-        fused: the fused predictor's.
-    """
-    name = max(alone, key=lambda one: fmean(alone[one]))
-    means = fmean(alone[name]), fmean(fused)
-    if means[0] <= means[1]:
-        return None
-    return _BetterAlone(name, *means, sum(a > b for a, b in zip(alone[name], fused, strict=True)))
+    best, alone = max(((name, row.accuracy) for name, row in result.modalities.items()), key=lambda pair: pair[1])
+    by = "" if predictor == HEADLINE else f" by {predictor}"
+    better = (
+        f"{best} alone is right on {100 * alone:.1f} % of the test split, the fusion{by} on {100 * fused:.1f} %: here "
+        "one modality by itself was better than all together."
+    )
+    return ([better] if alone > fused else []) + _hardly_tested(result.data)
 
 
 def _hardly_tested(data: DataOverview | None) -> list[str]:
@@ -527,7 +500,7 @@ def warn(part: TaskComparison) -> tuple[str, ...]:
         part: a comparison after :func:`correct`.
     """
     found = caveats(part.trainer, part.data_kind, part.select)
-    found += _likely_to_hurt(part) + _has_hurt(part) + _fusion_is_worse(part) + _hardly_tested(part.data)
+    found += _likely_to_hurt(part) + _has_hurt(part) + _hardly_tested(part.data)
     found += [
         f"{name}: {row.diverged} of {len(part.seeds)} runs diverged; their last figures are in the means."
         for name, row in part.agents.items()
@@ -560,21 +533,6 @@ def _likely_to_hurt(part: TaskComparison) -> list[str]:
         f"({val_score:.2f}) and is the most accurate there ({100 * val_accuracy:.0f} %): it is better, it does not "
         "overfit."
     ]
-
-
-def _fusion_is_worse(part: TaskComparison) -> list[str]:
-    """Warn where one modality alone is better than the fusion; of a fake trainer's curves that says nothing."""
-    found = []
-    for name, row in part.agents.items() if part.trainer != "fake" else ():
-        own = row.by_seed[HEADLINE]
-        alone = {modality: figures.by_seed for modality, figures in row.modalities.items()}
-        if own is not None and (better := _better_alone(alone, own)) is not None:
-            found.append(
-                f"{better.modality} under {name} ({100 * better.alone:.1f} against {100 * better.fused:.1f} %, on "
-                f"{better.seeds} of {len(own)} seed{'s' if len(own) > 1 else ''})"
-            )
-    more = [f"{len(found) - MOST_NAMED} agents more"] if len(found) > MOST_NAMED else []
-    return [f"One modality alone is better than the fusion: {listed(found[:MOST_NAMED] + more)}."] if found else []
 
 
 def _has_hurt(part: TaskComparison) -> list[str]:

@@ -7,7 +7,6 @@ from html import escape
 from pathlib import Path
 
 from dus_gym import __version__
-from dus_gym.agents.controls import format_splits
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.ceiling import COMPARED, Ceiling
 from dus_gym.experiments.serialize import from_json
@@ -55,8 +54,7 @@ def ceiling_page(folder: Path) -> Page:
             ("environment", found.env),
             ("method", found.method),
             ("seeds", f"{len(found.seeds)}"),
-            ("best constant", format_splits(found.constant)),
-            ("best schedule", format_splits(found.schedule)),
+            *((label, word) for word, label in found.labels.items()),
             *((key, str(value)) for key, value in found.settings.items()),
         ],
         sections=[

@@ -19,7 +19,6 @@ from dus_gym.experiments.storage.run_folder import (
     read_steps,
     writing,
 )
-from dus_gym.report.ceiling import ceiling_page
 from dus_gym.report.comparison import comparison_page
 from dus_gym.report.page import Page
 from dus_gym.report.run import run_page
@@ -64,6 +63,9 @@ def page_of(path: Path) -> Page:
         RunFolderError: for anything else, and for a comparison or a ceiling that has not come to its end.
     """
     if holds_ceiling(path):
+        # A ceiling is read with what searches for one, which loads PyTorch; other pages need none.
+        from dus_gym.report.ceiling import ceiling_page
+
         return ceiling_page(path)
     if path.is_file() or (path / COMPARISON).is_file():
         return comparison_page(read_comparison(path))

@@ -18,6 +18,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,18 +158,22 @@ class RunSpec:
             agent.policy_lever = self.run.lever
         return agent
 
-    def make_env(self, agent: Agent, **replaced: Any) -> gym.Env[Any, Any]:
+    def make_env(self, agent: Agent, num_envs: int = 1, **replaced: Any) -> Any:
         """Return the environment with the kind of actions and the interval that the agent asks for.
 
         Args:
             agent: who will act in it.
+            num_envs: more than one: a vector environment of as many runs, with same-step autoreset.
             replaced: settings of the run to be replaced, by a driver.
 
         Raises:
             ConfigError: for settings that do not go together, or not with the agent.
         """
         chosen: dict[str, Any] = {} if self.trainer is None else {"trainer": self.trainer}
-        env: gym.Env[Any, Any] = gym.make(
+        make: Any = gym.make
+        if num_envs > 1:
+            make = partial(gym.make_vec, num_envs=num_envs, autoreset_mode="SameStep")
+        return make(
             f"dus_gym:{self.env}",
             method=self.method,
             method_options=dict(self.method_options),
@@ -176,11 +181,10 @@ class RunSpec:
             task_options=dict(self.task_options),
             **chosen | self.settings_under(agent) | replaced,
         )
-        return env
 
     def make_core(self, agent: Agent, **replaced: Any) -> DUSEnv:
         """Return the environment of :meth:`make_env` without its wrappers."""
-        core: DUSEnv = self.make_env(agent, **replaced).unwrapped  # type: ignore[assignment]
+        core: DUSEnv = self.make_env(agent, **replaced).unwrapped
         return core
 
     def settings_under(self, agent: Agent) -> dict[str, Any]:

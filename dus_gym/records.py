@@ -6,7 +6,10 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from dus_gym.data.dataset import DataOverview
 
 FUSED_PREDICTORS = ("method", "concat", "sum", "entropy")
 """``method`` is the method's own; the others are defined the same way for every method."""
@@ -113,6 +116,11 @@ class TrainingRun(Protocol):
     has_validation: bool
     trains_fused: bool
     """True if intervals carry ``fused_accuracy``."""
+
+    @property
+    def overview(self) -> DataOverview | None:
+        """What the run trains and tests on; None where nothing real is trained on."""
+        ...
 
     @property
     def progress(self) -> Progress:

@@ -20,7 +20,7 @@ from dus_gym.ambient import isolated_torch_modes
 from dus_gym.batch import Batch, BatchSampler, Indices, to_device
 from dus_gym.config import RunConfig
 from dus_gym.context import Context, Phase
-from dus_gym.data.dataset import Split, StackedSplit, TaskData, TensorSplit
+from dus_gym.data.dataset import DataOverview, Split, StackedSplit, TaskData, TensorSplit
 from dus_gym.data.prefetch import PreparedSplit, StackedPreparedSplit, in_order
 from dus_gym.data.task import Task
 from dus_gym.encoders import build_encoder
@@ -159,6 +159,8 @@ class TrainingRuns:
             )
         self.modalities = recipe.modalities
         self.data_kind = one.data_kind
+        self.overviews = [found.overview(recipe.modalities, recipe.num_classes) for found in data]
+        """What each run trains and tests on."""
         self.dropped: Mapping[str, int] = dict(one.dropped)
         self.has_validation = one.validation is not None
         self.epochs = config.epochs if config.epochs is not None else recipe.epochs
@@ -808,6 +810,11 @@ class Trainer(TrainingRuns):
 
     def __init__(self, recipe: Recipe, data: TaskData, method: Method, config: RunConfig, seeds: RunSeeds) -> None:
         super().__init__(recipe, [data], method, config, [seeds])
+
+    @property
+    def overview(self) -> DataOverview:
+        """What the run trains and tests on."""
+        return self.overviews[0]
 
     @property
     def progress(self) -> Progress:

@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
 
 from dus_gym.allocation import Allocation
 from dus_gym.ambient import isolated_torch_modes
@@ -26,6 +27,15 @@ from dus_gym.state import check_form, restoring
 
 Array = npt.NDArray[np.float32]
 TRAINERS = ("real", "fake")
+
+
+def run_seed_of(seed: int) -> int:
+    """Return the seed of the run that a reset by ``seed`` begins."""
+    return _draw_run_seed(seeding.np_random(seed)[0])
+
+
+def _draw_run_seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**63 - 1))
 
 
 class DUSEnv(gym.Env[Array, Array]):
@@ -183,7 +193,7 @@ class DUSEnv(gym.Env[Array, Array]):
             CheckpointError: for a snapshot of another seed, task, method or setting.
         """
         super().reset(seed=seed, options=options)
-        self._run_seed = int(self.np_random.integers(2**63 - 1))
+        self._run_seed = _draw_run_seed(self.np_random)
         if options is not None and "snapshot" in options:
             state = options["snapshot"]
             if seed is not None and isinstance(state, dict) and state.get("run_seed") != self._run_seed:

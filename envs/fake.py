@@ -142,6 +142,7 @@ class FakeTrainer:
     data_kind = "mock"
     dropped: Mapping[str, int] = {}
     has_validation = True
+    overview = None
 
     def __init__(self, task: Task, method: type[Method], config: RunConfig, seeds: RunSeeds) -> None:
         m = len(task.modalities)

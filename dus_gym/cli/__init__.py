@@ -93,19 +93,36 @@ def _shortened(message: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 failed while running, 2 asked for something that can't be."""
-    words = asked = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            code = _run(list(sys.argv[1:] if argv is None else argv))
+        except SystemExit as ended:
+            code = ended.code  # type: ignore[assignment]
+        # What is left in the buffer may find the pipe closed, too.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has stopped (`dus envs | head`): nothing is wrong.
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    """Run one command and return its exit code; a command may exit by itself."""
+    asked = words
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a letter, and names of files that are no text, end no command.
         if isinstance(stream, TextIOWrapper) and stream.errors != "backslashreplace":
             stream.reconfigure(errors="backslashreplace")
     if not words or words[0] in ("-h", "--help"):
         print(USAGE + "\ndus COMMAND --help shows a command's options.")
-        sys.exit(0 if words else 2)
+        return 0 if words else 2
     if words[0] == "--version":
         from dus_gym import __version__
 
         print(f"dus-gym {__version__}")
-        sys.exit(0)
+        return 0
     try:
         name, *words = import_modules(words) or [""]
         if name not in COMMANDS:
@@ -116,17 +133,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ConfigError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
         # Asked for something that can't be: a name, a value, a folder, files that are not there.
         print(f"dus: {_shortened(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except BrokenPipeError:
-        # Whoever read our output has stopped (`dus envs | head`): nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        raise
     except (DusError, OSError) as error:
         print(f"dus: {_shortened(str(error))}", file=sys.stderr)
-        sys.exit(1)
+        return 1
     except KeyboardInterrupt:
         # A second Ctrl-C ends the process at once, without a word.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         hint = "; a run with --out can go on with --resume" if RESUMABLE & set(asked) else ""
         print(f"dus: interrupted{hint}.", file=sys.stderr)
-        sys.exit(130)
+        return 130
+    return 0

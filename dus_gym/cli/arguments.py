@@ -21,7 +21,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -333,7 +333,10 @@ class _Switch(argparse.Action):
 
 ELSEWHERE = {
     "--batch-size": ("--total-batch", "Did you mean --total-batch, the samples per iteration over all modalities?"),
-    "--lr": ("--lr-scale", "A task has its own learning rate; --lr-scale multiplies it, by one number per modality."),
+    "--lr": (
+        "--task.lr",
+        "Did you mean --task.lr, the network's learning rate? --lr-scale multiplies it, by one number per modality.",
+    ),
 }
 """Options of other libraries: which of ours is nearest, and what to say where the command has that."""
 ELSEWHERE["--learning-rate"] = ELSEWHERE["--lr"]
@@ -404,14 +407,15 @@ def _assign(positionals: Sequence[_Option], strays: list[str], certain: bool) ->
     Args:
         positionals: what they may be, in order.
         strays: the words.
-        certain: False: some are values of options that are not known yet, so that only a word that an option's
-            choices name is taken.
+        certain: False: some are values of options that are not known yet, so that only a word is taken that is one of
+            an option's choices, or several with commas between.
     """
     said: dict[str, Any] = {}
     room = len(strays) if any(option.many for option in positionals) else len(positionals)
     if not certain or len(strays) > room:
         for option in positionals:
-            if named := [word for word in strays if word in option.names()]:
+            names = set(option.names())
+            if named := [word for word in strays if names >= set(word.split(","))]:
                 said[option.key] = named[-1]
                 strays.remove(named[-1])
     if certain:
@@ -475,7 +479,7 @@ def _check_line(
                     near = [word for word in line.strays if get_close_matches(word, names, 1, 0.5)]
                     raise unknown_name(option.key, (near or line.strays)[0], names)
     if line.unknown:
-        said = "; ".join(_unknown(name, options, found) for name in line.unknown)
+        said = "; ".join(_unknown(name, options, found, groups) for name in line.unknown)
         raise ConfigError(f"{said} `dus {command} --help-all` lists all options.")
     if line.strays:
         before = list(words[: words.index(line.strays[0])])
@@ -489,7 +493,7 @@ def _check_line(
         )
 
 
-def _unknown(name: str, options: Sequence[_Option], found: Mapping[str, Owner]) -> str:
+def _unknown(name: str, options: Sequence[_Option], found: Mapping[str, Owner], groups: Mapping[str, Group]) -> str:
     """One option that there is none of, and where there is one of that or a like name."""
     flags = [option.flag for option in options if not option.positional]
     group, _, tail = name.removeprefix("--").rpartition(".")
@@ -499,12 +503,18 @@ def _unknown(name: str, options: Sequence[_Option], found: Mapping[str, Owner]) 
         near = [owned[word] for word in get_close_matches(tail, owned, 1, 0.6)]
         if not near:
             return f"unknown option {name!r}: {found[group][0]} has {', '.join(owned.values()) or 'no options'}."
-    if not near and name in ELSEWHERE and ELSEWHERE[name][0] in flags:
-        return f"unknown option {name!r}. {ELSEWHERE[name][1]}"
+    if name in ELSEWHERE:
+        ours, said = ELSEWHERE[name]
+        there = ours in flags or ours.removeprefix("--").partition(".")[0] in groups
+        if there and near in ([], [ours]):
+            return f"unknown option {name!r}. {said}"
     near = near or get_close_matches(name, flags, 1, 0.6)
     return f"unknown option {name!r}." + (f" Did you mean {' or '.join(near)}?" if near else "")
 
 
-def _with_nearest(key: str, known: Iterable[str]) -> str:
-    near = get_close_matches(key, list(known), 1, 0.5)
-    return f"{key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+def _with_nearest(key: str, known: Collection[str]) -> str:
+    """A key of a file that there is none of, and the keys of that name elsewhere or the nearest one."""
+    elsewhere = ELSEWHERE.get(f"--{key.replace('_', '-')}", ("",))[0].removeprefix("--").replace("-", "_")
+    near = [name for name in known if name == elsewhere or name.rpartition(".")[2] == key]
+    near = near or get_close_matches(key, list(known), 1, 0.5)
+    return f"{key!r}" + (f" (did you mean {' or '.join(map(repr, near))}?)" if near else "")

@@ -19,6 +19,7 @@ from dus_gym.cli.tables import print_line, print_prose, print_table, show_log
 from dus_gym.config import RunConfig
 from dus_gym.experiments.executors.executor import ScaleOptions
 from dus_gym.experiments.search import SearchOptions
+from dus_gym.experiments.spec import RunSpec
 from dus_gym.experiments.storage.run_folder import CEILING_PICTURE, latest, unused
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def main(words: list[str]) -> None:
         agents=options.agents,
         seeds=options.seeds,
         search=parsed.build(SearchOptions),
-        out=_folder(call["env"], output),
+        out=_folder(RunSpec(call["env"], data_root=call["data_root"]).task_name, output),
         resume=output.resume,
         force=output.force,
         yes=options.yes,
@@ -85,9 +86,9 @@ def _print(console: Console, found: Ceiling) -> None:
     print_line(console, f"written to {found.folder}, with a picture of the splits in {CEILING_PICTURE}")
 
 
-def _folder(env: str, output: OutputOptions) -> Path:
+def _folder(task: str, output: OutputOptions) -> Path:
     """The folder that is named, or one of its own below runs/."""
     if output.out is not None:
         return output.out
-    place = Path("runs") / f"{env}/ceiling"
+    place = Path("runs") / f"{task}/ceiling"
     return latest(place) if output.resume else unused(place)

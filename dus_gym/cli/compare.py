@@ -12,7 +12,7 @@ from dus_gym.cli.arguments import Given, parse
 from dus_gym.cli.console import open_console
 from dus_gym.cli.progress import progress_over
 from dus_gym.cli.run_options import METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
-from dus_gym.cli.tables import print_comparison, show_log
+from dus_gym.cli.tables import print_comparison, print_data, show_log
 from dus_gym.config import RunConfig
 from dus_gym.experiments.executors.executor import ScaleOptions
 from dus_gym.experiments.storage.run_folder import latest, unused
@@ -65,6 +65,8 @@ def main(words: list[str]) -> None:
     )
     console = open_console(quiet=output.quiet)
     show_log(console)
+    for spec in {plan.first.env: plan.first for plan in plans}.values():
+        print_data(console, spec)
     comparison = run_comparison(
         plans,
         partial(_folder, plans, output),
@@ -96,5 +98,5 @@ def _folder(plans: list[TaskPlan], output: OutputOptions) -> Path:
     if output.out is not None:
         return output.out
     spec = plans[0].first
-    name = f"compare-{len(plans)}-comparisons" if len(plans) > 1 else f"{spec.env}/compare-{spec.method}"
+    name = f"compare-{len(plans)}-comparisons" if len(plans) > 1 else f"{spec.task_name}/compare-{spec.method}"
     return latest(Path("runs") / name) if output.resume else unused(Path("runs") / name)

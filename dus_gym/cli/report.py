@@ -1,4 +1,4 @@
-"""``dus report``: a run or a comparison as one HTML page."""
+"""``dus report``: a run, a comparison or a ceiling as one HTML page."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dus_gym.experiments.storage.run_folder import (
     COMPARISON,
     CONFIG,
     REPORT,
+    holds_ceiling,
     read_object,
     read_run,
     read_steps,
@@ -29,7 +30,7 @@ class ReportOptions:
     """Options of ``dus report``."""
 
     path: Path = field(metadata={"positional": True})
-    """The folder of a run or of a comparison, or a comparison.json alone."""
+    """The folder of a run, a comparison or a ceiling, or a comparison.json alone."""
     out: Path | None = None
     """The HTML file; report.html in the folder if not given."""
     json: bool = False
@@ -40,7 +41,7 @@ class ReportOptions:
 
 def main(words: list[str]) -> None:
     """Write the page and print its verdict."""
-    options = read(ReportOptions, words, "report", "Write a run or a comparison as one HTML page.")
+    options = read(ReportOptions, words, "report", "Write a run, a comparison or a ceiling as one HTML page.")
     page = page_of(options.path)
     folder = options.path if options.path.is_dir() else options.path.parent
     out = options.out or folder / REPORT
@@ -56,11 +57,16 @@ def main(words: list[str]) -> None:
 
 
 def page_of(path: Path) -> Page:
-    """Return the page of a run folder, a comparison's folder or a ``comparison.json``.
+    """Return the page of a run folder, the folder of a comparison or a ceiling, or a ``comparison.json``.
 
     Raises:
-        RunFolderError: for anything else, and for a comparison that has not come to its end.
+        RunFolderError: for anything else, and for a comparison or a ceiling that has not come to its end.
     """
+    if holds_ceiling(path):
+        # A ceiling is read with what searches for one, which loads PyTorch; other pages need none.
+        from dus_gym.report.ceiling import ceiling_page
+
+        return ceiling_page(path)
     if path.is_file() or (path / COMPARISON).is_file():
         return comparison_page(read_comparison(path))
     if (path / CONFIG).is_file() and "agents" in read_object(path / CONFIG):

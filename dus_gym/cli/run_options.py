@@ -9,6 +9,7 @@ from typing import Any
 from dus_gym.cli.arguments import Given, Group, Owner, Parsed, read_settings
 from dus_gym.config import RunConfig
 from dus_gym.data.registry import OWN_TASK
+from dus_gym.data.task import DataOptions
 from dus_gym.envs.registration import ids
 from dus_gym.errors import ConfigError
 from dus_gym.experiments.drivers import agent_names, agent_type, name_agent
@@ -18,7 +19,7 @@ from dus_gym.methods import METHODS, method_class
 
 OWN_ID = f"DUS-{OWN_TASK}-v0"
 TRAINERS = ("real", "fake")
-NOT_ASKED = ("written_by", "command", "data", "run", "agent_digest", "folder_settings")
+NOT_ASKED = ("written_by", "command", "data", "data_name", "run", "agent_digest", "folder_settings")
 """Keys of a run's own ``config.json`` beside the settings that were asked for."""
 
 
@@ -100,9 +101,10 @@ def _method_owner(given: Given) -> Owner | None:
 
 def _task_owner(given: Given) -> Owner | None:
     name = OWN_ID if "data" in given else str(given.get("env", "")).removeprefix("dus_gym:")
-    if not name or "," in name:
+    if not name:
         return None
-    return f"task of {name}", get_env_task(name).options_type
+    kinds = [get_env_task(one).options_type for one in name.split(",")]
+    return (f"task of {name}", kinds[0]) if len(kinds) == 1 else ("every task", DataOptions)
 
 
 AGENT = Group(("agent", "policy"), _agent_owner)
@@ -110,7 +112,7 @@ AGENT = Group(("agent", "policy"), _agent_owner)
 METHOD = Group(("method",), _method_owner)
 """Options ``--method.NAME`` of the method that ``--method`` names; several have none in common."""
 TASK = Group(("env", "data"), _task_owner)
-"""Options ``--task.NAME`` of the task behind ``ENV`` or ``--data``; several have none in common."""
+"""Options ``--task.NAME`` of the task behind ``ENV`` or ``--data``; of several, those that every task has."""
 
 
 def beneath(given: Given) -> dict[str, Any]:

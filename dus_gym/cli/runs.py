@@ -9,21 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from dus_gym.cli.arguments import dispatch, read
 from dus_gym.cli.console import open_console
 from dus_gym.errors import ConfigError, RunFolderError, check_choice
+from dus_gym.experiments.results import SELECTIONS, name_task
 from dus_gym.experiments.storage.run_export import check_parquet, write_csv, write_parquet
 from dus_gym.experiments.storage.run_folder import (
     clear,
     flat,
+    holds_ceiling,
     is_ours,
     lock,
     read_run,
     read_steps,
 )
 from dus_gym.experiments.storage.run_index import STATUSES, find_runs, last_step, list_runs
+from dus_gym.experiments.table import Table, percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class ListOptions(_Exporting):
     root: Path = field(default=Path("runs"), metadata={"positional": True})
     """The folder that holds the runs, at any depth."""
     env: str | None = None
-    """Only runs of this id."""
+    """Only runs of this id; DUS-Own-v0/NAME: of own data of that name."""
     agent: str | None = None
     """Only runs under this agent, whatever its options."""
     method: str | None = None
@@ -83,7 +84,7 @@ class RemoveOptions(_Printing):
     """Options of ``dus runs rm``."""
 
     paths: tuple[Path, ...] = field(default=(), metadata={"positional": True})
-    """Folders of runs or comparisons."""
+    """Folders of runs, comparisons or ceilings."""
     yes: bool = False
     """Delete; without it, the command says what it would delete."""
 
@@ -94,7 +95,7 @@ def main(words: list[str]) -> None:
         "list": (_list, "every run below a folder; --csv and --parquet export the list"),
         "show": (_show, "one run: settings and result; --csv and --parquet export its steps"),
         "diff": (_diff, "two runs: the settings and figures that differ"),
-        "rm": (_remove, "delete runs, or a comparison with its runs"),
+        "rm": (_remove, "delete runs, or a comparison or a ceiling with its runs"),
     }
     dispatch(words, "runs", commands)
 
@@ -120,40 +121,43 @@ def _list(words: list[str]) -> None:
 def _wanted(row: dict[str, Any], options: ListOptions) -> bool:
     for name in ("env", "agent", "method"):
         asked = getattr(options, name)
-        if asked is not None and asked not in (row[name], str(row[name]).partition(":")[0]):
+        said = (row[name], _task(row) if name == "env" else str(row[name]).partition(":")[0])
+        if asked is not None and asked not in said:
             return False
     return options.status in (None, row["status"])
 
 
 def _print_rows(rows: Sequence[dict[str, Any]], root: Path) -> None:
-    from dus_gym.experiments.results import SELECTIONS
-    from dus_gym.experiments.table import percent
+    """Print the runs as a table, and on stderr that there is none and what is wrong with damaged ones."""
+    from dus_gym.cli.tables import print_line, print_table
 
-    console = open_console()
+    aside = open_console(stderr=True)
     if not rows:
-        console.print(f"no run below {root} is one of these", soft_wrap=True)
+        print_line(aside, f"no run below {root} is one of these")
         return
-    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    for column in ("run", "status", "env", "agent", "method"):
-        table.add_column(column, overflow="fold")
-    for column in ("seed", "acc., %", "gap"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in rows:
-        status = row["status"] if row["status"] == "finished" else f"{row['status']} {_progress(row)}"
-        accuracy = row["accuracy_method"] if row["accuracy_method"] is not None else row["accuracy_sum"]
-        gap = "–" if row["gap"] is None else f"{row['gap']:.3f}"
-        said = [str(row[name]) if row[name] is not None else "?" for name in ("env", "agent", "method", "seed")]
-        said[0] += " fake" if row["trainer"] == "fake" else ""
-        chosen = "\n" + SELECTIONS["best_test"] if row["select"] == "best_test" else ""
-        table.add_row(row["run"], status, *said, percent(accuracy) + chosen, gap)
-    console.print(table)
+    head = ["run", "status", "env", "agent", "method", "seed", "acc., %"]
+    print_table(open_console(), Table(head, [_cells(row) for row in rows], "", words=True))
     for row in rows:
         if row["problem"] is not None:
-            console.print(f"{row['run']}: {row['problem']}", soft_wrap=True)
+            print_line(aside, f"{row['run']}: {row['problem']}")
 
 
-def _progress(row: dict[str, Any]) -> str:
-    return "" if row["epoch"] is None else f"{row['epoch']}/{row['epochs']}"
+def _cells(row: dict[str, Any]) -> list[str]:
+    """Return one run as text."""
+    progress = "" if row["status"] == "finished" or row["epoch"] is None else f" {row['epoch']}/{row['epochs']}"
+    accuracy = row["accuracy_method"] if row["accuracy_method"] is not None else row["accuracy_sum"]
+    return [
+        row["run"],
+        row["status"] + progress,
+        _task(row) + (" fake" if row["trainer"] == "fake" else ""),
+        *(str(row[name]) if row[name] is not None else "?" for name in ("agent", "method", "seed")),
+        percent(accuracy) + (f" ({SELECTIONS['best_test']})" if row["select"] == "best_test" else ""),
+    ]
+
+
+def _task(row: dict[str, Any]) -> str:
+    """Return the id of a run's task, with the name of own data."""
+    return name_task(row["env"] or "?", row["data_name"])
 
 
 def _export(options: _Exporting, rows: Sequence[dict[str, Any]]) -> None:
@@ -168,7 +172,7 @@ def _show(words: list[str]) -> None:
     config, result = read_run(options.run)
     _export(options, list(read_steps(options.run)))
     if not options.quiet:
-        from dus_gym.cli.tables import print_result
+        from dus_gym.cli.tables import print_result, print_table
 
         console = open_console()
         if result is None:
@@ -177,10 +181,8 @@ def _show(words: list[str]) -> None:
             console.print(f"{options.run} is not finished: {at}.", soft_wrap=True)
         else:
             print_result(console, result)
-        table = Table(box=None, show_header=False)
-        for key, value in flat(config).items():
-            table.add_row(key, json.dumps(value))
-        console.print(table)
+        rows = [[key, json.dumps(value)] for key, value in flat(config).items()]
+        print_table(console, Table(["setting", "value"], rows, "", words=True))
     if options.json:
         print(
             json.dumps(
@@ -197,22 +199,26 @@ def _diff(words: list[str]) -> None:
     shared = figures.keys() & flat(config).keys()
     figures = {key: pair for key, pair in figures.items() if key not in shared and not key.startswith("settings.")}
     if not options.quiet:
+        from dus_gym.cli.tables import print_table
+
         console = open_console()
         if not (settings or figures):
             console.print("nothing differs")
         for title, found in (("settings", settings), ("figures", figures)):
             if found:
-                table = Table(box=None, header_style="bold")
-                for column in (title, str(options.one), str(options.other)):
-                    table.add_column(column, overflow="fold")
-                for key, pair in found.items():
-                    table.add_row(key, *(json.dumps(value) for value in pair))
-                console.print(table)
+                rows = [[key, *_told_apart(pair)] for key, pair in found.items()]
+                print_table(console, Table([title, str(options.one), str(options.other)], rows, "", words=True))
         for path, of in ((options.one, result), (options.other, other_result)):
             if of is None:
                 console.print(f"{path} is not finished: it has no figures yet.", soft_wrap=True)
     if options.json:
         print(json.dumps({"settings": settings, "figures": figures}))
+
+
+def _told_apart(pair: Sequence[Any]) -> list[str]:
+    """Return two values that differ as text, numbers with six digits where these tell them apart."""
+    short = [f"{value:.6g}" if isinstance(value, float) else json.dumps(value) for value in pair]
+    return short if short[0] != short[1] else [json.dumps(value) for value in pair]
 
 
 def differences(one: Any, other: Any) -> dict[str, list[Any]]:
@@ -232,7 +238,7 @@ def _remove(words: list[str]) -> None:
         raise ConfigError(f"this would delete\n{said}\nSay so with --yes.")
     left: list[str] = []
     for path, runs in doomed.items():
-        folders = list(dict.fromkeys([*runs, path]))
+        folders = list(dict.fromkeys([*runs, *_between(path), path]))
         with ExitStack() as held:
             for folder in folders:
                 held.callback(lock(folder).release)
@@ -252,9 +258,17 @@ def _remove(words: list[str]) -> None:
         print(json.dumps({"deleted": deleted, "left": left}))
 
 
+def _between(path: Path) -> list[Path]:
+    """The folder of a ceiling's comparison, if it has one."""
+    from dus_gym.experiments.ceiling import COMPARED
+
+    place = path / COMPARED
+    return [place] if holds_ceiling(path) and is_ours(place) else []
+
+
 def _doomed(path: Path) -> list[Path]:
-    """The runs of a folder that is one, or is a comparison or a reproduction."""
-    if not is_ours(path):
+    """The runs of a folder that is one, or is a comparison, a ceiling or a reproduction."""
+    if not (is_ours(path) or holds_ceiling(path)):
         raise RunFolderError(f"{path} holds no run and no comparison of dus-gym; nothing was deleted.")
     runs = list(find_runs(path))
     return [path] if path in runs else runs

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from dus_gym.experiments.results import SELECTIONS, Result, said_settings
+from dus_gym.experiments.results import SELECTIONS, Result, data_tables, said_settings
 from dus_gym.experiments.table import Table as TextTable
 from dus_gym.experiments.table import percent
+from dus_gym.experiments.verdict import notes
 
 if TYPE_CHECKING:
     from dus_gym.experiments.comparison import Comparison
+    from dus_gym.experiments.spec import RunSpec
 
 
 class _ToConsole(logging.Handler):
@@ -63,6 +65,17 @@ def print_result(console: Console, result: Result) -> None:
         f"gap {result.gap:.3f}   {result.iterations} iterations   {result.samples} samples   {result.seconds:.1f} s"
         + (f"   after {result.training_runs:.3g} training runs" if result.training_runs else ""),
     )
+    for note in notes(result):
+        print_prose(console, f"Warning: {note}", style="yellow")
+
+
+def print_data(console: Console, spec: RunSpec) -> None:
+    """Print what a run on own data trains and tests on, before it begins; nothing for other tasks and fake runs."""
+    if console.quiet or spec.data_name is None or (data := spec.overview()) is None:
+        return
+    for table in data_tables(spec.task_name, data):
+        print_table(console, table)
+        console.print()
 
 
 def print_line(console: Console, text: str, style: str = "") -> None:

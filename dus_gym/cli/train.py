@@ -12,7 +12,7 @@ from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
 from dus_gym.cli.progress import live_run
 from dus_gym.cli.run_options import AGENT, METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
-from dus_gym.cli.tables import print_command, print_prose, print_result, show_log
+from dus_gym.cli.tables import print_command, print_data, print_prose, print_result, show_log
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError
 from dus_gym.experiments.drivers import agent_names, learns_in_runs, name_agent
@@ -95,11 +95,12 @@ def main(words: list[str]) -> None:
     spec.check()
     console = open_console(quiet=output.quiet)
     show_log(console)
+    print_data(console, spec)
     with _folder(spec, output) as folder:
         result = folder.result()
         if result is None:
             logger = open_logger(options.log, folder)
-            with live_run(console, spec.env) as view, logger:
+            with live_run(console, spec.task_name) as view, logger:
 
                 def on_step(core: DUSEnv, record: Any) -> None:
                     view.step(core, record)
@@ -129,7 +130,7 @@ def _conclude(console: Console, spec: RunSpec, result: Result, *, alone: bool) -
     if beside and seconds < BESIDE_SECONDS:
         from dus_gym.experiments.run import execute
 
-        with live_run(console, f"{spec.env}, {REFERENCE} beside it") as view:
+        with live_run(console, f"{spec.task_name}, {REFERENCE} beside it") as view:
             uniform = execute(spec.under_uniform(), on_step=view.step)
     console.print()
     print_prose(console, say_run(word, result, uniform), style="bold")
@@ -145,7 +146,7 @@ def _folder(spec: RunSpec, output: OutputOptions) -> RunFolder:
     """The run's folder: the one that is named, or one of its own below runs/."""
     config = {"command": "train"} | spec.as_config()
     agent = spec.agent if spec.policy is None else Path(spec.policy).stem
-    default = Path("runs") / spec.env / f"{agent}-{spec.method}-seed{spec.seed}"
+    default = Path("runs") / spec.task_name / f"{agent}-{spec.method}-seed{spec.seed}"
     if output.resume:
         return RunFolder.resume(output.out or latest(default), config)
     return RunFolder.create(output.out or unused(default), config, force=output.force)

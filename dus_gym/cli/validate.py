@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from dus_gym.experiments.results import Result
     from dus_gym.experiments.spec import RunSpec
 
-NOT_RESULTS = (*NOT_REPRODUCIBLE, "version", "format")
+NOT_RESULTS = (*NOT_REPRODUCIBLE, "version", "format", "data_name")
 """Of a summary: what a second run may say otherwise although it came to the same."""
 
 
@@ -128,7 +128,7 @@ class Again:
         from dus_gym.cli.progress import live_run
         from dus_gym.experiments.run import execute
 
-        with self._folder(spec) as folder, live_run(self._console, f"{spec.env} again") as view:
+        with self._folder(spec) as folder, live_run(self._console, f"{spec.task_name} again") as view:
             execute(spec, folder, on_step=view.step, on_prior=view.prior, keep_model=keep_model)
         return folder.path
 

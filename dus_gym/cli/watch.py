@@ -18,6 +18,7 @@ from rich.text import Text
 from dus_gym.cli.arguments import read
 from dus_gym.cli.console import open_console
 from dus_gym.errors import check_at_least
+from dus_gym.experiments.results import name_task
 from dus_gym.experiments.storage.run_folder import STEPS, SUMMARY, parse_steps, read_run, writer
 from dus_gym.options import with_said
 from dus_gym.records import FUSED_PREDICTORS
@@ -126,7 +127,7 @@ class View:
         """
         config = self.config
         head = Text.assemble(
-            (config["env"], "bold"),
+            (name_task(config["env"], config.get("data_name")), "bold"),
             f"  {with_said(config['method'], config['method_options'])} under "
             f"{with_said(config['agent'], config['agent_options'])}, seed {config['seed']}",
         )

@@ -130,6 +130,39 @@ class StackedSplit:
 
 
 @dataclass(frozen=True)
+class DataOverview:
+    """What a run trains and tests on, in numbers."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    """By modality, one sample as its encoder takes it."""
+    prepared: Mapping[str, str]
+    """By modality, what was done to the samples that were given, such as standardising; empty where the source of the
+    samples says nothing of it."""
+    classes: tuple[str, ...]
+    """Names in the order of the class ids; the ids where they have none."""
+    counts: Mapping[str, tuple[int, ...]]
+    """By split, samples of each class, shape ``(c,)``; no entry for a split that is not there."""
+    dropped: Mapping[str, int]
+    """By split, samples left out because a file of theirs is bad; they are in no count."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Samples of each split."""
+        return {split: sum(counts) for split, counts in self.counts.items()}
+
+    @property
+    def majority(self) -> tuple[str, float]:
+        """The most frequent class of the test split and its fraction of it: the accuracy of always answering it."""
+        test = self.counts["test"]
+        largest = max(test)
+        return self.classes[test.index(largest)], largest / sum(test)
+
+    def rare(self, least: int) -> dict[str, int]:
+        """Return the classes that have fewer than ``least`` test samples, and how many these have."""
+        return {name: n for name, n in zip(self.classes, self.counts["test"], strict=True) if n < least}
+
+
+@dataclass(frozen=True)
 class TaskData:
     """One run's data. Agents and early stopping see ``train`` and ``validation`` only."""
 
@@ -142,3 +175,30 @@ class TaskData:
     """``real``, ``mock``, ``stand-in`` or ``own``; stated in every output."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """By split, how many samples were left out because a file of theirs is bad; a figure of a split is of the rest."""
+    classes: tuple[str, ...] = ()
+    """Names in the order of the class ids; none where they have none."""
+    prepared: Mapping[str, str] = field(default_factory=dict)
+    """By modality, what was done to the samples that were given."""
+
+    def overview(self, modalities: Sequence[str], num_classes: int) -> DataOverview:
+        """Return what the data are, in numbers.
+
+        Args:
+            modalities: names, in order.
+            num_classes: c.
+        """
+        import torch
+
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        classes = self.classes or tuple(map(str, range(num_classes)))
+        return DataOverview(
+            shapes=dict(zip(modalities, map(tuple, self.input_shapes), strict=True)),
+            prepared=dict(self.prepared),
+            classes=classes,
+            counts={
+                name: tuple(torch.bincount(split.labels, minlength=len(classes)).tolist())
+                for name, split in splits.items()
+                if split is not None
+            },
+            dropped=dict(self.dropped),
+        )

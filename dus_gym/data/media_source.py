@@ -266,7 +266,8 @@ class MediaSource(DataSource):
         assert train is not None
         assert test is not None
         kind = FolderSettings.read(root).data_kind
-        return TaskData(train, validation, test, [stream.shape for stream in streams], kind, dropped)
+        shapes = [stream.shape for stream in streams]
+        return TaskData(train, validation, test, shapes, kind, dropped, classes=self.names(options))
 
     def store(self, stream: Stream, options: MediaOptions, root: Path, **how: Any) -> Store:
         """Return the store of one modality, built where there is none; ``how`` goes to :func:`open_store`."""

@@ -12,7 +12,7 @@ from dus_gym.errors import ConfigError
 from dus_gym.options import build_options
 
 if TYPE_CHECKING:
-    from dus_gym.data.dataset import TaskData
+    from dus_gym.data.dataset import DataOverview, TaskData
     from dus_gym.data.manifest import Manifest
     from dus_gym.seeding import RunSeeds
 
@@ -24,6 +24,9 @@ class DataOptions:
     Two names mean the same everywhere and are CLI words of their own: ``validation`` (how the validation split is
     chosen) and ``encoder`` (another set of encoders).
     """
+
+    lr: float | None = None
+    """Learning rate that the network begins with; the task's own if not given."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,10 @@ class Task:
         folder = source.folder_defaults(root)
         chosen = build_options(source.options_type, {**folder.options, **given}, f"option of task {self.name!r}:")
         task = source.configure(replace(self, options=chosen), chosen, root)
+        if chosen.lr is not None:
+            if chosen.lr <= 0.0:
+                raise ConfigError(f"lr={chosen.lr!r} is not allowed; it must be above 0.")
+            task = replace(task, lr=chosen.lr)
         if folder.encoders is None or "encoder" in given:
             return task
         if len(folder.encoders) != len(task.modalities):
@@ -173,6 +180,10 @@ class Task:
         source = self.data_source()
         options = self.options if self.options is not None else source.options_type()
         return source.build(self, options, seeds, _path(data_root))
+
+    def overview(self, seeds: RunSeeds, data_root: str | Path | None) -> DataOverview:
+        """Return what a run trains and tests on, in numbers; builds its data, and raises as :meth:`data` does."""
+        return self.data(seeds, data_root).overview(self.modalities, self.num_classes)
 
 
 def _path(root: str | Path | None) -> Path | None:

@@ -141,7 +141,7 @@ class TaskPlan:
     @property
     def name(self) -> Path:
         """The folder below a comparison of several."""
-        return Path(self.first.env) / folder_of(with_said(self.first.method, self.first.method_options))
+        return Path(self.first.task_name) / folder_of(with_said(self.first.method, self.first.method_options))
 
 
 def plan_comparison(
@@ -224,7 +224,7 @@ def _run(
     parallel_runs: str,
 ) -> list[Any]:
     """Run everything, then uniform at equal samples, and return what came out, one part a plan."""
-    label = plans[0].first.env if len(plans) == 1 else f"{len(plans)} comparisons"
+    label = plans[0].first.task_name if len(plans) == 1 else f"{len(plans)} comparisons"
 
     def run(wanted: Sequence[PlannedRun], what: str) -> dict[Path, Result]:
         bar: Any = nullcontext(lambda *_: None) if progress is None else progress(what, len(wanted))

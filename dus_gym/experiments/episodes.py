@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.utils import seeding
 
 from dus_gym.agents.base import Agent
 from dus_gym.allocation import read_action
 from dus_gym.costs import Stopwatch
-from dus_gym.envs.dus_env import DUSEnv
+from dus_gym.envs.dus_env import DUSEnv, run_seed_of
 from dus_gym.envs.run_group import allocate, read_actions
 from dus_gym.envs.vector_env import RealRuns, kind_of_runs
 from dus_gym.errors import DusError
@@ -59,8 +58,7 @@ class Episodes:
         self.steps = 0
         """Steps made."""
         self.group = kind_of_runs(core)(core, len(agents))
-        # As the environment draws it at reset.
-        self._run_seeds = [int(seeding.np_random(seed)[0].integers(2**63 - 1)) for seed in seeds]
+        self._run_seeds = [run_seed_of(seed) for seed in seeds]
         self.active = list(range(len(agents)))
         self.errors: dict[int, DusError] = {}
         self.watches = [Stopwatch() for _ in agents]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dus_gym.errors import ConfigError, check_choice
-from dus_gym.experiments.results import Result
+from dus_gym.experiments.results import Result, name_task
 from dus_gym.experiments.serialize import to_json
 from dus_gym.experiments.storage.run_folder import TENSORBOARD, WANDB, RunFolder
 from dus_gym.records import numeric
@@ -71,12 +71,13 @@ class WandbLogger(Logger):
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         super().__init__(path, config)
+        task = name_task(config["env"], config.get("data_name"))
         wandb: Any = importlib.import_module("wandb")
         (path / WANDB).mkdir(exist_ok=True)
         self._run = wandb.init(
             project="dus-gym",
             dir=str(path),
-            name=f"{config['env']} {config['agent']} {config['method']} seed{config['seed']}",
+            name=f"{task} {config['agent']} {config['method']} seed{config['seed']}",
             config=dict(config),
             mode=os.environ.get("WANDB_MODE", "offline"),
             settings=wandb.Settings(console="off", silent=True),

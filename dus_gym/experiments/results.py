@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dus_gym.data.dataset import DataOverview
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.serialize import LARGEST_INTEGER, NOT_KEPT, from_json, read_value, to_json
+from dus_gym.experiments.table import Table, percent
 from dus_gym.options import with_said
 from dus_gym.records import FUSED_PREDICTORS, Scores
 
@@ -24,6 +26,10 @@ SELECTIONS = {
     "best_test": "BEST TEST EPOCH, optimistic",
 }
 """The choice of the evaluated model, in words."""
+MOST_CLASSES = 20
+"""Classes that a table of them has; of more, the most and the least frequent ones."""
+LONGEST_CLASS = 40
+"""Characters of a class's name in a table."""
 
 
 def said_settings(settings: Mapping[str, Any], before: str = "") -> str:
@@ -38,6 +44,46 @@ def said_settings(settings: Mapping[str, Any], before: str = "") -> str:
     return f", {before}{', '.join(said)}" if said else ""
 
 
+def name_task(env: str, data_name: str | None) -> str:
+    """Return what a task goes by in lists, titles and paths: its id and, of own data, its name behind a slash."""
+    return env if data_name is None else f"{env}/{data_name}"
+
+
+def data_tables(title: str, data: DataOverview) -> list[Table]:
+    """Return what a run trains and tests on as two tables: its modalities, and its classes with their samples.
+
+    Args:
+        title: of the task.
+        data: of the run.
+    """
+    sizes = ", ".join(f"{size} {split}" for split, size in data.sizes.items())
+    name, fraction = data.majority
+    caption = (
+        f"{title}: {len(data.shapes)} modalities, {len(data.classes)} classes, {sum(data.sizes.values())} samples "
+        f"({sizes}). Always answering {on_one_line(name)!r}, the most frequent class of the test split, would be right "
+        f"for {percent(fraction)} % of it."
+    )
+    rows = [
+        [name, " × ".join(map(str, shape)) or "1", data.prepared.get(name, "")] for name, shape in data.shapes.items()
+    ]
+    modalities = Table(["modality", "one sample", "prepared"], rows, caption, words=True)
+    order = list(range(len(data.classes)))
+    said = "Samples of each class"
+    if len(order) > MOST_CLASSES:
+        order.sort(key=lambda one: -data.counts["test"][one])
+        half = MOST_CLASSES // 2
+        order = order[:half] + order[-half:]
+        said = f"Samples of the {half} most and the {half} least frequent of {len(data.classes)} classes"
+    counts = [[on_one_line(data.classes[i]), *(str(counts[i]) for counts in data.counts.values())] for i in order]
+    return [modalities, Table(["class", *data.counts], counts, said)]
+
+
+def on_one_line(name: str) -> str:
+    """Return the name of a class on one line: own data may call it anything."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return plain if len(plain) <= LONGEST_CLASS else f"{plain[:LONGEST_CLASS]}…"
+
+
 @dataclass(frozen=True)
 class RunHead:
     """The part of a run's config that lists, pages and titles show. Names need not be known on this machine."""
@@ -49,6 +95,7 @@ class RunHead:
     method_options: Mapping[str, Any]
     seed: int
     trainer: str | None
+    data_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +205,10 @@ class Result:
     """Options of the data set, and its encoders, that the data root sets."""
     policy: str | None = None
     """The policy file that was the agent; None: a name or an object."""
+    data: DataOverview | None = None
+    """What was trained and tested on; None for a fake run."""
+    data_name: str | None = None
+    """The name of own data; None for every other task."""
     together: tuple[int, ...] = ()
     """Seeds of the runs that trained as one computation, this one's among them, in order; none: this run alone."""
     folder: Path | None = field(default=None, metadata={NOT_KEPT: True}, compare=False)
@@ -194,7 +245,7 @@ class Result:
     def title(self) -> str:
         """The run in one line."""
         return (
-            f"{self.env}, {with_said(self.method, self.method_options)} under "
+            f"{name_task(self.env, self.data_name)}, {with_said(self.method, self.method_options)} under "
             f"{with_said(self.policy or self.agent, self.agent_options)}, seed {self.seed}"
         )
 

@@ -18,6 +18,7 @@ from dus_gym.agents.base import Agent
 from dus_gym.agents.loop import run_episode
 from dus_gym.agents.policy_files import save_policy
 from dus_gym.costs import Stopwatch, peak_device_memory, peak_memory, reset_peaks
+from dus_gym.data.dataset import DataOverview
 from dus_gym.data.surveys import surveys_kept
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import CheckpointError
@@ -115,6 +116,7 @@ def execute(
         epochs=run.epochs,
         data_kind=run.data_kind,
         dropped=run.dropped,
+        data=run.overview,
         seconds=going.seconds,
         agent_seconds=going.deciding.seconds,
         prepared=going.prepared,
@@ -287,6 +289,7 @@ class Finished:
     epochs: int
     data_kind: str
     dropped: Mapping[str, int]
+    data: DataOverview | None
     seconds: float
     """Of the whole run; its part of what several runs took together."""
     agent_seconds: float
@@ -333,6 +336,8 @@ def result_of(
         trainer=core.trainer,
         data_kind=run.data_kind,
         dropped=dict(run.dropped),
+        data=run.data,
+        data_name=spec.data_name,
         fused=run.evaluation.fused,
         modalities=modalities,
         gap=sum(progress.gaps) / len(progress.gaps) if progress.gaps else 0.0,

@@ -108,7 +108,7 @@ class Candidates:
     seeds: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"{len(self.seeds)} runs of {self.spec.env}"
+        return f"{len(self.seeds)} runs of {self.spec.task_name}"
 
 
 def perform(task: Candidates, _again: bool = False) -> list[float]:
@@ -220,7 +220,7 @@ class Search:
         done = list(kept)
         bar: Any = nullcontext(lambda *_: None)
         if progress is not None:
-            bar = progress(f"ceiling of {self.spec.env}", self.options.runs)
+            bar = progress(f"ceiling of {self.spec.task_name}", self.options.runs)
         with bar as advance:
             for _ in range(len(done) * self.options.runs // len(self.kinds)):
                 advance("", True)

@@ -14,6 +14,7 @@ What came out is in the run's summary under ``settings``.
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,14 +27,16 @@ import gymnasium as gym
 from dus_gym.agents import RECOMMENDED
 from dus_gym.agents.base import Agent
 from dus_gym.config import RunConfig
+from dus_gym.data.dataset import DataOverview
 from dus_gym.data.registry import OWN_TASK, get_task
 from dus_gym.data.task import Task
-from dus_gym.envs.dus_env import DUSEnv
+from dus_gym.envs.dus_env import DUSEnv, run_seed_of
 from dus_gym.envs.registration import FAKE_ID, ids
 from dus_gym.errors import ConfigError, RunFolderError, UnfitAgentError, unknown_name
 from dus_gym.experiments.drivers import NamedAgent, agent_type, name_agent
-from dus_gym.experiments.results import FORMAT
+from dus_gym.experiments.results import FORMAT, name_task
 from dus_gym.experiments.serialize import NOT_KEPT, from_json, to_json
+from dus_gym.experiments.storage.run_folder import folder_of
 from dus_gym.methods import make_method, method_class, unpaired_methods
 from dus_gym.options import build_options, parse_pairs, with_said
 from dus_gym.seeding import RunSeeds
@@ -103,8 +106,19 @@ class RunSpec:
     def title(self) -> str:
         """The run in one line."""
         return (
-            f"{self.env}, {with_said(self.method, self.method_options)} under {self.named_agent.word}, seed {self.seed}"
+            f"{self.task_name}, {with_said(self.method, self.method_options)} under {self.named_agent.word}, "
+            f"seed {self.seed}"
         )
+
+    @property
+    def data_name(self) -> str | None:
+        """The name of own data; None for every other task."""
+        return None if self._own_data is None else name_data(self._own_data)
+
+    @property
+    def task_name(self) -> str:
+        """The id, and behind it the name of own data; a part of paths, too."""
+        return name_task(self.env, self.data_name)
 
     @property
     def is_fake(self) -> bool:
@@ -114,6 +128,14 @@ class RunSpec:
     def task(self) -> Task:
         """Return the task with the options that were set."""
         return get_env_task(self.env).configured(self.task_options, self.data_root)
+
+    def overview(self) -> DataOverview | None:
+        """Return what the run trains and tests on, before it begins; builds its data. None for a fake run.
+
+        Raises:
+            DusError: for data that can't be used.
+        """
+        return None if self.is_fake else self.task().overview(RunSeeds(run_seed_of(self.seed)), self.data_root)
 
     @property
     def named_agent(self) -> NamedAgent:
@@ -250,6 +272,7 @@ class RunSpec:
             from dus_gym.data.own.digest import digest_of
 
             config["data"] = digest_of(Path(self.data_root).expanduser())
+            config["data_name"] = self.data_name
         if folder := self.folder_settings():
             config["folder_settings"] = folder
         if (digest := self.named_agent.digest) is not None:
@@ -330,6 +353,16 @@ class RunSpec:
             "threads": self.threads,
             **self.settings,
         }
+
+
+def name_data(root: str | Path) -> str:
+    """Return what own data is called: the stem of its file or its folder's name, of letters that any path may hold.
+
+    Two files may have one name; which of them a run was trained on is ``data_root`` in its settings.
+    """
+    path = Path(os.path.abspath(Path(root).expanduser()))
+    # Neither hidden, nor an option of a command, nor "..".
+    return folder_of(path.stem if path.suffix == ".npz" else path.name).strip(".=-") or "data"
 
 
 def setting_words(

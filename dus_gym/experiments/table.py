@@ -38,7 +38,7 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str
-    """Says what it is."""
+    """Says what it is; nothing of it is shown where it is empty."""
     words: bool = False
     """Set cells to the left, as text; else, but for the first, to the right, as numbers."""
 
@@ -58,7 +58,8 @@ class Table:
         Args:
             width: the caption is wrapped to this many characters, the head in as few lines as make the table fit, if it
                 can without breaking a word or a cell. Where it still does not fit, rows' names are broken after their
-                colons, commas and words, and then cells of words between them; None wraps nothing.
+                colons, slashes and words, and then cells of words between them, or, in a table of ``words``, as names;
+                None wraps nothing.
         """
         columns = self._columns()
         widest = [max(map(len, column), default=0) for column in columns]
@@ -79,6 +80,8 @@ class Table:
                 cells[0] = [_after_colons(name, max(least, sizes[0] - excess)) for name in columns[0]]
             elif not any(character.isdigit() for cell in columns[k] for character in cell):
                 cells[k] = [_in_words(cell, sizes[k] - excess) for cell in columns[k]]
+            elif self.words:
+                cells[k] = [_after_colons(cell, sizes[k] - excess) for cell in columns[k]]
             sizes[k] = max(map(len, [*heads[k], *(part for parts in cells[k] for part in parts)]))
         deep = max(map(len, heads))
         heads = [[""] * (deep - len(head)) + head for head in heads]
@@ -91,13 +94,14 @@ class Table:
             ]
             return GAP.join(set_cells).rstrip()
 
-        caption = [self.caption] if width is None else _wrapped(self.caption, width)
+        whole = [self.caption] if self.caption else []
+        caption = whole if width is None else _wrapped(self.caption, width)
         rows = [parts for row in zip(*cells, strict=True) for parts in zip_longest(*row, fillvalue="")]
         return "\n".join([*caption, *map(line, zip(*heads, strict=True)), *map(line, rows)])
 
     def records(self) -> str:
         """Return the caption, the head and every row on a line of its own, cells between tabs, for other programs."""
-        lines = [[self.caption], self.head, *self.rows]
+        lines = [*([[self.caption]] if self.caption else []), self.head, *self.rows]
         return "\n".join("\t".join(" ".join(cell.split()) for cell in line) for line in lines)
 
     def rich(self) -> Any:
@@ -167,9 +171,9 @@ def _in_lines(name: str, least: int, lines: int) -> list[str]:
 
 
 def _after_colons(name: str, width: int) -> list[str]:
-    """Break a name that is too long after its colons and words; later lines are set in by two."""
+    """Break a name that is too long after its colons, slashes and words; later lines are set in by two."""
     lines = [""]
-    for part in re.split(r"(?<=[: ])", name):
+    for part in re.split(r"(?<=[:/ ])", name):
         if lines[-1].strip() and len((lines[-1] + part).rstrip()) > width:
             lines.append("  ")
         lines[-1] += part

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dus_gym.data.dataset import DataOverview
 from dus_gym.errors import ConfigError, RunFolderError
-from dus_gym.experiments.results import FORMAT, SELECTIONS, Result, said_settings
+from dus_gym.experiments.results import FORMAT, SELECTIONS, Result, name_task, said_settings
 from dus_gym.experiments.serialize import to_json
 from dus_gym.experiments.spec import REFERENCE
 from dus_gym.experiments.table import Table
@@ -183,6 +184,10 @@ class TaskComparison:
     """Agents that can't run here, with the reason."""
     version: str
     agents: Mapping[str, AgentFigures]
+    data: DataOverview | None = None
+    """What the first seed's run of uniform was trained and tested on; None for a fake one."""
+    data_name: str | None = None
+    """The name of own data; None for every other task."""
     correction: Correction | None = None
     statements: tuple[Statement, ...] = ()
     """The sentences of the verdict."""
@@ -227,6 +232,11 @@ class TaskComparison:
         return {name: row for name, row in self.agents.items() if name != REFERENCE}
 
     @property
+    def task_name(self) -> str:
+        """The id, and behind it the name of own data."""
+        return name_task(self.env, self.data_name)
+
+    @property
     def method_said(self) -> str:
         """The method with the options that were set."""
         return with_said(self.method, self.method_options)
@@ -234,7 +244,7 @@ class TaskComparison:
     @property
     def title(self) -> str:
         """The comparison in a few words."""
-        return f"{self.env}, {self.method_said}"
+        return f"{self.task_name}, {self.method_said}"
 
     @property
     def verdict(self) -> str:
@@ -336,6 +346,8 @@ def compare_results(
         left_out=dict(left_out or {}),
         version=one.version,
         agents=agents,
+        data=one.data,
+        data_name=one.data_name,
     )
 
 

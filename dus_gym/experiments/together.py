@@ -276,6 +276,7 @@ class _Together:
                 epochs=runs.epochs,
                 data_kind=runs.data_kind,
                 dropped=runs.dropped,
+                data=runs.overviews[r],
                 seconds=seconds,
                 agent_seconds=episodes.watches[r].seconds + self.preparing / n,
                 prepared=self.prepared[r],

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dus_gym.experiments.results import Result
+from dus_gym.data.dataset import DataOverview
+from dus_gym.experiments.results import Result, on_one_line
 from dus_gym.experiments.spec import REFERENCE
 from dus_gym.experiments.task_comparison import (
     COLLAPSE,
@@ -57,6 +58,10 @@ FEW_ITERATIONS = 100
 """A run with fewer is undertrained."""
 JOINT, UNIMODAL = "joint", "unimodal"
 """The method whose modalities have no prediction of their own to speak of, and the one that trains each alone."""
+FEW_TEST_SAMPLES = 5
+"""A class with fewer is named: one sample more or less is a fifth of its figure."""
+MOST_NAMED = 5
+"""Classes that a warning names; of more it says how many."""
 HOLDS = 0.1
 """A modality's confidence holds if validation loses no more than this part of its training score."""
 SMALL_GAP = 0.05
@@ -441,6 +446,38 @@ def say_run(word: str, result: Result, uniform: Result | None = None) -> str:
     return f"{said}; one seed decides nothing."
 
 
+def notes(result: Result) -> list[str]:
+    """Return what one run's figures show of its task: a modality that is better alone, classes that are hardly tested.
+
+    Of several runs a comparison tells by a test whether a modality is better (rule ``single``). Nothing for a fake run,
+    whose curves are of no data.
+    """
+    if result.trainer == "fake":
+        return []
+    predictor, fused = next((name, row.accuracy) for name, row in result.fused.items() if row is not None)
+    best, alone = max(((name, row.accuracy) for name, row in result.modalities.items()), key=lambda pair: pair[1])
+    by = "" if predictor == HEADLINE else f" by {predictor}"
+    better = (
+        f"{best} alone is right on {100 * alone:.1f} % of the test split, the fusion{by} on {100 * fused:.1f} %: here "
+        "one modality by itself was better than all together."
+    )
+    return ([better] if alone > fused else []) + _hardly_tested(result.data)
+
+
+def _hardly_tested(data: DataOverview | None) -> list[str]:
+    """Say which classes have fewer test samples than figures can rest on."""
+    rare = {} if data is None else data.rare(FEW_TEST_SAMPLES)
+    if data is None or not rare:
+        return []
+    named = [f"{on_one_line(name)} {count}" for name, count in sorted(rare.items(), key=lambda pair: pair[1])]
+    more = [f"{len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else []
+    return [
+        f"{len(rare)} of {len(data.classes)} classes {'has' if len(rare) == 1 else 'have'} fewer than "
+        f"{FEW_TEST_SAMPLES} test samples ({listed(named[:MOST_NAMED] + more)}): MAP and macro-F1, which count every "
+        "class alike, rest on very little."
+    ]
+
+
 # -- warnings ----------------------------------------------------------------------------------------
 
 
@@ -463,7 +500,7 @@ def warn(part: TaskComparison) -> tuple[str, ...]:
         part: a comparison after :func:`correct`.
     """
     found = caveats(part.trainer, part.data_kind, part.select)
-    found += _likely_to_hurt(part) + _has_hurt(part)
+    found += _likely_to_hurt(part) + _has_hurt(part) + _hardly_tested(part.data)
     found += [
         f"{name}: {row.diverged} of {len(part.seeds)} runs diverged; their last figures are in the means."
         for name, row in part.agents.items()

@@ -105,7 +105,7 @@ def comparison_page(comparison: Comparison) -> Page:
             Section("configuration", "Configuration", [_configuration(part, runs)], folded=True),
         ]
     first = parts[0]
-    envs, methods = _each(part.env for part in parts), _each(part.method_said for part in parts)
+    envs, methods = _each(part.task_name for part in parts), _each(part.method_said for part in parts)
     facts = [
         ("environment", envs),
         ("method", methods),

@@ -10,11 +10,11 @@ from typing import Any
 
 from dus_gym import __version__
 from dus_gym.experiments.probe_result import kept_probe, nothing_to_probe
-from dus_gym.experiments.results import SELECTIONS, Result
+from dus_gym.experiments.results import SELECTIONS, Result, data_tables, name_task
 from dus_gym.experiments.spec import RunSpec
 from dus_gym.experiments.storage.run_folder import flat
 from dus_gym.experiments.table import Table
-from dus_gym.experiments.verdict import caveats
+from dus_gym.experiments.verdict import caveats, notes
 from dus_gym.options import with_said
 from dus_gym.records import Scores
 from dus_gym.report.curves import Curve, curve, drawn, figure, modalities_of
@@ -33,7 +33,8 @@ def run_page(config: Mapping[str, Any], result: Result | None, steps: Sequence[M
     """
     agent = with_said(config["agent"], config["agent_options"])
     method = with_said(config["method"], config["method_options"])
-    facts = [("environment", config["env"]), ("method", method), ("agent", agent), ("seed", str(config["seed"]))]
+    env = name_task(config["env"], config.get("data_name"))
+    facts = [("environment", env), ("method", method), ("agent", agent), ("seed", str(config["seed"]))]
     if result is not None:
         facts += [
             ("trainer", result.trainer),
@@ -42,8 +43,8 @@ def run_page(config: Mapping[str, Any], result: Result | None, steps: Sequence[M
             ("batch", f"B = {result.base_batch}, N_B = {result.total_batch}"),
         ]
     return Page(
-        title=f"{config['env']}: {method} under {agent}",
-        kicker=f"dus-gym run · {config['env']} · {method} under {agent} · seed {config['seed']}",
+        title=f"{env}: {method} under {agent}",
+        kicker=f"dus-gym run · {env} · {method} under {agent} · seed {config['seed']}",
         verdict=_verdict(result, steps),
         remarks=_remarks(result),
         facts=facts,
@@ -51,6 +52,7 @@ def run_page(config: Mapping[str, Any], result: Result | None, steps: Sequence[M
             Section("result", "Result", [] if result is None else [_result(result)]),
             Section("curves", "Over training", run_charts(steps), grid=True),
             Section("probe", "What each modality knows and contributes", _probe(config, result)),
+            Section("data", "Data", _data(result), folded=True),
             Section("cost", "Cost", [] if result is None else [_cost(result)], folded=True),
             Section("configuration", "Configuration", [settings_table(config)], folded=True),
         ],
@@ -116,7 +118,7 @@ def _probe(config: Mapping[str, Any], result: Result | None) -> list[str]:
 def _remarks(result: Result | None) -> list[str]:
     if result is None:
         return ["No test figure exists before the end of a run."]
-    said = []
+    said = notes(result)
     spread = [row.accuracy for name, row in result.fused.items() if row is not None and name != "method"]
     if len(spread) > 1 and max(spread) - min(spread) >= 0.005:
         said.append(
@@ -188,6 +190,12 @@ def _validated(key: str) -> str:
     if key.startswith("val_accuracy/"):
         return key.removeprefix("val_accuracy/")
     return key.replace("val_fused/", "fused, ") if key.startswith("val_fused/") else ""
+
+
+def _data(result: Result | None) -> list[str]:
+    if result is None or result.data is None:
+        return []
+    return [table.html() for table in data_tables(name_task(result.env, result.data_name), result.data)]
 
 
 def _cost(result: Result) -> str:

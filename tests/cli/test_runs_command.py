@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from command import dus
+from rich.console import Console
 
 from dus_gym.experiments.storage.run_folder import RunFolder
 
@@ -47,7 +48,39 @@ def test_list_shows_every_run_and_filters(root):
     text = dus("runs", "list", cwd=root, check=0).stdout
     assert len([line for line in text.splitlines() if "finished" in line]) == 6
     assert text.count("fake") == 6
-    assert "no run below runs" in dus("runs", "list", "--status", "running", cwd=root, check=0).stdout
+    none = dus("runs", "list", "--status", "running", cwd=root, check=0)
+    assert (none.stdout, none.stderr) == ("", "no run below runs is one of these\n")
+
+
+def test_through_a_pipe_a_run_is_one_line_with_tabs_and_whole_names(root):
+    deep = root / "runs" / ("a folder of a name that no terminal is wide enough for " * 3) / "inner"
+    shutil.copytree(root / "runs/c", deep)
+    (root / "runs/a/config.json").write_text("{")
+    head, *lines = dus("runs", "list", cwd=root, check=0).stdout.splitlines()
+    assert head.split("\t") == ["run", "status", "env", "agent", "method", "seed", "acc., %"]
+    cells = [line.split("\t") for line in lines]
+    assert [row[0] for row in cells] == names(cwd=root)
+    assert f"{deep.relative_to(root / 'runs')}/uniform/seed1" in [row[0] for row in cells]
+    assert {len(row) for row in cells} == {7}
+    summary = json.loads((root / "runs/b/summary.json").read_text())
+    accuracy = f"{100 * summary['fused']['method']['accuracy']:.1f}"
+    [b] = [row for row in cells if row[0] == "b"]
+    assert b == ["b", "finished", "DUS-Digits3-v0 fake", "uniform", "baseline", "1", accuracy]
+    # What is wrong with a damaged one is no record.
+    [a] = [row for row in cells if row[0] == "a"]
+    assert a[1:] == ["damaged", "?", "?", "?", "?", "–"]
+    assert "runs/a/config.json is damaged" in dus("runs", "list", cwd=root, check=0).stderr
+
+
+def test_the_list_fits_a_terminal(root, monkeypatch):
+    # The names break after slashes and colons; every word of them is there.
+    monkeypatch.setattr("dus_gym.cli.runs.open_console", lambda stderr=False: Console(
+        force_terminal=True, width=80, color_system=None, stderr=stderr))  # fmt: skip
+    long = root / "runs/a-folder-of-a-name/and-another-folder/and-one-more"
+    shutil.copytree(root / "runs/c", long)
+    lines = dus("runs", "list", cwd=root, check=0).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "and-another-folder/" in "".join(lines)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +154,9 @@ def test_diff_names_what_differs_and_only_it(root):
     assert found["settings"] == {"seed": [0, 1]}
     assert "fused.sum.accuracy" in found["figures"]
     assert not {"seed", "env", "samples"} & found["figures"].keys()
+    figures = {line.split("\t")[0]: line.split("\t")[1:] for line in done.stdout.splitlines()[:-1]}
+    assert figures["seed"] == ["0", "1"]
+    assert figures["fused.sum.accuracy"] == [f"{value:.6g}" for value in found["figures"]["fused.sum.accuracy"]]
     same = dus("runs", "diff", "runs/a", "runs/a", cwd=root, check=0)
     assert "nothing differs" in same.stdout
 

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import zipfile
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +19,8 @@ from dus_gym.data.own.decoders import Picture
 from dus_gym.data.own.folder import read_folder
 from dus_gym.data.registry import get_task
 from dus_gym.errors import BadMediaError
+from dus_gym.experiments.results import Result
+from dus_gym.experiments.spec import make_spec, name_data
 from dus_gym.seeding import RunSeeds
 
 N = 60
@@ -473,7 +476,115 @@ def test_every_mistake_in_a_media_folder_is_named(tmp_path, damage, message):
         build(root, **OPTIONS)
 
 
+# -- what it is, before and after training -----------------------------------------------------------
+
+
+def test_the_overview_counts_classes_and_splits_and_says_what_was_standardised(tmp_path):
+    labels = np.array(["b"] * 40 + ["a"] * 15 + ["c"] * 5)
+    voice = arrays()["voice"] * [1, 1, 1, 1, 0]
+    task = get_task("Own").configured({}, save(tmp_path / "own.npz", labels=labels, voice=voice))
+    data = task.overview(RunSeeds(0), tmp_path / "own.npz")
+    assert data.shapes == {"voice": (5,), "face": (1, 6, 6)}
+    assert data.classes == ("a", "b", "c")
+    # Of 15, 40 and 5 a fifth tests; of the 12, 32 and 4 that are left a tenth validates, and one at least.
+    assert data.counts == {"train": (11, 29, 3), "validation": (1, 3, 1), "test": (3, 8, 1)}
+    assert data.sizes == {"train": 43, "validation": 5, "test": 12}
+    assert data.majority == ("b", 8 / 12)
+    assert data.rare(4) == {"a": 3, "c": 1}
+    assert data.prepared == {
+        "voice": "every feature to mean 0, deviation 1 in train (1 constant of 5: mean 0 only)",
+        "face": "every channel to mean 0, deviation 1 in train",
+    }
+    raw = get_task("Own").configured({"standardise": False}, tmp_path / "own.npz")
+    assert set(raw.overview(RunSeeds(0), tmp_path / "own.npz").prepared.values()) == {"as they are"}
+
+
+def test_a_result_has_the_overview_that_was_there_before(file):
+    settings = {"data_root": file, "epochs": 1, "agent": "uniform"}
+    before = make_spec("DUS-Own-v0", seed=3, **settings).overview()
+    result = dus_gym.train("DUS-Own-v0", seed=3, **settings)
+    assert result.data == before
+    assert Result.from_json(json.loads(json.dumps(result.to_json()))) == result
+    # Classes of the embedded digits are drawn by the seed, each run's by its own.
+    counts = [make_spec("DUS-Digits-v0", "uniform", seed=seed).overview().counts["train"] for seed in (0, 1)]
+    comparison = dus_gym.compare("DUS-Digits-v0", "uniform", seeds=[0], epochs=1)
+    assert comparison.parts[0].data.counts["train"] == counts[0] != counts[1]
+    assert make_spec("DUS-Own-v0", trainer="fake", **settings).overview() is None
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("iris.npz", "iris"),
+        ("data/iris.v2.npz", "iris.v2"),
+        ("/data/iris.v2", "iris.v2"),
+        ("/data/my faces [bold]/", "my-faces-bold"),
+        ("--force.npz", "force"),
+        (".hidden/..", Path.cwd().name),
+        ("größe.npz", "größe"),
+        ("/", "data"),
+        ("[].npz", "data"),
+        ("a\nb\udcff.npz", "a-b"),
+    ],
+)
+def test_own_data_is_called_by_its_stem_in_letters_that_a_path_may_hold(path, name):
+    assert name_data(path) == name
+
+
+def test_a_long_name_is_cut_and_two_of_them_differ():
+    names = [name_data("a" * 150 + end) for end in ("b", "c")]
+    assert names[0] != names[1]
+    assert max(map(len, names)) < 130
+
+
 # -- the command line ------------------------------------------------------------------------------
+
+
+def test_three_files_are_told_apart_in_folders_lists_reports_and_comparisons(tmp_path):
+    (tmp_path / "other").mkdir()
+    for path, name in (("one.npz", "one"), ("two [x].npz", "two-x"), ("other/one.npz", "one")):
+        save(tmp_path / path)
+        done = dus("train", "--data", path, "--epochs", 1, "--alone", "--json", cwd=tmp_path, check=0)
+        assert done.stdout.startswith(f"DUS-Own-v0/{name}: 2 modalities, 3 classes, 60 samples (42 train, 6 val")
+        summary = json.loads(done.stdout.splitlines()[-1])
+        assert (summary["env"], summary["data_name"]) == ("DUS-Own-v0", name)
+    runs = [f"DUS-Own-v0/{name}/steady-baseline-seed0" for name in ("one", "one", "two-x")]
+    runs[1] += "-2"
+    rows = [line.split("\t") for line in dus("runs", "list", cwd=tmp_path, check=0).stdout.splitlines()[1:]]
+    assert [row[0] for row in rows] == runs
+    assert [row[2] for row in rows] == ["DUS-Own-v0/one", "DUS-Own-v0/one", "DUS-Own-v0/two-x"]
+    # Two of one name are told apart by their settings.
+    roots = [json.loads((tmp_path / "runs" / run / "config.json").read_text())["data_root"] for run in runs]
+    assert roots == ["one.npz", "other/one.npz", "two [x].npz"]
+    for asked, count in (("DUS-Own-v0", 3), ("DUS-Own-v0/one", 2), ("DUS-Own-v0/three", 0)):
+        found = dus("runs", "list", "--env", asked, "--json", "--quiet", cwd=tmp_path, check=0).stdout
+        assert len(json.loads(found)["runs"]) == count
+    dus("report", f"runs/{runs[2]}", cwd=tmp_path, check=0)
+    page = (tmp_path / "runs" / runs[2] / "report.html").read_text()
+    assert "<h1" in page
+    assert "DUS-Own-v0/two-x" in page
+    assert "every channel to mean 0" in page
+
+
+def test_a_comparison_says_whose_data_it_is_and_a_fake_one_counts_nothing(tmp_path, file):
+    words = ("compare", "--data", file, "--epochs", 1, "--seeds", 1, "--agents", "uniform")
+    done = dus(*words, "--json", cwd=tmp_path, check=0)
+    comparison = json.loads(done.stdout.splitlines()[-1])
+    assert (comparison["data_name"], comparison["data"]["counts"]["test"]) == ("own", [4, 4, 4])
+    assert done.stdout.startswith("DUS-Own-v0/own: ")
+    assert "\nDUS-Own-v0/own, baseline, 1 seed" in done.stdout
+    assert any("3 of 3 classes have fewer than 5 test samples (0 4, 1 4 and 2 4)" in w for w in comparison["warnings"])
+    assert (tmp_path / "runs/DUS-Own-v0/own/compare-baseline/comparison.json").is_file()
+    fake = dus(*words, "--trainer", "fake", cwd=tmp_path, check=0)
+    assert "samples (" not in fake.stdout
+
+
+def test_a_run_is_the_same_wherever_its_data_has_moved_and_whatever_it_is_called_now(tmp_path, file):
+    dus("train", "--data", file, "--epochs", 1, "--out", "run", "--quiet", cwd=tmp_path, check=0)
+    file.rename(tmp_path / "moved.npz")
+    dus("validate", "run", "--data-root", "moved.npz", cwd=tmp_path, check=0)
+    words = ("train", "--data", "moved.npz", "--epochs", 1, "--out", "run", "--resume", "--quiet", "--json")
+    assert json.loads(dus(*words, cwd=tmp_path, check=0).stdout)["data_name"] == "own"
 
 
 def test_train_and_compare_take_data(tmp_path, file):

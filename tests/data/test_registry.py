@@ -5,6 +5,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
 from dus_gym.data import registry, sets
@@ -31,6 +32,22 @@ def test_every_task_has_one_encoder_a_modality_and_a_source_with_options():
         assert task.name == name
         assert len(task.encoders) == len(task.modalities) >= 2
         assert task.configured().options == task.options_type()
+
+
+@pytest.mark.parametrize("name", registry.task_names())
+def test_every_task_takes_a_learning_rate(name):
+    task = registry.get_task(name)
+    assert task.configured().lr == task.lr
+    assert task.configured({"lr": 0.125}).lr == 0.125
+    for wrong in (0.0, -1.0, float("nan"), "fast"):
+        with pytest.raises(ConfigError, match=rf"lr={wrong!r} is not allowed; it must be"):
+            task.configured({"lr": wrong})
+
+
+def test_the_learning_rate_is_the_one_that_the_network_begins_with():
+    env = gym.make("DUS-Digits-v0", task_options={"lr": 0.5}).unwrapped
+    env.reset(seed=0)
+    assert {group["lr"] for group in env.run.optimizer.torch.param_groups} == {0.5}
 
 
 def test_an_unknown_data_set_is_refused_with_the_nearest_name():

@@ -7,9 +7,10 @@ import pytest
 from made_results import BETTER, NOISE, OTHER_NOISE, OVERFITS, SEEDS, comparison_of, modality, part_of, result
 from scipy import stats
 
+from dus_gym.data.dataset import DataOverview
 from dus_gym.experiments.comparison import Comparison, compare_results, conclude
 from dus_gym.experiments.task_comparison import CONTROLS
-from dus_gym.experiments.verdict import say_run
+from dus_gym.experiments.verdict import notes, say_run
 from dus_gym.records import Scores
 
 TIGHT = [n / 10 for n in NOISE]
@@ -487,3 +488,60 @@ def test_drawn_comparisons_come_back_from_json():
 )  # fmt: skip
 def test_one_run_is_one_sentence_without_a_verdict(mine, theirs, sentence):
     assert say_run("pi", mine, theirs) == sentence
+
+
+# -- one modality alone, classes hardly tested -------------------------------------------------------
+
+FEW = (
+    "2 of 4 classes have fewer than 5 test samples (d 0 and c 4): MAP and macro-F1, which count every class alike, "
+    "rest on very little."
+)
+
+
+def data_of(test, names="abcd"):
+    counts = {"train": tuple(9 for _ in test), "test": tuple(test)}
+    return DataOverview({"pixels": (64,), "columns": (8,)}, {}, tuple(names), counts, {})
+
+
+def alone(pixels, columns):
+    return {"pixels": modality(0.8, 0.7, 0.7, pixels), "columns": modality(0.8, 0.7, 0.7, columns)}
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (result(0.70, modalities=alone(0.6, 0.7)), []),
+        (
+            result(0.70, modalities=alone(0.6, 0.712)),
+            ["columns alone is right on 71.2 % of the test split, the fusion on 70.0 %: here one modality by "
+             "itself was better than all together."],
+        ),
+        (
+            result(None, modalities=alone(0.8, 0.7), fused={
+                "method": None, "concat": None, "sum": Scores(0.75, 0.7, 0.7), "entropy": Scores(0.9, 0.7, 0.7)
+            }),
+            ["pixels alone is right on 80.0 % of the test split, the fusion by sum on 75.0 %: here one modality "
+             "by itself was better than all together."],
+        ),
+        (result(0.70, modalities=alone(0.6, 0.8), trainer="fake"), []),
+        (result(0.70, data=data_of((8, 5, 4, 0))), [FEW]),
+        (result(0.70, data=data_of((8, 5, 5, 5))), []),
+        (
+            result(0.70, data=data_of((5, 4, 5, 5))),
+            ["1 of 4 classes has fewer than 5 test samples (b 4): MAP and macro-F1, which count every class alike, "
+             "rest on very little."],
+        ),
+        (
+            result(0.70, data=data_of([9, *[1] * 7], "abcdefgh")),
+            ["7 of 8 classes have fewer than 5 test samples (b 1, c 1, d 1, e 1, f 1 and 2 more): MAP and macro-F1, "
+             "which count every class alike, rest on very little."],
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_run_shows_of_its_task_is_said(run, said):
+    assert notes(run) == said
+
+
+def test_a_comparison_warns_of_classes_that_are_hardly_tested():
+    for test, warned in (((8, 5, 4, 0), True), ((8, 5, 5, 5), False)):
+        assert (FEW in comparison_of({"pi": 5.0}, every={"data": data_of(test)}).warnings) == warned

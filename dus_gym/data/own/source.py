@@ -68,8 +68,6 @@ class OwnOptions(MediaOptions):
     standardise: bool = True
     """Whether every feature of a vector, and every channel of a picture or map, gets mean 0 and deviation 1 in
     train."""
-    lr: float = 0.01
-    """Learning rate."""
     optimizer: str = "sgd"
     """sgd or adam."""
     picture_size: int = 64
@@ -85,9 +83,8 @@ class OwnOptions(MediaOptions):
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_at_least("picture_size", self.picture_size, 4)
         check_at_least("words", self.words, 1)
-        for name in ("lr", "seconds"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is not allowed; it must be above 0.")
+        if self.seconds <= 0:
+            raise ConfigError(f"seconds={self.seconds!r} is not allowed; it must be above 0.")
         if not 0.0 < self.test_fraction < 1.0:
             raise ConfigError(f"test_fraction={self.test_fraction!r} is not allowed; it must be between 0 and 1.")
 
@@ -134,7 +131,6 @@ class Own(DataSource):
             modalities=names,
             num_classes=len(classes),
             encoders=words,
-            lr=options.lr,
             optimizer=options.optimizer,
             train_size=train_size,
             regime=REGIMES.get(len(names), task.regime),
@@ -167,10 +163,11 @@ class Own(DataSource):
         for split in ("train", "test"):
             if not len(rows[split]):
                 raise ConfigError(f"{root} leaves no sample to {split!r}; give more samples, or splits of your own.")
-        inputs = [
+        prepared = [
             _prepared(name, array, rows["train"], encoder_options(word)[0], options, layouts)
             for (name, array), word in zip(table.modalities.items(), task.encoders, strict=True)
         ]
+        inputs = [samples for samples, _ in prepared]
         labels = torch.from_numpy(table.labels)
 
         def part(split: str) -> TensorSplit:
@@ -184,6 +181,8 @@ class Own(DataSource):
             [tuple(x.shape[1:]) for x in inputs],
             "own",
             dict(table.dropped or {}),
+            table.classes,
+            {name: said for name, (_, said) in zip(table.modalities, prepared, strict=True)},
         )
 
     def _shape(
@@ -329,20 +328,30 @@ def _prepared(
     encoder: str,
     options: OwnOptions,
     layouts: Mapping[str, str],
-) -> Tensor:
-    """One modality of all samples as its encoder takes it; nothing is learnt from other rows than ``train``."""
+) -> tuple[Tensor, str]:
+    """Return one modality of all samples as its encoder takes it, and what was done to it, in words.
+
+    Nothing is learnt from other rows than ``train``.
+    """
+    counted = ""
     if array.dtype == object:
         array = _word_counts(array, train, options.words, name)
+        counted = f"counts of the {array.shape[1]} most frequent words of train, "
     if encoder in OF_IDS:
-        return torch.from_numpy(array.astype(np.int64))
+        return torch.from_numpy(array.astype(np.int64)), "token ids as they are"
     samples = torch.from_numpy(np.ascontiguousarray(_as_samples(array, name, layouts), np.float32))
     if not options.standardise:
-        return samples
+        return samples, f"{counted}as they are"
     # Over the samples for a vector's features; over samples and places for the channels of a map.
     axes = (0, *range(2, samples.ndim))
     known = samples[torch.from_numpy(train)]
     mean, deviation = known.mean(axes, keepdim=True), known.std(axes, correction=0, keepdim=True)
-    return (samples - mean) / torch.where(deviation > CONSTANT * mean.abs(), deviation, 1.0)
+    varies = deviation > CONSTANT * mean.abs()
+    what = "feature" if samples.ndim == 2 else "channel"
+    constant = int((~varies).sum())
+    alone = f" ({constant} constant of {varies.numel()}: mean 0 only)" if constant else ""
+    said = f"{counted}every {what} to mean 0, deviation 1 in train{alone}"
+    return (samples - mean) / torch.where(varies, deviation, 1.0), said
 
 
 def _word_counts(texts: Array, train: npt.NDArray[np.int64], words: int, name: str) -> Array:

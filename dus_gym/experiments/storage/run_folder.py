@@ -51,7 +51,7 @@ SEARCH, CEILING, CEILING_PICTURE = "search.json", "ceiling.json", "ceiling.png"
 _OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, TOGETHER, MODEL, PICTURE, COMPARISON, PROBE, REPORT, TENSORBOARD}
 _OURS |= {WANDB, SEARCH, CEILING, CEILING_PICTURE, f"{POLICY}.safetensors", f"{POLICY}.zip"}
 LONGEST_NAME = 100
-"""Characters of an agent's folder that are its name and options."""
+"""Characters of a folder's name that are an agent's name and options, or that of own data."""
 NOT_REPRODUCIBLE = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib")
 """Of a summary: what a second run of the same settings may say otherwise. All else is the same to the bit."""
 
@@ -63,7 +63,7 @@ def as_json(value: Any) -> bytes:
 
 MARK = {"written_by": "dus-gym", "format": FORMAT}
 """What tells our config.json from anybody else's: only a folder that has it is ever replaced."""
-MAY_DIFFER = frozenset({"data_root", "policy", "run.device", "format"})
+MAY_DIFFER = frozenset({"data_root", "data_name", "policy", "run.device", "format"})
 """Where a run finds its files and where it computes does not make it another run, and neither does an older format."""
 MEND = "delete that run (dus runs rm) and run it again."
 """The way out of a damaged run."""
@@ -168,6 +168,11 @@ def holds_runs(config: Mapping[str, Any]) -> bool:
     """Return whether a folder's config is that of many runs below it, a comparison or a reproduction."""
     # A reproduction's runs name its command too, but each has its environment.
     return "agents" in config or (config.get("command") == "reproduce" and "env" not in config)
+
+
+def holds_ceiling(path: Path) -> bool:
+    """Return whether a folder is that of ``dus ceiling``, finished or not; the runs in it are a comparison's."""
+    return (path / SEARCH).is_file() or (path / CEILING).is_file()
 
 
 def clear(path: Path) -> None:
@@ -405,6 +410,11 @@ def read_run(path: Path) -> tuple[dict[str, Any], Result | None]:
     Raises:
         RunFolderError: if it is none, or damaged.
     """
+    if holds_ceiling(path):
+        raise RunFolderError(
+            f"{path} holds a ceiling; give one of its runs (`dus runs list {path}` names them), or see the whole: "
+            f"dus report {path}"
+        )
     if not (path / CONFIG).is_file():
         raise RunFolderError(f"{path} holds no run; give a folder that `dus train` wrote, or see `dus runs list`.")
     config = read_object(path / CONFIG)
@@ -488,7 +498,7 @@ def latest(path: Path) -> Path:
 
 
 def folder_of(agent: str) -> str:
-    """The folder below a comparison that holds the runs of an agent, by its name and options."""
+    """The folder that a name becomes: of an agent with its options, below a comparison; of own data."""
     name = re.sub(r"[^\w.=-]+", "-", agent)
     if len(name) <= LONGEST_NAME:
         return name

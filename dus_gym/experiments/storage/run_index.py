@@ -36,7 +36,7 @@ from dus_gym.options import with_said
 from dus_gym.state import write_atomically
 
 INDEX = ".dus-index.jsonl"
-INDEX_FORMAT = 1
+INDEX_FORMAT = 2
 STATUSES = ("finished", "running", "stopped", "damaged")
 """finished: has a summary; running: a process holds it; stopped: neither; damaged: can't be read, or of a newer
 version."""
@@ -80,6 +80,8 @@ class RunRow:
     seed: int | None = None
     trainer: str | None = None
     data_kind: str | None = None
+    data_name: str | None = None
+    """Of own data."""
     select: str | None = None
     accuracy_method: float | None = None
     accuracy_concat: float | None = None
@@ -114,7 +116,7 @@ def read_row(path: Path, root: Path) -> dict[str, Any]:
     try:
         file = path / CONFIG
         head = from_json(RunHead, read_object(file), str(file))
-        row |= {"env": head.env, "seed": head.seed, "trainer": head.trainer}
+        row |= {"env": head.env, "seed": head.seed, "trainer": head.trainer, "data_name": head.data_name}
         row["agent"] = with_said(head.agent, head.agent_options)
         row["method"] = with_said(head.method, head.method_options)
         result = read_result(path)
@@ -193,6 +195,8 @@ def _read_index(root: Path) -> dict[str, Any] | None:
                 "%s is of a newer dus-gym (format %s) and is left alone; the folders are read.", file, head["format"]
             )
             return None
+        if head["format"] < INDEX_FORMAT:
+            return {}
         if hashlib.sha256(rest).hexdigest() != head["sha256"]:
             raise ValueError("its SHA-256 differs")
         entries = [read_json(line) for line in rest.splitlines()]

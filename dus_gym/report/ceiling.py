@@ -1,0 +1,74 @@
+"""The report of a ceiling: its picture, its table, and the comparison that the figures come from."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from pathlib import Path
+
+from dus_gym import __version__
+from dus_gym.errors import RunFolderError
+from dus_gym.experiments.ceiling import COMPARED, Ceiling
+from dus_gym.experiments.serialize import from_json
+from dus_gym.experiments.storage.comparison_folder import read_comparison
+from dus_gym.experiments.storage.run_folder import CEILING, CEILING_PICTURE, COMPARISON, read_object
+from dus_gym.report.page import Page, Section
+
+
+def read_ceiling(folder: Path) -> Ceiling:
+    """Return what ``dus ceiling`` found and wrote.
+
+    Raises:
+        RunFolderError: for a search that is not finished, and for a damaged file.
+    """
+    file = folder / CEILING
+    if not file.is_file():
+        raise RunFolderError(
+            f"{folder} holds a ceiling whose search is not finished; go on with dus ceiling --out {folder} --resume."
+        )
+    found = from_json(Ceiling, read_object(file), str(file))
+    if missing := [word for word in [found.highest, *found.labels] if word not in found.agents]:
+        raise RunFolderError(f"{file} is damaged (agents has no {missing[0]!r}); dus ceiling --resume makes it again.")
+    return found
+
+
+def ceiling_page(folder: Path) -> Page:
+    """Return the page of a ceiling's folder.
+
+    Raises:
+        RunFolderError: see :func:`read_ceiling`.
+    """
+    found = read_ceiling(folder)
+    first, last = found.searched
+    compared = folder / COMPARED
+    parts = read_comparison(compared).parts if (compared / COMPARISON).is_file() else ()
+    return Page(
+        title=f"{found.env}: ceiling",
+        kicker=f"dus-gym ceiling · {found.env} · {found.method}",
+        verdict=found.verdict,
+        remarks=[
+            f"The search made {found.runs} training runs on the seeds {first} to {last}, and the figures are of "
+            f"{len(found.seeds)} others.",
+        ],
+        facts=[
+            ("environment", found.env),
+            ("method", found.method),
+            ("seeds", f"{len(found.seeds)}"),
+            *((label, word) for word, label in found.labels.items()),
+            *((key, str(value)) for key, value in found.settings.items()),
+        ],
+        sections=[
+            Section("result", "Result", [_picture(folder / CEILING_PICTURE), found.table().html()]),
+            Section("comparison", "The comparison behind it", [part.table().html() for part in parts]),
+        ],
+        foot=f"Written by dus-gym {__version__}. This page is one file and loads nothing from anywhere.",
+    )
+
+
+def _picture(file: Path) -> str:
+    """Return the picture of the splits as HTML that needs no file; nothing if there is none."""
+    if not file.is_file():
+        return ""
+    says = "Mean share of each modality over a run, a panel for each split that was found and for each agent"
+    source = f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
+    return f'<img src="{source}" alt="{escape(says)}" style="max-width: 100%; height: auto">'

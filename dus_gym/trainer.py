@@ -216,6 +216,7 @@ class TrainingRuns:
             model=self.model,
             optimizer=self.optimizer,
             train_split=self._train_split,
+            validation_split=self._validation_split,
             base_batch=self.base_batch,
             loss_norm=config.loss_norm,
             update=config.update,
@@ -224,6 +225,7 @@ class TrainingRuns:
             rngs=[seed.generator("method") for seed in seeds],
             figures=self._figures,
             train_features=self._train_features,
+            validation_features=self._validation_features,
             clone_and_fit=self._clone_and_fit,
             restart_plateau=self._restart_watches,
             normal_like=self._normal_like,
@@ -635,6 +637,10 @@ class TrainingRuns:
 
     def _train_features(self) -> list[Tensor]:
         return self._evaluator.features(self._train_split)
+
+    def _validation_features(self) -> list[Tensor]:
+        assert self._validation_split is not None, "a method asks for them if it needs a validation split"
+        return self._evaluator.features(self._validation_split)
 
     def _autocast(self) -> torch.autocast | nullcontext[None]:
         if self.config.amp:

@@ -34,6 +34,7 @@ METHODS: dict[str, str] = {
     "cml": "dus_gym.methods.cml:CML",
     "lfm": "dus_gym.methods.lfm:LFM",
     "umt": "dus_gym.methods.umt:UMT",
+    "relearning": "dus_gym.methods.relearning:Relearning",
 }
 """Name to ``module:class``; imported when asked for, so that listing the names costs nothing."""
 

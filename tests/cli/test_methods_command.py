@@ -20,7 +20,7 @@ def listed(tmp_path):
 def test_methods_lists_what_each_is(tmp_path):
     rows = listed(tmp_path)
     assert list(rows) == list(METHODS)
-    assert len(rows) == 21
+    assert len(rows) == 22
     for name, row in rows.items():
         assert row["year"] >= 2019
         assert row["changes"]
@@ -28,7 +28,7 @@ def test_methods_lists_what_each_is(tmp_path):
     assert {name for name, row in rows.items() if row["under_dus"]} == {
         *("baseline", "mla", "pmr", "agm", "di_mml", "ogr_gb", "mses", "unimodal", "mmpareto", "umt")
     }
-    assert {name for name, row in rows.items() if row["needs_validation"]} == {"ogr_gb", "mses", "mslr"}
+    assert {name for name, row in rows.items() if row["needs_validation"]} == {"ogr_gb", "mses", "mslr", "relearning"}
     text = dus("methods", cwd=tmp_path, check=0).stdout
     for name in METHODS:
         assert name in text
@@ -88,6 +88,7 @@ OTHER = {
     "cml": {"weight": 1.0, "pairs": "cpm"},
     "lfm": {"divergence": "js", "label_weight": 0.5},
     "umt": {"weight": 1.0, "teacher": 0.5},
+    "relearning": {"strength": 2.0, "period": 0.5, "times": 1, "restarts": 2},
 }
 """Every option of every method with a value that is not its default."""
 OTHER["ogm_ge"] = OTHER["ogm"]

@@ -129,6 +129,7 @@ CASES = [(method, {}) for method in METHODS] + [
     ("cml", {"method_options": {"pairs": "miwae"}}),
     ("lfm", {"method_options": {"divergence": "js"}}),
     ("umt", {"method_options": {"teacher": 0.3}, "update": "alternating", "loss_norm": "fixed"}),
+    ("relearning", {"method_options": {"period": 0.3, "times": 2, "restarts": 2}}),
     ("smv", {"method_options": {"masking": "inputs"}}),
     ("smv", {"method_options": {"level": "modality"}}),
     ("reconboost", {"method_options": {"residual": "full", "pretraining": 0.2}}),

@@ -525,6 +525,9 @@ class TrainingRuns:
             schedule.start_epoch(epoch)
             self._note_fall(r, before)
         self.method.on_epoch_start(self._ctx)
+        if (orders := self.method.order(self._ctx)) is not None:
+            for sampler, order in zip(self._samplers, orders, strict=True):
+                sampler.follow(order)
         # After the hook, so that a method's new multipliers count from this epoch on.
         self.optimizer.set_rates(self._factor())
 

@@ -9,8 +9,8 @@ from method_setup import NAMES, Setup
 
 from dus_gym.encoders import build_encoder
 from dus_gym.errors import ConfigError
-from dus_gym.methods.ogm import ogm_coefficients as coefficients
 from dus_gym.methods.ogm import OGMOptions, ratios
+from dus_gym.methods.ogm import ogm_coefficients as coefficients
 from dus_gym.model import MultimodalModel, initialised
 from dus_gym.optim import GroupedOptimizer, OptimizerConfig
 

@@ -60,7 +60,7 @@ class MultimodalModel(nn.Module):
         self.projections: nn.ModuleList | None = None
         self.boosted_layers: nn.ModuleList | None = None
         self.boosted_head: nn.Linear | None = None
-        self.boosted_active: nn.Parameter | None = None
+        self.boosted_active: Tensor | None
         self.gate_squeeze: nn.Linear | None = None
         self.gate_excite: nn.ModuleList | None = None
         if "unimodal" in heads:
@@ -79,6 +79,9 @@ class MultimodalModel(nn.Module):
             if "ensemble" in heads:
                 self.ensemble_head = _two_layers(common, ENSEMBLE_HIDDEN, num_classes)
                 self.ensemble_scale = nn.Parameter(torch.ones(()))
+        # Which of the added classifiers count, 1 or 0: never trained, but kept and chosen with the weights.
+        active = torch.zeros(len(widths), BOOSTED_MOST) if "boosted" in heads else None
+        self.register_buffer("boosted_active", active)
         if "gates" in heads:
             self.gate_squeeze = nn.Linear(sum(widths), max(1, sum(widths) // 2))
             self.gate_excite = nn.ModuleList(nn.Linear(self.gate_squeeze.out_features, d) for d in widths)
@@ -93,8 +96,6 @@ class MultimodalModel(nn.Module):
                     for parameter in dormant.parameters():
                         nn.init.zeros_(parameter)
             self.boosted_head = nn.Linear(BOOSTED_HIDDEN, num_classes)
-            # Which of the added classifiers count, 1 or 0: never trained, but kept and chosen with the weights.
-            self.boosted_active = nn.Parameter(torch.zeros(len(widths), BOOSTED_MOST), requires_grad=False)
 
     def train(self, mode: bool = True) -> MultimodalModel:
         """Set the mode as every module does, but leave a frozen encoder, with its statistics, in evaluation mode."""
@@ -161,7 +162,7 @@ class MultimodalModel(nn.Module):
         features, a ReLU, and a linear layer with a sigmoid for each modality.
         """
         if self.gate_squeeze is None or self.gate_excite is None:
-            raise ConfigError("this model has no gates; its method must list 'gates' in heads.")
+            raise ConfigError("this model has no gates head; its method must list 'gates' in heads.")
         squeezed = self._through(self.gate_squeeze, torch.cat(tuple(features), dim=-1)).relu()
         return [self._through(excite, squeezed).sigmoid() for excite in self.gate_excite]
 
@@ -177,7 +178,7 @@ class MultimodalModel(nn.Module):
         """Return the sum of a modality's boosted classifiers that count, ``(n, c)``."""
         total = self.boosted_part(modality, 0, features)
         assert self.boosted_active is not None, "it is built with the boosted heads"
-        active = self.boosted_active.detach()[..., modality, :, None, None]
+        active = self.boosted_active[..., modality, :, None, None]
         for k in range(BOOSTED_MOST):
             total = total + active[..., k, :, :].to(total.dtype) * self.boosted_part(modality, k + 1, features)
         return total
@@ -306,7 +307,10 @@ def stacked(models: Sequence[MultimodalModel]) -> MultimodalModel:
     for name in trees[0]:
         owner, _, attribute = name.rpartition(".")
         values = torch.stack([tree[name].detach() for tree in trees])
-        setattr(whole.get_submodule(owner), attribute, nn.Parameter(values, requires_grad=trees[0][name].requires_grad))
+        setattr(whole.get_submodule(owner), attribute, nn.Parameter(values))
+    active = [of for model in models if (of := model.boosted_active) is not None]
+    if active:
+        whole.boosted_active = torch.stack(active)
     return whole
 
 

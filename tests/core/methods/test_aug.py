@@ -150,7 +150,7 @@ def test_the_model_that_is_chosen_has_the_classifiers_of_its_epoch(toy_run):
     active, values = [], []
     for _ in range(4):
         run.train([8, 8], run.iterations_per_epoch)
-        active.append(run.model.boosted_active.detach().clone())
+        active.append(run.model.boosted_active.clone())
         values.append(run.validation.fused["method"])
     assert [int(of.sum()) for of in active] == [0, 1, 2, 3]
     best = values.index(max(values))

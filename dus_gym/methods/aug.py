@@ -132,6 +132,7 @@ class AUG(Method):
         layers = model.boosted_layers[j]
         assert isinstance(layers, nn.ModuleList)
         layer = layers[k]
+        assert isinstance(layer, nn.Linear)
         out, into = layer.weight.shape[-2:]
         drawn = torch.from_numpy(ctx.rngs[r].standard_normal((out, into)) * sqrt(2.0 / (out + into)))
         with torch.no_grad():
@@ -146,7 +147,8 @@ class AUG(Method):
         for j in range(ctx.num_modalities):
             h, added = ctx.features(j), [of[j] for of in self._added]
             parts = [ctx.model.boosted_part(j, k, h) for k in range(max(added) + 1)]
-            earlier, newest = parts[0], None
+            earlier = parts[0]
+            newest: Tensor | None = None
             for k, part in enumerate(parts[1:], start=1):
                 # A run may have fewer classifiers than another.
                 before = part * _along(ctx.by_run([float(k < count) for count in added]), part)

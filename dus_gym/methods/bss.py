@@ -88,7 +88,7 @@ def drawn_order(weights: npt.NDArray[np.float64], rng: np.random.Generator) -> n
         rng: the run's own.
     """
     # Of exponential times, each with its rate, the earliest is i with probability w_i / Σ w; so are all after it.
-    return np.argsort(rng.exponential(size=len(weights)) / weights, kind="stable")
+    return np.argsort(rng.exponential(size=len(weights)) / weights, kind="stable").astype(np.int64)
 
 
 class BSS(Baseline):
@@ -129,7 +129,7 @@ class BSS(Baseline):
             weights = [1.0 + scores + LEAST_WEIGHT for scores in self._balances(ctx)]
             return [drawn_order(of, rng) for of, rng in zip(weights, ctx.rngs, strict=True)]
         if ctx.epoch == 0:
-            self._ranked = [np.argsort(-scores, kind="stable") for scores in self._balances(ctx)]
+            self._ranked = [np.argsort(-scores, kind="stable").astype(np.int64) for scores in self._balances(ctx)]
         growth = max(1, round(self.options.growth * ctx.epochs))
         if ctx.epoch <= growth:
             # Every epoch has samples that the one before had not.

@@ -163,7 +163,8 @@ class AUG(Method):
                 loss = loss + more * ctx.by_run([float(count > 0) for count in added])
             scores.append(ctx.mean(true_class_probability(total.detach(), ctx.batch.labels[j]), j))
             yield loss
-        self._scores = [one + more for one, more in zip(self._scores or [0.0] * len(scores), scores, strict=True)]
+        earlier_scores = self._scores or [torch.zeros_like(of) for of in scores]
+        self._scores = [one.to(more.device) + more for one, more in zip(earlier_scores, scores, strict=True)]
 
     def substeps(self, ctx: Context) -> Iterator[Tensor]:
         """Alternate whatever ``update`` says: that is the method."""

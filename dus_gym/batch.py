@@ -195,19 +195,31 @@ class BatchSampler:
             stream.num_samples = len(self._entries)
             stream.load_state_dict({**stream.state_dict(), "rest": np.empty(0, dtype=np.int64)})
 
+    def follow(self, samples: Indices) -> None:
+        """Draw these samples next, in this order, and then permutations of them; they replace copies of before.
+
+        Args:
+            samples: shape ``(k,)``, any samples, as often as they are to be drawn.
+        """
+        self._entries, self._keep = samples.copy(), None
+        for stream in self.streams:
+            stream.num_samples = len(samples)
+            stream.load_state_dict({**stream.state_dict(), "rest": np.arange(len(samples))})
+
     def coverage(self) -> list[float]:
         """Return, for every modality, the fraction of the training samples drawn at least once."""
         seen: list[float] = (self.draws > 0).mean(axis=1).tolist()
         return seen
 
     def state_dict(self) -> dict[str, Any]:
-        """Return streams, counts and copies."""
+        """Return streams, counts, and which samples the streams are of where not of each once."""
         state: dict[str, Any] = {
             "streams": {str(i): stream.state_dict() for i, stream in enumerate(self.streams)},
             "draws": self.draws.copy(),
         }
-        if self._entries is not None and self._keep is not None:
-            state["expanded"] = {"entries": self._entries.copy(), "keep": self._keep.copy()}
+        if self._entries is not None:
+            keep = {} if self._keep is None else {"keep": self._keep.copy()}
+            state["expanded"] = {"entries": self._entries.copy()} | keep
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -216,7 +228,8 @@ class BatchSampler:
         n = self.draws.shape[1]
         if "expanded" in state:
             self._entries = np.asarray(state["expanded"]["entries"], dtype=np.int64)
-            self._keep = np.asarray(state["expanded"]["keep"], dtype=np.bool_)
+            keep = state["expanded"].get("keep")
+            self._keep = None if keep is None else np.asarray(keep, dtype=np.bool_)
             n = len(self._entries)
         for i, stream in enumerate(self.streams):
             stream.num_samples = n

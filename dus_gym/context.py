@@ -51,7 +51,8 @@ class Context:
         modalities: names, in order.
         model: encoders and heads.
         optimizer: one group per owner, with a multiplier each.
-        train_split: the training samples, for methods that look at all of them between epochs.
+        train_split, validation_split: all samples of a split, for methods that look at them between epochs; the second
+            is None where the task has none.
         loss_norm: ``"mean"`` or ``"fixed"``.
         batch: the current iteration's samples.
         base_batch: B, the ordinary batch of one modality.
@@ -63,6 +64,7 @@ class Context:
         rngs: a private generator a run for methods that draw; a list of one without the axis of runs.
         train_features: encoder features of every training sample in evaluation mode, without a gradient, m
             tensors ``(n, d_j)`` in the order of ``train_split``.
+        validation_features: the same of every validation sample; only where there are any.
         clone_and_fit: trains a copy of the model on another loss for some epochs and returns it; the run
             itself is left as it was, to the bit.
         normal_like: draws standard normal numbers of the shapes of some tensors from the run's own generator of the
@@ -76,6 +78,7 @@ class Context:
         model: MultimodalModel,
         optimizer: GroupedOptimizer,
         train_split: Split,
+        validation_split: Split | None,
         base_batch: int,
         loss_norm: str,
         update: str,
@@ -84,6 +87,7 @@ class Context:
         rngs: Sequence[np.random.Generator],
         figures: Callable[[str, MultimodalModel | None], list[Figures] | None],
         train_features: Callable[[], list[Tensor]],
+        validation_features: Callable[[], list[Tensor]],
         clone_and_fit: Callable[[Callable[[Context], Tensor], int], MultimodalModel],
         restart_plateau: Callable[[Iterable[int]], None],
         normal_like: Callable[[Sequence[Tensor]], list[Tensor]],
@@ -95,6 +99,7 @@ class Context:
         self.model = model
         self.optimizer = optimizer
         self.train_split = train_split
+        self.validation_split = validation_split
         self.base_batch = base_batch
         self.loss_norm = loss_norm
         self.update = update
@@ -104,6 +109,7 @@ class Context:
         self.rngs = rngs
         self._figures = figures
         self.train_features = train_features
+        self.validation_features = validation_features
         self.clone_and_fit = clone_and_fit
         self._restart_plateau = restart_plateau
         self.normal_like = normal_like

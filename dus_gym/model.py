@@ -18,8 +18,11 @@ from dus_gym.encoders.cnn import CNN
 from dus_gym.encoders.mlp import MLP
 from dus_gym.errors import ONE_BY_ONE, ConfigError, first_line
 
-HEADS = frozenset({"unimodal", "fused", "shared", "ensemble"})
+HEADS = frozenset({"unimodal", "fused", "shared", "ensemble", "boosted", "gates"})
 ENSEMBLE_HIDDEN = 256
+BOOSTED_HIDDEN = 256
+BOOSTED_MOST = 10
+"""Classifiers that a modality can get beside its first."""
 
 
 class MultimodalModel(nn.Module):
@@ -31,7 +34,9 @@ class MultimodalModel(nn.Module):
         heads: which heads to build. ``"unimodal"``: one linear head per modality. ``"fused"``: one linear
             head on the concatenated features. ``"shared"``: one linear head for all modalities; features
             of another width than the first modality's get a linear projection. ``"ensemble"``: the same with
-            one hidden layer, and a trainable scale on all its logits.
+            one hidden layer, and a trainable scale on all its logits. ``"boosted"``: a hidden layer for each of a
+            modality's classifiers, of which the first one alone counts at first, and one linear layer after them all.
+            ``"gates"``: a factor on every feature of every modality, from the features of all.
         fused_hidden: width of a hidden layer in the fused head; 0: none.
     """
 
@@ -53,6 +58,11 @@ class MultimodalModel(nn.Module):
         self.ensemble_head: nn.Sequential | None = None
         self.ensemble_scale: nn.Parameter | None = None
         self.projections: nn.ModuleList | None = None
+        self.boosted_layers: nn.ModuleList | None = None
+        self.boosted_head: nn.Linear | None = None
+        self.boosted_active: Tensor | None
+        self.gate_squeeze: nn.Linear | None = None
+        self.gate_excite: nn.ModuleList | None = None
         if "unimodal" in heads:
             self.unimodal_heads = nn.ModuleList(nn.Linear(d, num_classes) for d in widths)
         if "fused" in heads:
@@ -69,6 +79,23 @@ class MultimodalModel(nn.Module):
             if "ensemble" in heads:
                 self.ensemble_head = _two_layers(common, ENSEMBLE_HIDDEN, num_classes)
                 self.ensemble_scale = nn.Parameter(torch.ones(()))
+        # Which of the added classifiers count, 1 or 0: never trained, but kept and chosen with the weights.
+        active = torch.zeros(len(widths), BOOSTED_MOST) if "boosted" in heads else None
+        self.register_buffer("boosted_active", active)
+        if "gates" in heads:
+            self.gate_squeeze = nn.Linear(sum(widths), max(1, sum(widths) // 2))
+            self.gate_excite = nn.ModuleList(nn.Linear(self.gate_squeeze.out_features, d) for d in widths)
+        if "boosted" in heads:
+            self.boosted_layers = nn.ModuleList(
+                nn.ModuleList(nn.Linear(d, BOOSTED_HIDDEN) for _ in range(1 + BOOSTED_MOST)) for d in widths
+            )
+            for layers in self.boosted_layers:
+                assert isinstance(layers, nn.ModuleList)
+                for dormant in list(layers)[1:]:
+                    # Of zeros, which neither weight decay nor another run's gradient moves.
+                    for parameter in dormant.parameters():
+                        nn.init.zeros_(parameter)
+            self.boosted_head = nn.Linear(BOOSTED_HIDDEN, num_classes)
 
     def train(self, mode: bool = True) -> MultimodalModel:
         """Set the mode as every module does, but leave a frozen encoder, with its statistics, in evaluation mode."""
@@ -128,6 +155,34 @@ class MultimodalModel(nn.Module):
             return self.ensemble_scale * logits
         return self.ensemble_scale[:, None, None].to(logits.dtype) * logits
 
+    def gates(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return factors between 0 and 1 on complete samples' features: m tensors ``(n, d_j)`` to m of the same shape.
+
+        They are those of a multimodal transfer module on vectors: a common layer of half as many units as there are
+        features, a ReLU, and a linear layer with a sigmoid for each modality.
+        """
+        if self.gate_squeeze is None or self.gate_excite is None:
+            raise ConfigError("this model has no gates head; its method must list 'gates' in heads.")
+        squeezed = self._through(self.gate_squeeze, torch.cat(tuple(features), dim=-1)).relu()
+        return [self._through(excite, squeezed).sigmoid() for excite in self.gate_excite]
+
+    def boosted_part(self, modality: int, k: int, features: Tensor) -> Tensor:
+        """Return logits of one of a modality's boosted classifiers by itself, ``(n, c)``; k = 0 is the first."""
+        if self.boosted_layers is None or self.boosted_head is None:
+            raise ConfigError("this model has no boosted heads; its method must list 'boosted' in heads.")
+        layers = self.boosted_layers[modality]
+        assert isinstance(layers, nn.ModuleList)
+        return self._through(self.boosted_head, self._through(layers[k], features).relu())
+
+    def boosted(self, modality: int, features: Tensor) -> Tensor:
+        """Return the sum of a modality's boosted classifiers that count, ``(n, c)``."""
+        total = self.boosted_part(modality, 0, features)
+        assert self.boosted_active is not None, "it is built with the boosted heads"
+        active = self.boosted_active[..., modality, :, None, None]
+        for k in range(BOOSTED_MOST):
+            total = total + active[..., k, :, :].to(total.dtype) * self.boosted_part(modality, k + 1, features)
+        return total
+
     def fused(self, features: Sequence[Tensor]) -> Tensor:
         """Return logits of the concat head on complete samples: m tensors ``(n, d_j)`` to ``(n, c)``."""
         if self.fused_head is None:
@@ -162,7 +217,7 @@ class MultimodalModel(nn.Module):
 
     def parameter_groups(self, modalities: Sequence[str]) -> dict[str, list[nn.Parameter]]:
         """Return parameters by owner: ``encoder/NAME`` and ``head/NAME`` of each modality, ``fused``, ``shared``,
-        ``ensemble`` and its ``scale``.
+        ``ensemble`` and its ``scale``, ``boosted``; ``gates/NAME`` and what all gates share, ``gates``.
 
         Methods freeze and scale by these names; nothing anywhere looks inside a parameter's own name.
         """
@@ -174,6 +229,8 @@ class MultimodalModel(nn.Module):
                 head += self.unimodal_heads[j].parameters()
             if self.projections is not None:
                 head += self.projections[j].parameters()
+            if self.boosted_layers is not None:
+                head += self.boosted_layers[j].parameters()
             groups[f"head/{name}"] = head
         if self.fused_head is not None:
             groups["fused"] = list(self.fused_head.parameters())
@@ -182,6 +239,12 @@ class MultimodalModel(nn.Module):
         if self.ensemble_head is not None and self.ensemble_scale is not None:
             groups["ensemble"] = list(self.ensemble_head.parameters())
             groups["scale"] = [self.ensemble_scale]
+        if self.gate_squeeze is not None and self.gate_excite is not None:
+            for name, excite in zip(modalities, self.gate_excite, strict=True):
+                groups[f"gates/{name}"] = list(excite.parameters())
+            groups["gates"] = list(self.gate_squeeze.parameters())
+        if self.boosted_head is not None:
+            groups["boosted"] = list(self.boosted_head.parameters())
         return {name: parameters for name, parameters in groups.items() if parameters}
 
 
@@ -245,6 +308,9 @@ def stacked(models: Sequence[MultimodalModel]) -> MultimodalModel:
         owner, _, attribute = name.rpartition(".")
         values = torch.stack([tree[name].detach() for tree in trees])
         setattr(whole.get_submodule(owner), attribute, nn.Parameter(values))
+    active = [of for model in models if (of := model.boosted_active) is not None]
+    if active:
+        whole.boosted_active = torch.stack(active)
     return whole
 
 

@@ -218,6 +218,7 @@ class TrainingRuns:
             model=self.model,
             optimizer=self.optimizer,
             train_split=self._train_split,
+            validation_split=self._validation_split,
             base_batch=self.base_batch,
             loss_norm=config.loss_norm,
             update=config.update,
@@ -226,6 +227,7 @@ class TrainingRuns:
             rngs=[seed.generator("method") for seed in seeds],
             figures=self._figures,
             train_features=self._train_features,
+            validation_features=self._validation_features,
             clone_and_fit=self._clone_and_fit,
             restart_plateau=self._restart_watches,
             normal_like=self._normal_like,
@@ -525,6 +527,9 @@ class TrainingRuns:
             schedule.start_epoch(epoch)
             self._note_fall(r, before)
         self.method.on_epoch_start(self._ctx)
+        if (orders := self.method.order(self._ctx)) is not None:
+            for sampler, order in zip(self._samplers, orders, strict=True):
+                sampler.follow(order)
         # After the hook, so that a method's new multipliers count from this epoch on.
         self.optimizer.set_rates(self._factor())
 
@@ -637,6 +642,10 @@ class TrainingRuns:
 
     def _train_features(self) -> list[Tensor]:
         return self._evaluator.features(self._train_split)
+
+    def _validation_features(self) -> list[Tensor]:
+        assert self._validation_split is not None, "a method asks for them if it needs a validation split"
+        return self._evaluator.features(self._validation_split)
 
     def _autocast(self) -> torch.autocast | nullcontext[None]:
         if self.config.amp:

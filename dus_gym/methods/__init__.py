@@ -34,6 +34,10 @@ METHODS: dict[str, str] = {
     "cml": "dus_gym.methods.cml:CML",
     "lfm": "dus_gym.methods.lfm:LFM",
     "umt": "dus_gym.methods.umt:UMT",
+    "relearning": "dus_gym.methods.relearning:Relearning",
+    "bss": "dus_gym.methods.bss:BSS",
+    "aug": "dus_gym.methods.aug:AUG",
+    "greedy": "dus_gym.methods.greedy:Greedy",
 }
 """Name to ``module:class``; imported when asked for, so that listing the names costs nothing."""
 

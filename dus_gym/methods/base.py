@@ -127,6 +127,17 @@ class Method:
         """
         return None
 
+    def order(self, ctx: Context) -> Sequence[npt.NDArray[np.int64]] | None:
+        """Return the samples of the epoch that begins, in the order in which they come, or None for no change.
+
+        Batches are drawn from them one after another, whatever their sizes; an epoch that needs more goes on with
+        permutations of the same. They replace copies of :meth:`expand`.
+
+        Returns:
+            For each run, indices ``(k,)``, any k from 1 on.
+        """
+        return None
+
     # -- what it predicts --------------------------------------------------------------------------
 
     def unimodal_logits(self, model: MultimodalModel, features: Sequence[Tensor]) -> list[Tensor]:
@@ -137,6 +148,8 @@ class Method:
             return [model.shared(j, h) for j, h in enumerate(features)]
         if "ensemble" in self.heads:
             return [model.ensemble(j, h) for j, h in enumerate(features)]
+        if "boosted" in self.heads:
+            return [model.boosted(j, h) for j, h in enumerate(features)]
         return model.additive_parts(features)
 
     def predict(self, unimodal: Tensor, predictions: Mapping[str, Tensor]) -> Tensor:

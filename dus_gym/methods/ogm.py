@@ -25,10 +25,10 @@ class OGMOptions(MethodOptions):
 
     alpha: float = 0.8
     """Strength α; 0.8 is the authors' for CREMA-D, 0.1 theirs for VGGSound. 0: k is 1."""
-    ratio: str = "pairwise"
-    """Measure ρ_j of a modality's lead, which with two modalities is s_j / s_k. With more: ``pairwise``: mean of s_j /
-    s_k over the others, the authors' advice; ``others``: s_j over the sum of the others; ``weakest``: s_j over the
-    least of all, where k is 1 for that one alone."""
+    ratio: str = "others"
+    """Measure ρ_j of a modality's lead, which with two modalities is s_j / s_k. With more, which the paper leaves open:
+    ``others``: s_j over the sum of the others; ``pairwise``: mean of s_j / s_k over the others, the authors' advice,
+    which slows two modalities near a tie; ``weakest``: s_j over the least of all, where k is 1 for that one alone."""
     start_epoch: int = 0
     """First epoch (from 0) with modulation."""
     end_epoch: int = 50

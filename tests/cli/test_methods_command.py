@@ -20,15 +20,15 @@ def listed(tmp_path):
 def test_methods_lists_what_each_is(tmp_path):
     rows = listed(tmp_path)
     assert list(rows) == list(METHODS)
-    assert len(rows) == 21
+    assert len(rows) == 25
     for name, row in rows.items():
         assert row["year"] >= 2019
         assert row["changes"]
         assert row["modalities"][0] == "2" or name == "unimodal"
     assert {name for name, row in rows.items() if row["under_dus"]} == {
-        *("baseline", "mla", "pmr", "agm", "di_mml", "ogr_gb", "mses", "unimodal", "mmpareto", "umt")
+        *("baseline", "mla", "pmr", "agm", "di_mml", "ogr_gb", "mses", "unimodal", "mmpareto", "umt", "bss", "aug")
     }
-    assert {name for name, row in rows.items() if row["needs_validation"]} == {"ogr_gb", "mses", "mslr"}
+    assert {name for name, row in rows.items() if row["needs_validation"]} == {"ogr_gb", "mses", "mslr", "relearning"}
     text = dus("methods", cwd=tmp_path, check=0).stdout
     for name in METHODS:
         assert name in text
@@ -54,7 +54,7 @@ OTHER = {
     "baseline": {"fused_weight": 0.1, "unimodal_weight": 0.9},
     "ogr_gb": {"mode": "offline", "super_epoch": 0.5, "epsilon": 1e-6},
     "ogm": {
-        **{"alpha": 0.1, "ratio": "others", "start_epoch": 1, "end_epoch": 2, "scale_via": "grad"},
+        **{"alpha": 0.1, "ratio": "pairwise", "start_epoch": 1, "end_epoch": 2, "scale_via": "grad"},
         "conv_only": True,
     },
     "domfn": {"gamma": 0.7, "tau": 0.5, "eta": 0.0, "pretraining": 0.5, "fusion_hidden": 0},
@@ -88,6 +88,12 @@ OTHER = {
     "cml": {"weight": 1.0, "pairs": "cpm"},
     "lfm": {"divergence": "js", "label_weight": 0.5},
     "umt": {"weight": 1.0, "teacher": 0.5},
+    "bss": {
+        **{"fused_weight": 0.1, "unimodal_weight": 0.9, "scheduler": "heuristic", "start": 0.2, "growth": 0.5},
+    },
+    "aug": {"residual_weight": 0.2, "period": 0.2, "lag": 0.5},
+    "greedy": {"epsilon": 0.1, "window": 3, "start_epoch": 2},
+    "relearning": {"strength": 2.0, "period": 0.5, "times": 1, "restarts": 2},
 }
 """Every option of every method with a value that is not its default."""
 OTHER["ogm_ge"] = OTHER["ogm"]

@@ -279,3 +279,30 @@ def test_indices_go_to_the_device_as_int64_even_from_a_view():
     tensor = to_device(view, torch.device("cpu"))
     assert tensor.dtype == torch.int64
     assert tensor.tolist() == view.tolist()
+
+
+# -- an order ----------------------------------------------------------------------------------------
+
+
+def test_an_order_is_followed_and_then_permutations_of_the_same_samples():
+    sampler = sampler_of(20)
+    sampler.draw([7, 4], 2)
+    sampler.follow(np.array([3, 9, 4, 9]))
+    first = sampler.samples_of(sampler.draw([2, 2], 2))
+    assert first[0].tolist() == [[3, 9], [4, 9]]
+    later = sampler.samples_of(sampler.draw([4, 3], 5))[0]
+    assert all(sorted(rows) == [3, 4, 9, 9] for rows in later.tolist())
+    # Once in the order and once in each of five permutations; 9 is in it twice.
+    assert sampler.draws[0, [3, 4]].tolist() == [6, 6]
+    assert sampler.draws[0, 9] == 12
+
+
+def test_an_order_goes_on_from_the_samplers_state(tmp_path):
+    sampler, other = sampler_of(20), sampler_of(20, seed=3)
+    sampler.follow(np.arange(5, 17))
+    sampler.draw([3, 5], 1)
+    save_state(tmp_path / "state", "sampler", sampler.state_dict())
+    other.load_state_dict(load_state(tmp_path / "state", "sampler"))
+    for sizes in ([3, 5], [11, 2]):
+        for one, two in zip(sampler.draw(sizes, 3), other.draw(sizes, 3), strict=True):
+            np.testing.assert_array_equal(sampler.samples_of([one, one])[0], other.samples_of([two, two])[0])

@@ -103,6 +103,8 @@ def test_only_the_heads_asked_for_are_built(heads):
             ("fused", model.fused_head),
             ("shared", model.shared_head),
             ("ensemble", model.ensemble_head),
+            ("boosted", model.boosted_head),
+            ("gates", model.gate_squeeze),
         )
         if head is not None
     }
@@ -119,6 +121,9 @@ def test_only_the_heads_asked_for_are_built(heads):
         (lambda model, h: model.ensemble(0, h[0]), "ensemble"),
         (lambda model, h: model.learner(0, h[0]), "ensemble"),
         (lambda model, h: model.shared_logits(h[0]), "shared"),
+        (lambda model, h: model.boosted(0, h[0]), "boosted"),
+        (lambda model, h: model.boosted_part(0, 1, h[0]), "boosted"),
+        (lambda model, h: model.gates(h), "gates"),
     ],
 )
 def test_a_head_that_was_not_built_is_named(use, named):
@@ -146,13 +151,38 @@ def test_the_groups_hold_every_parameter_exactly_once(heads, hidden):
 
 
 def test_each_parameter_belongs_to_the_modality_that_uses_it():
-    model = model_of(set(HEADS), hidden=[16, 64, 32])
+    # Of a modality's boosted classifiers one alone may be used.
+    model = model_of(HEADS - {"boosted"}, hidden=[16, 64, 32])
     groups = model.parameter_groups(("x", "y", "z"))
     model.unimodal(1, model.encode(1, torch.randn(N, 3))).sum().backward()
     model.shared(1, model.encode(1, torch.randn(N, 3))).sum().backward()
     touched = {name for name, parameters in groups.items() if any(p.grad is not None for p in parameters)}
     assert touched == {"encoder/y", "head/y", "shared"}
     assert all(p.grad is not None for name in touched for p in groups[name])
+
+
+def test_boosted_classifiers_belong_to_their_modality_and_the_layer_after_them_to_all():
+    model = model_of({"boosted"}, hidden=[16, 64, 32])
+    groups = model.parameter_groups(("x", "y", "z"))
+    model.boosted_part(1, 2, model.encode(1, torch.randn(N, 3))).sum().backward()
+    touched = {name: sum(p.grad is not None for p in parameters) for name, parameters in groups.items()}
+    assert touched == {
+        "encoder/x": 0,
+        "encoder/y": 4,
+        "encoder/z": 0,
+        "head/x": 0,
+        "head/y": 2,
+        "head/z": 0,
+        "boosted": 2,
+    }
+
+
+def test_gates_belong_to_their_modality_and_the_layer_before_them_to_all():
+    model = model_of({"gates"}, hidden=[16, 64, 32])
+    groups = model.parameter_groups(("x", "y", "z"))
+    model.gates(features_of(model))[2].sum().backward()
+    touched = {name for name, parameters in groups.items() if all(p.grad is not None for p in parameters)}
+    assert touched - {"encoder/x", "encoder/y", "encoder/z"} == {"gates/z", "gates"}
 
 
 def test_building_depends_on_the_seed_alone_and_leaves_the_global_generator():
@@ -165,7 +195,11 @@ def test_building_depends_on_the_seed_alone_and_leaves_the_global_generator():
     second = model_of(set(HEADS), seed=3).state_dict()
     other = model_of(set(HEADS), seed=4).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not any(torch.equal(first[name], other[name]) for name in first if name != "ensemble_scale")
+    drawn = [name for name in first if first[name].unique().numel() > 1]
+    assert {name.partition(".")[0] for name in first.keys() - set(drawn)} == {
+        *("ensemble_scale", "boosted_active", "boosted_layers")
+    }
+    assert not any(torch.equal(first[name], other[name]) for name in drawn)
 
 
 def test_building_seeds_no_accelerator(monkeypatch):

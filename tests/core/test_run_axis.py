@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dus_gym.config import RunConfig
 from dus_gym.data.dataset import StackedSplit, TaskData, TensorSplit
+from dus_gym.errors import ConfigError
 from dus_gym.methods import METHODS, make_method, method_class
 from dus_gym.optim import OptimizerConfig
 from dus_gym.seeding import RunSeeds
@@ -129,6 +130,11 @@ CASES = [(method, {}) for method in METHODS] + [
     ("cml", {"method_options": {"pairs": "miwae"}}),
     ("lfm", {"method_options": {"divergence": "js"}}),
     ("umt", {"method_options": {"teacher": 0.3}, "update": "alternating", "loss_norm": "fixed"}),
+    ("relearning", {"method_options": {"period": 0.3, "times": 2, "restarts": 2}}),
+    ("bss", {"method_options": {"scheduler": "heuristic", "growth": 0.5}, "update": "alternating"}),
+    ("aug", {"method_options": {"lag": 1.0, "period": 0.2}, "loss_norm": "fixed"}),
+    ("aug", {"method_options": {"lag": 0.7, "residual_weight": 1.0}, "select": "validation"}),
+    ("greedy", {"method_options": {"epsilon": 0.05, "window": 2, "start_epoch": 0}, "loss_norm": "fixed"}),
     ("smv", {"method_options": {"masking": "inputs"}}),
     ("smv", {"method_options": {"level": "modality"}}),
     ("reconboost", {"method_options": {"residual": "full", "pretraining": 0.2}}),
@@ -184,6 +190,13 @@ def test_one_run_alone_has_no_axis_and_seven_have_one():
     assert (alone.runs, together.runs) == (None, 3)
     assert alone.model.fused_head.weight.shape == (3, 11)
     assert together.model.fused_head.weight.shape == (3, 3, 11)
+
+
+def test_classifiers_are_not_added_in_single_runs_under_adam():
+    adam = {"optimizer": {"lr": 0.01, "name": "adam"}}
+    assert not make(Trainer, [0], 2, "aug", **adam).train([6, 6], 8).diverged
+    with pytest.raises(ConfigError, match=r"optimizer='adam' counts.*'aug' adds classifiers.*parallel_runs=1"):
+        make(TrainingRuns, [0, 1], 2, "aug", **adam)
 
 
 def test_a_run_that_ended_stays_to_the_bit_and_the_others_go_on():

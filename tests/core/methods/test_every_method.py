@@ -126,6 +126,9 @@ VARIANTS = [
     ("reconboost", {"pretraining": 0.2}),
     ("smv", {"level": "modality"}),
     ("umt", {"teacher": 0.3}),
+    ("relearning", {"period": 0.4, "times": 1}),
+    ("aug", {"lag": 1.0, "period": 0.2}),
+    ("bss", {"scheduler": "heuristic", "growth": 0.6}),
 ]
 """Options under which a method keeps something else, or comes by it in another way."""
 
@@ -222,6 +225,8 @@ def starts_of_terms(run):
         "opm": [6],
         "pmr": [0, 31],
         "smv": [round(0.08 * run.epochs)],
+        "aug": [1, *range(10, 100, 10)],
+        "relearning": [round(0.22 * run.epochs) * k for k in (1, 2, 3)],
         "mses": [int(epoch) for epoch in run.logged.values()],
     }
     phases = run.method.phases(run.epochs, run.modalities)

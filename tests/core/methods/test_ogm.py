@@ -9,8 +9,8 @@ from method_setup import NAMES, Setup
 
 from dus_gym.encoders import build_encoder
 from dus_gym.errors import ConfigError
+from dus_gym.methods.ogm import OGMOptions, ratios
 from dus_gym.methods.ogm import ogm_coefficients as coefficients
-from dus_gym.methods.ogm import ratios
 from dus_gym.model import MultimodalModel, initialised
 from dus_gym.optim import GroupedOptimizer, OptimizerConfig
 
@@ -95,7 +95,7 @@ def test_the_loss_is_that_of_the_fused_logits(sizes):
 
 @pytest.mark.parametrize("sizes", [(4, 4), (4, 4, 4)])
 def test_weights_of_encoders_get_k_times_the_gradient_and_nothing_else_does(sizes):
-    setup, plain = Setup("ogm", sizes=sizes, alpha=0.4), Setup("joint", sizes=sizes)
+    setup, plain = Setup("ogm", sizes=sizes, alpha=0.4, ratio="pairwise"), Setup("joint", sizes=sizes)
     expected, _ = backward(plain)
     k = k_by_hand(scores_by_hand(setup), 0.4)
     assert min(k) < 0.7
@@ -109,7 +109,14 @@ def test_weights_of_encoders_get_k_times_the_gradient_and_nothing_else_does(size
     assert logged == pytest.approx(k, rel=1e-5)
 
 
-def test_the_other_readings_of_three_modalities_are_options():
+def test_two_near_a_tie_ahead_of_the_third_are_slowed_pairwise_and_not_by_default():
+    # .5 / .7 is no lead; (1 + 2.5) / 2 = 1.75 is one, twice: 1 - tanh(.4 · 1.75) = .3956.
+    scores = tensor([0.5, 0.5, 0.2])
+    assert coefficients(scores, 0.4, OGMOptions().ratio).tolist() == [1.0, 1.0, 1.0]
+    assert coefficients(scores, 0.4, "pairwise").tolist() == pytest.approx([0.3956, 0.3956, 1.0], abs=1e-4)
+
+
+def test_the_readings_of_three_modalities_are_options():
     scores = scores_by_hand(Setup("ogm", sizes=(4, 4, 4)))
     for kind in ("pairwise", "others", "weakest"):
         setup = Setup("ogm", sizes=(4, 4, 4), ratio=kind)

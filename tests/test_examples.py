@@ -11,7 +11,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SCRIPTS = {
     "train.py": r"(?s)under steady.*test accuracy: .*under uniform.*samples drawn: pixels \d+",
     "ppo.py": r"ppo: reward -\d+\.\d, test accuracy.*\nuniform: reward -\d+\.\d",
-    "own_agent.py": r"(?s)Verdict.*weaker",
+    "own_agent.py": r"steady \w+.*(?s:.*)\nuniform .*\nweaker .*\nsteady ",
     "own_data.py": r"wine\.npz: test accuracy of concat 0\.\d+\nDUS-Wine-v0: test accuracy of concat 0\.\d+",
 }
 """Script to what it must print."""

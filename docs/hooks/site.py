@@ -13,9 +13,18 @@ ROLE = re.compile(r":(?:class|func|meth|data|attr|mod|exc):`~?([\w.]+)`")
 
 
 def display(source: str, *_: Any, **__: Any) -> str:
-    """Return a fence ```` ```math ```` (LaTeX, one equation per paragraph) as HTML."""
-    equations = [" ".join(part.split()) for part in re.split(r"\n\s*\n", source.strip())]
-    return "".join(f'<div class="equation">{convert(equation, display="block")}</div>' for equation in equations)
+    """Return a fence ```` ```math ```` (LaTeX, one equation per paragraph) as HTML.
+
+    Raises:
+        ValueError: for a command that the converter does not know, which it would print as it is.
+    """
+    shown = []
+    for part in re.split(r"\n\s*\n", source.strip()):
+        mathml = convert(" ".join(part.split()), display="block")
+        if unknown := re.findall(r"\\\w+", mathml):
+            raise ValueError(f"{', '.join(unknown)} is not known to latex2mathml; write the equation without it.")
+        shown.append(f'<div class="equation">{mathml}</div>')
+    return "".join(shown)
 
 
 def on_config(config: Any) -> Any:

@@ -23,7 +23,7 @@ chemistry, colour, classes = scaled[order, :7], scaled[order, 7:], wine.target[o
 with tempfile.TemporaryDirectory() as folder:
     file = Path(folder) / "wine.npz"
     np.savez(file, chemistry=chemistry, colour=colour, labels=classes)
-    result = dus_gym.train("DUS-Own-v0", agent="steady", data_root=str(file), epochs=5)
+    result = dus_gym.train("DUS-Own-v0", agent="steady", data_root=str(file), epochs=20, total_batch=32)
     print(f"{file.name}: test accuracy of concat {result.fused['concat'].accuracy:.3f}")
 
 
@@ -48,8 +48,8 @@ task = dus_gym.register_task(
     test=Wine(slice(130, None)),
     modalities=["chemistry", "colour"],
     num_classes=3,
-    batch=32,
+    batch=16,
     encoders={"chemistry": lambda: nn.Sequential(nn.Linear(7, 16), nn.Tanh())},
 )
-result = dus_gym.train(task, agent="steady", epochs=5)
+result = dus_gym.train(task, agent="steady", epochs=20)
 print(f"{task}: test accuracy of concat {result.fused['concat'].accuracy:.3f}")

@@ -3,8 +3,8 @@
 python examples/ppo.py
 
 ``DUS-Fake-v0`` follows learning curves fitted to real runs, so that ten whole runs take a second. Put the id of a real
-task in its place, and nothing else changes. ``stable_baselines3.PPO("MlpPolicy", env)`` works too; ``make_sb3`` gives it a
-policy on the simplex, which starts at the uniform split, and an update after every run.
+task in its place, and nothing else changes. ``stable_baselines3.PPO("MlpPolicy", env)`` works too; ``make_sb3`` gives
+it a policy on the simplex, which starts at the uniform split, and an update after every run.
 """
 
 import gymnasium as gym

@@ -103,7 +103,7 @@ def test_every_benchmark_named_in_the_documentation_exists():
 TOGETHER = [*PAGES, *sorted((ROOT / "docs" / "api").glob("*.md"))]
 PLACEHOLDERS = {"ENV": "DUS-Digits-v0", "TASK": "DUS-Digits-v0", "DUS-TASK-v0": "DUS-Digits-v0"}
 PLACEHOLDERS |= {"WORD": "score", "AGENT": "score", "weaker": "score", "NAME": "avdigits"}
-PLACEHOLDERS |= {"ITEM": "table1", "RUN|COMPARISON": "runs/a"}
+PLACEHOLDERS |= {"ITEM": "table1", "POLICY": "gain", "RUN|COMPARISON": "runs/a"}
 """Words of a command in prose that stand for any of their kind, and one that they may stand for."""
 
 
@@ -167,7 +167,7 @@ def lines_in_prose():
 def test_a_command_in_prose_is_understood(line, monkeypatch):
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(line)[1:]]
     if "--import" in words:  # of a module that the page's reader has
-        del words[words.index("--import") :][:2]
+        del words[words.index("--import") : words.index("--import") + 2]
     if words[0] == "--help":
         return
     assert words[0] in COMMANDS

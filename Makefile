@@ -72,7 +72,7 @@ build/api: $(VENV)/installed-docs
 
 docs: build/api
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
-	@echo "the site: build/site/index.html"
+	@echo "the site lies in build/site; make docs-serve shows it, search included"
 
 docs-serve: build/api
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve

@@ -16,6 +16,7 @@ from dus_gym.agents.policy_files import agent_from_policy, shipped_policies
 from dus_gym.allocation import Allocation
 from dus_gym.discrepancy import CumulativeScore
 from dus_gym.errors import ConfigError, check_at_least
+from dus_gym.hub import is_address
 from dus_gym.rewards import paper_reward
 from dus_gym.state import restoring
 
@@ -34,8 +35,9 @@ class DUS:
         modalities: names, in any order.
         batch_size: B, the ordinary batch of one modality; N_B is m times that.
         epochs: decisions of the run, E of the heuristic: its epochs, or its intervals under ``interval``.
-        agent: a name of the agent table, a policy file or the name of a shipped policy, or anything that
-            :func:`dus_gym.as_agent` takes; the recommended agent if not given, ``"reinforce"`` is the paper's.
+        agent: a name of the agent table, a policy file, the name of a shipped policy or the address of one on the hub,
+            or anything that :func:`dus_gym.as_agent` takes; the recommended agent if not given, ``"reinforce"`` is the
+            paper's.
         options: the agent's options by name, as for :func:`dus_gym.make_agent`.
         interval: iterations between two calls of :meth:`next_sizes`; None: one epoch. An agent that decides more
             often than once per epoch (``reinforce`` with ``preset="tuned"``: every 5 iterations) wants to be asked as
@@ -273,7 +275,7 @@ def _agent_of(agent: Any, num_modalities: int, seed: int, options: Mapping[str, 
     """
     if isinstance(agent, str | Path):
         name = str(agent)
-        if name not in AGENTS and (name in shipped_policies() or Path(name).is_file()):
+        if name not in AGENTS and (is_address(name) or name in shipped_policies() or Path(name).is_file()):
             return agent_from_policy(name, num_modalities, seed, options)
         return make_agent(name, num_modalities, seed, options)
     if options:

@@ -1,7 +1,7 @@
 """Policy files: what learners leave, and the way back to an agent.
 
 Our own agents write safetensors with a JSON header, and reading one never runs code. A model of stable-baselines3 is
-its own ZIP file, which holds pickles: it is read with ``trust=True`` only.
+its own ZIP file, which holds pickles: it is read with ``trust=True`` only, and never from the hub.
 """
 
 from __future__ import annotations
@@ -18,11 +18,16 @@ from dus_gym.agents import agent_class, make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.allocation import LEVERS
 from dus_gym.errors import CheckpointError, ConfigError, first_line, unknown_name
+from dus_gym.hub import HubFile, fetch, is_address
 from dus_gym.options import build_options
 from dus_gym.state import check_form, load_state, restoring
 
 NAME = "policy"
 """The stem of a policy in a run folder."""
+ON_HUB = f"{NAME}.safetensors"
+"""The file of a repository on the hub that names none."""
+MOST_BYTES = 64 * 2**20
+"""Of a policy from the hub: ours have kilobytes."""
 ANY_NUMBER = "transfer"
 """The agent whose policies serve any number of modalities."""
 _PARTS: dict[str, type[Any]] = {"agent": str, "num_modalities": int, "options": dict, "state": dict}
@@ -51,11 +56,16 @@ def policy_path(policy: str | Path) -> Path:
     """Return the file of a policy.
 
     Args:
-        policy: a path, or the name of a shipped policy (which goes first; ``./NAME`` is a file).
+        policy: a path, the name of a shipped policy (which goes first; ``./NAME`` is a file), or an address on the
+            hub (:mod:`dus_gym.hub`), whose file is fetched; ``hf://OWNER/NAME`` is its ``policy.safetensors``.
 
     Raises:
-        ConfigError: if it is neither; the message has the nearest name.
+        ConfigError: if it is none of these; the message has the nearest name.
+        CheckpointError: for a file of the hub that holds pickles.
+        FetchError: if the hub can't be reached and there is no earlier copy of the file.
     """
+    if is_address(policy):
+        return fetch_policy(HubFile.of(str(policy), ON_HUB))
     shipped = shipped_policies()
     if str(policy) in shipped:
         return shipped[str(policy)]
@@ -63,6 +73,25 @@ def policy_path(policy: str | Path) -> Path:
     if path.is_file():
         return path
     raise unknown_name("policy (neither a file nor one that comes with the package)", str(policy), shipped)
+
+
+def fetch_policy(file: HubFile, *, again: bool = False) -> Path:
+    """Return a copy of a policy on the hub; ``again`` asks the hub although this process has fetched it already.
+
+    Raises:
+        CheckpointError: if it is no safetensors file. What anybody can publish is no file to trust: ``trust`` does not
+            allow it.
+        DusError: see :func:`dus_gym.hub.fetch`.
+    """
+    if not file.filename.endswith(".safetensors"):
+        raise CheckpointError(
+            f"{file} is refused: only .safetensors files are read from the hub. Others may hold pickles, whose loading "
+            "can run code; fetch it yourself if you trust its origin."
+        )
+    path = fetch(file, MOST_BYTES, again=again).path
+    if zipfile.is_zipfile(path):
+        raise CheckpointError(f"{file} is refused: it is a ZIP file, which may hold pickles, under another name.")
+    return path
 
 
 def is_sb3_file(path: Path) -> bool:
@@ -84,7 +113,7 @@ def read_policy(policy: str | Path) -> dict[str, Any]:
     """Read what :meth:`Agent.save` wrote, its options checked.
 
     Args:
-        policy: a path, or the name of a shipped policy.
+        policy: see :func:`policy_path`.
 
     Returns:
         ``agent``, a name; ``num_modalities``; ``options``, of that agent's ``options_type``; ``lever``, None if nobody
@@ -153,8 +182,7 @@ def agent_from_policy(
     """Return the agent of a policy file, ready for a run.
 
     Args:
-        policy: a path, or the name of a shipped policy; of any agent with :meth:`Agent.save`, or a model that
-            stable-baselines3 saved.
+        policy: see :func:`policy_path`; of any agent with :meth:`Agent.save`, or a model that stable-baselines3 saved.
         num_modalities: m of the run.
         seed: of the agent's own random numbers in this run.
         options: of ``transfer`` only; another agent's stand in its file.

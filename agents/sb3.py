@@ -18,12 +18,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from dus_gym.agents.adapters import LEVER, SCALE
 from dus_gym.agents.dirichlet_policy import DirichletPolicy
@@ -47,12 +49,17 @@ and with 0.2 TD3 ended near a corner of the simplex on two of four seeds of ``Be
 
 
 def make_sb3(
-    algorithm: str, env: gym.Env[Any, Any] | VecEnv, horizon: int, seed: int | None = 0, **kwargs: Any
+    algorithm: str,
+    env: gym.Env[Any, Any] | VecEnv | VectorEnv[Any, Any, Any],
+    horizon: int,
+    seed: int | None = 0,
+    **kwargs: Any,
 ) -> BaseAlgorithm:
     """Make an SB3 model whose budget fits an environment in which every episode is a training run.
 
     SB3's own defaults spend 20 to 100 training runs before the first update (PPO) and never refresh DQN's target.
-    Here PPO and A2C update after each run, the others after each step from the second run on.
+    Here PPO and A2C update after each run, or after all runs of a vectorised environment have made one, the others
+    after each step from the second run on.
 
     | algorithm | actions | policy |
     |---|---|---|
@@ -62,7 +69,9 @@ def make_sb3(
 
     Args:
         algorithm: ppo, a2c, sac, td3, ddpg or dqn.
-        env: one environment, or a vectorised one of SB3.
+        env: one environment, a vectorised one of SB3, or one of Gymnasium (:class:`SB3Runs`): that of
+            ``gym.make_vec("dus_gym:DUS-Digits-v0", num_envs=64, autoreset_mode="SameStep")`` trains 64 real runs as
+            one computation.
         horizon: steps of one episode, ``env.unwrapped.horizon`` after a reset.
         seed: SB3 seeds the global generators of Python, NumPy and PyTorch with it.
         kwargs: go to SB3 and replace what is set here. The device is the CPU if none is given: networks this
@@ -74,6 +83,8 @@ def make_sb3(
     """
     check_choice("algorithm", algorithm, ALGORITHMS)
     check_at_least("horizon", horizon, 1)
+    if isinstance(env, VectorEnv):
+        env = SB3Runs(env)
     policy = kwargs.pop("policy", None) or _policy(algorithm, env)
     settings = {"seed": seed, "device": "cpu"} | _budget(algorithm, env, horizon) | kwargs
     model = ALGORITHMS[algorithm](policy, env, **settings)
@@ -144,6 +155,90 @@ def _budget(algorithm: str, env: gym.Env[Any, Any] | VecEnv, horizon: int) -> di
         assert size is not None
         return settings | {"action_noise": NormalActionNoise(np.zeros(size), np.full(size, NOISE))}
     return settings
+
+
+class SB3Runs(VecEnv):
+    """A vector environment of Gymnasium as stable-baselines3 takes it.
+
+    ``info`` of the step in which a run ends is that run's, and holds its last observation as ``terminal_observation``;
+    the observation is the first of the next run.
+
+    Args:
+        env: with same-step autoreset.
+
+    Raises:
+        ConfigError: for another kind of autoreset, which stable-baselines3 would take for a step of the next run.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        mode = env.metadata.get("autoreset_mode")
+        if mode != AutoresetMode.SAME_STEP:
+            raise ConfigError(
+                f"autoreset_mode={getattr(mode, 'value', mode)!r} is not allowed for stable-baselines3; make the "
+                'environment with gym.make_vec(..., autoreset_mode="SameStep").'
+            )
+        self.env = env
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def reset(self) -> VecEnvObs:
+        """Begin a new run in every copy, with the seeds of :meth:`seed` if it was called since the last reset."""
+        observations, infos = self.env.reset(seed=self._seeds)  # type: ignore[arg-type]  # n seeds, as Gymnasium's own environments take
+        self.reset_infos = _by_run(infos, self.num_envs)
+        self._reset_seeds()
+        return np.asarray(observations)
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Keep the actions ``(n, m)`` for :meth:`step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Return observations ``(n, m)``, rewards ``(n,)``, ends ``(n,)`` and each run's ``info``."""
+        observations, rewards, terminated, truncated, infos = self.env.step(self._actions)
+        ended = terminated | truncated
+        last, last_observations = infos.pop("final_info", {}), infos.pop("final_obs", None)
+        each = _by_run(infos, self.num_envs)
+        if last_observations is not None:
+            finished = _by_run(last, self.num_envs)
+            for i in np.flatnonzero(ended):
+                cut = bool(truncated[i] and not terminated[i])
+                each[i] = finished[i] | {"terminal_observation": last_observations[i], "TimeLimit.truncated": cut}
+        return np.asarray(observations), np.asarray(rewards, np.float32), ended, each
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Return an attribute of the environment, or of the single one whose settings all runs have."""
+        base = self.env.unwrapped
+        holder = base if hasattr(base, attr_name) else getattr(base, "single", base)
+        return [getattr(holder, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Refuse: the runs have their settings in common.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(f"{attr_name}={value!r} can't be set for single runs of one computation; make them with it.")
+
+    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+        """Refuse: there are no single environments to call.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(f"{method_name}() can't be called on single runs of one computation.")
+
+    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
+        """Return False for each: wrappers of single environments do not apply."""
+        return [False for _ in self._get_indices(indices)]
+
+
+def _by_run(infos: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
+    """Return Gymnasium's dictionary of arrays as one dictionary per run, of the keys that the run has."""
+    masks = {key: infos.get("_" + key) for key in infos if not key.startswith("_")}
+    return [{key: infos[key][i] for key, mask in masks.items() if mask is None or mask[i]} for i in range(num_envs)]
 
 
 def minibatch(rollout: int) -> int:

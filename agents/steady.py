@@ -45,12 +45,15 @@ class SteadyOptions(AgentOptions):
     a small batch is a noisy one, the more so the faster the network learns."""
     cap: float = 2.5
     """The largest share, as a multiple of the equal one: as a learning rate it would be multiplied by so much."""
+    promise: float = 1.0
+    """The training score that those who are given more must be on the way to by the end of the run, at their pace so
+    far. With less the floor is the higher: a run that is over before they have learned needs what is learned fast."""
     caution: float = 30.0
     """Times the training score that modalities have lost again, weighted by their shares: the logits shrink by e to
     minus this."""
 
     def __post_init__(self) -> None:
-        for name in ("lost", "surprise", "gate", "speed", "caution"):
+        for name in ("lost", "surprise", "gate", "speed", "promise", "caution"):
             check_at_least(name, getattr(self, name), 0.0)
         for name in ("relax", "memory", "floor"):
             check_fraction(name, getattr(self, name))
@@ -97,6 +100,10 @@ class Steady(Agent):
         self.steps = 0
         self.trained: Vector = np.zeros(m)
         """Training scores of the last decision."""
+        self.first: Vector = np.zeros(m)
+        """Training scores of the first decision."""
+        self.began = 0.0
+        """The part of the run that had passed then."""
         self.iterations = 0.0
         self.highest: Vector = np.zeros(m)
         """The highest training scores so far."""
@@ -117,6 +124,8 @@ class Steady(Agent):
             return np.asarray(self.shares, dtype=np.float32)
         train = np.maximum(self.collected / self.steps, FEWEST)
         self.collected, self.steps = np.zeros(m), 0
+        if not self.decisions:
+            self.first, self.began = train, min(1.0, info["epoch"] / info["epochs"])
         self._watch(train, float(info.get("iterations", self.decisions + 1)))
         lost = np.zeros(m)
         if self.decisions:
@@ -129,7 +138,8 @@ class Steady(Agent):
         self.validated = validated
         self.decisions += 1
         logits = self.logits * np.exp(-options.caution * self.unsteady)
-        self.shares = _cut(floored_softmax(logits, self._floor(info)).astype(np.float64), options.cap / m)
+        floor = max(self._floor(info), self._hurry(train, floored_softmax(logits, 0.0), info))
+        self.shares = _cut(floored_softmax(logits, floor).astype(np.float64), options.cap / m)
         return np.asarray(self.shares, dtype=np.float32)
 
     def _watch(self, train: Vector, iterations: float) -> None:
@@ -143,6 +153,20 @@ class Steady(Agent):
         self.unsteady = max(FORGETS * self.unsteady, fallen - DROP, 0.0)
         self.highest = np.maximum(self.highest, train)
         self.trained, self.iterations = train, iterations
+
+    def _hurry(self, train: Vector, shares: Array, info: Info) -> float:
+        """Return how little can be hoped for from ``shares`` before the run is over, in [0, 1]; 0 if enough.
+
+        Hope is the training score that a line through the first decision and now reaches at the end, weighted by
+        shares.
+        """
+        if not self.options.promise:
+            return 0.0
+        passed = min(1.0, info["epoch"] / info["epochs"])
+        since = passed - self.began
+        pace = np.maximum(0.0, train - self.first) / since if since > 0.0 else np.zeros_like(train)
+        hope = float((shares * (train + (1.0 - passed) * pace)).sum())
+        return max(0.0, 1.0 - hope / self.options.promise)
 
     def _surprise(self, info: Info, validated: Vector) -> Vector:
         """Return the validation losses beyond that of an even confidence, nats; zeros where info has no losses."""
@@ -171,6 +195,8 @@ class Steady(Agent):
             "logits": self.logits.copy(),
             "validated": self.validated.copy(),
             "trained": self.trained.copy(),
+            "first": self.first.copy(),
+            "began": self.began,
             "iterations": self.iterations,
             "highest": self.highest.copy(),
             "fastest": self.fastest,
@@ -182,9 +208,9 @@ class Steady(Agent):
         """Put back what :meth:`state_dict` returned."""
         super().load_state_dict(state)
         self.decisions, self.steps = int(state["decisions"]), int(state["steps"])
-        for name in ("collected", "logits", "validated", "trained", "highest", "shares"):
+        for name in ("collected", "logits", "validated", "trained", "first", "highest", "shares"):
             setattr(self, name, np.array(state[name], dtype=np.float64))
-        for name in ("iterations", "fastest", "unsteady"):
+        for name in ("began", "iterations", "fastest", "unsteady"):
             setattr(self, name, float(state[name]))
 
 

@@ -222,6 +222,31 @@ class Transfer(Agent):
         """
         self._env, self.num_modalities = name, num_modalities
 
+    def twins(self, tasks: Sequence[tuple[str, int]], *, learn: bool = True) -> list[Transfer]:
+        """Return an agent for each of several runs that are made at once.
+
+        They share this one's weights, and each draws from a generator of its own, so that what a run draws does not
+        depend on the others. :meth:`learn_from` learns from what they decided.
+
+        Args:
+            tasks: name and number of modalities of each run, as for :meth:`begin_task`.
+            learn: False: they take the policy's mean, as in use.
+        """
+        found = []
+        for (name, num_modalities), rng in zip(tasks, self.rng.spawn(len(tasks)), strict=True):
+            twin = copy.copy(self)
+            twin.options = dataclasses.replace(self.options, learn=learn)
+            twin.rng, twin._runs, twin._decisions, twin._shares, twin._decided = rng, [], [], [], -1
+            twin.begin_task(name, num_modalities)
+            found.append(twin)
+        return found
+
+    def learn_from(self, twins: Sequence[Transfer]) -> None:
+        """Take the decisions of :meth:`twins` whose runs are over, and learn from them once the batch is full."""
+        self._runs += [{"env": twin._env, "decisions": twin._decisions} for twin in twins if twin._decisions]
+        if len(self._runs) >= self.options.batch:
+            self.update()
+
     def begin(self) -> None:
         """Start a new run: what was learned stays, what was held does not."""
         self.end_run()

@@ -3,10 +3,13 @@
     python -m dus_gym.benchmarks.leaderboard add runs/comparison          # rows of a finished comparison
     python -m dus_gym.benchmarks.leaderboard replay --row 1               # runs a row's call and compares
     python -m dus_gym.benchmarks.leaderboard show
+    python -m dus_gym.benchmarks.leaderboard push OWNER/NAME              # these rows among those on the hub
+    python -m dus_gym.benchmarks.leaderboard replay --hub OWNER/NAME --row 1
 
-``benchmarks/leaderboard.csv`` is written by this program alone. A row is one agent on one task with one method: the
-mean test accuracy over its seeds by the method's own predictor, every seed's own, the commit, and the arguments of the
-:func:`dus_gym.compare` call that gets it again.
+``benchmarks/leaderboard.csv`` is written by this program alone. On the Hugging Face hub a board is the same file in a
+dataset repository. A row is one agent on one task with one method: the mean test accuracy over its seeds by the
+method's own predictor, every seed's own, the commit, and the arguments of the :func:`dus_gym.compare` call that gets it
+again.
 """
 
 from __future__ import annotations
@@ -22,17 +25,20 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from dus_gym.errors import ConfigError, DusError
+from dus_gym.errors import ConfigError, DusError, NotOnHubError, first_line
 from dus_gym.experiments.compare import compare
 from dus_gym.experiments.comparison import TaskComparison
 from dus_gym.experiments.spec import OWN_ID, RunSpec
 from dus_gym.experiments.storage.comparison_folder import read_comparison
 from dus_gym.experiments.storage.run_folder import CONFIG, read_object
+from dus_gym.hub import SCHEME, HubFile, fetch, send
 from dus_gym.json_text import read_json
 from dus_gym.state import write_atomically
 from dus_gym.statistics import mean_std
 
 BOARD = Path(__file__).with_name("leaderboard.csv")
+MOST_BYTES = 2**24
+"""Of a board from the hub: about 30 000 rows."""
 HEADLINE = "method"
 NOT_IN_A_CALL = ("out", "resume", "force", "scale", "progress", "data_root", "trust")
 """Arguments of :func:`dus_gym.compare` that say nothing of a result; a file must not choose them."""
@@ -70,16 +76,27 @@ def read(path: Path = BOARD) -> list[Entry]:
     """Return the entries in the file; none if it is not there.
 
     Raises:
-        ConfigError: for a file with other columns, or an entry whose accuracy is no number or whose call is no object.
+        ConfigError: for a file with other columns, or an entry that lacks one, holds what is no line of text, or whose
+            accuracy is no number or whose call is no object.
     """
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as lines:
-        reader = csv.DictReader(lines)
-        expected = [field.name for field in fields(Entry)]
-        if reader.fieldnames != expected:
-            raise ConfigError(f"{path} has columns {reader.fieldnames}; a leaderboard has {expected}.")
-        entries = [Entry(**row) for row in reader]
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            reader = csv.DictReader(lines)
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path} is no CSV file ({first_line(error)}).") from error
+    expected = [field.name for field in fields(Entry)]
+    if reader.fieldnames != expected:
+        raise ConfigError(f"{path} has columns {reader.fieldnames}; a leaderboard has {expected}.")
+    for number, row in enumerate(rows, start=1):
+        # What others wrote goes to a terminal, which obeys more than letters.
+        if row.keys() != set(expected) or not all(
+            isinstance(text, str) and text.isprintable() for text in row.values()
+        ):
+            raise ConfigError(f"{path}, row {number} is no row of {len(expected)} plain texts.")
+    entries = [Entry(**row) for row in rows]
     for number, entry in enumerate(entries, start=1):
         try:
             float(entry.accuracy)
@@ -106,14 +123,65 @@ def arguments_of(entry: Entry, where: str) -> dict[str, Any]:
     return found
 
 
+def merged(board: Sequence[Entry], new: Sequence[Entry]) -> list[Entry]:
+    """Return the rows of a board with new ones, which replace those of the same call and agent."""
+    keys = {row.key for row in new}
+    return [row for row in board if row.key not in keys] + list(new)
+
+
 def write(entries: Sequence[Entry], path: Path = BOARD) -> None:
-    """Replace the file whole; best first within a task."""
+    """Replace the file whole."""
+    write_atomically(path, as_csv(entries))
+
+
+def as_csv(entries: Sequence[Entry]) -> bytes:
+    """Return a board as its file holds it: best first within a task."""
     ordered = sorted(entries, key=lambda entry: (entry.env, -float(entry.accuracy), entry.method, entry.agent))
     text = StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Entry)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(entry) for entry in ordered)
-    write_atomically(path, text.getvalue().encode())
+    return text.getvalue().encode()
+
+
+def on_hub(repo: str) -> HubFile:
+    """Return the board of a dataset repository, ``OWNER/NAME`` or ``OWNER/NAME@REVISION``."""
+    return HubFile.of(f"{SCHEME}datasets/{repo}", BOARD.name)
+
+
+def pull(repo: str) -> list[Entry]:
+    """Return the rows of a board on the hub.
+
+    Raises:
+        DusError: if it is not there, can't be fetched, or is no board.
+    """
+    return read(fetch(on_hub(repo), MOST_BYTES, again=True).path)
+
+
+def push(entries: Sequence[Entry], repo: str) -> str:
+    """Put rows among those of a board on the hub, which is made if it is not there.
+
+    Returns:
+        The commit.
+
+    Raises:
+        DusError: if the board there is none, or the hub can't be reached, says no, or was changed in between.
+    """
+    file = on_hub(repo)
+    try:
+        there = fetch(file, MOST_BYTES, again=True)
+    except NotOnHubError:
+        board, parent = [], None
+    else:
+        board, parent = read(there.path), there.commit
+    return send(
+        {file.filename: as_csv(merged(board, entries))},
+        file.repo_id,
+        f"{len(entries)} rows",
+        kind=file.kind,
+        revision=file.revision,
+        parent=parent,
+    )
 
 
 def call_of(spec: RunSpec, agent: str, seeds: Sequence[int]) -> str:
@@ -216,14 +284,22 @@ def main() -> None:
         "--tolerance", type=float, default=0.0, help="points; another processor may round other last bits"
     )
     replaying.add_argument("--data-root")
-    commands.add_parser("show", help="print the board")
+    showing = commands.add_parser("show", help="print the board")
+    for command in (replaying, showing):
+        command.add_argument("--hub", metavar="OWNER/NAME", help="a board on the hub in place of the one here")
+    pushing = commands.add_parser("push", help="put rows among those of a board on the Hugging Face hub")
+    pushing.add_argument("repo", metavar="OWNER/NAME")
+    pushing.add_argument("comparisons", type=Path, nargs="*", help="their rows; the board here if none is given")
     arguments = parser.parse_args()
     try:
-        board = read()
+        board = pull(arguments.hub) if getattr(arguments, "hub", None) else read()
+        made = getattr(arguments, "comparisons", [])
+        new = [row for path in made for row in entries_of(path, commit_of(BOARD.parent))]
         if arguments.command == "add":
-            new = [row for path in arguments.comparisons for row in entries_of(path, commit_of(BOARD.parent))]
-            keys = {row.key for row in new}
-            write([row for row in board if row.key not in keys] + new)
+            write(merged(board, new))
+        elif arguments.command == "push":
+            sent = new or board
+            print(f"{len(sent)} rows in commit {push(sent, arguments.repo)} of {on_hub(arguments.repo)}")
         elif arguments.command == "replay":
             if not 1 <= arguments.row <= len(board):
                 raise ConfigError(f"row={arguments.row} is not allowed; the board has rows 1 to {len(board)}.")

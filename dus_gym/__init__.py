@@ -36,6 +36,8 @@ _PUBLIC = {
     "make_agent": "dus_gym.agents",
     "recommended_agent": "dus_gym.agents",
     "load_agent": "dus_gym.agents.policy_files",
+    "push_to_hub": "dus_gym.experiments.policy_hub",
+    "load_from_hub": "dus_gym.experiments.policy_hub",
     "as_agent": "dus_gym.agents.adapters",
     "make_sb3": "dus_gym.agents.sb3",
     "make_method": "dus_gym.methods",

@@ -82,7 +82,11 @@ class StoreError(DusError, OSError):
 
 
 class FetchError(DusError, OSError):
-    """A data set that can't be fetched as asked: the server, an archive or a checksum says no."""
+    """What can't be fetched or sent as asked: the server, an archive or a checksum says no."""
+
+
+class NotOnHubError(ConfigError):
+    """A repository, a revision or a file that the Hugging Face hub has not, or not for whoever asks."""
 
 
 class CheckpointError(DusError, ValueError):

@@ -38,14 +38,17 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
     Observations are ``(n, m)`` float32, rewards ``(n,)`` float64, ends ``(n,)`` bool; ``info`` holds one ``(n,)``
     array for each key of the single environment, and its mask ``_key``, always True. Autoreset is next-step: the call
     after a copy's last epoch, or after its loss was not finite, ignores its action, starts a new run in it and returns
-    a reward of 0 for it. The copies that go on train in the same call.
+    a reward of 0 for it. The copies that go on train in the same call. Or it is same-step: the call of a copy's last
+    epoch starts its new run already, and what the old one ended with is in ``info["final_obs"]`` and
+    ``info["final_info"]``, as Gymnasium has it; stable-baselines3 needs that
+    (:class:`dus_gym.agents.sb3.SB3Runs`).
 
     Args:
         num_envs: n.
         task: a name of the task registry; the id sets it.
         trainer: ``"real"`` or ``"fake"``; the id sets it.
         render_mode: not supported.
-        autoreset_mode: ``"NextStep"`` alone is supported.
+        autoreset_mode: ``"NextStep"`` or ``"SameStep"``.
         settings: every other argument of ``DUSEnv``.
 
     Raises:
@@ -53,7 +56,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
             that can't train as one computation is refused at reset, where the network is built.
     """
 
-    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - Gymnasium's own form
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - Gymnasium's form
 
     def __init__(
         self,
@@ -68,18 +71,21 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
         if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer):
             raise ConfigError(f"num_envs={num_envs!r} is not allowed; it must be a whole number.")
         check_at_least("num_envs", num_envs, 1)
+        mode = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
         for name, value, supported in (
             ("render_mode", render_mode, render_mode is None),
-            ("autoreset_mode", autoreset_mode, autoreset_mode in (AutoresetMode.NEXT_STEP, "NextStep")),
+            ("autoreset_mode", autoreset_mode, mode in ("NextStep", "SameStep")),
             ("max_episode_steps", settings.get("max_episode_steps"), "max_episode_steps" not in settings),
         ):
             if not supported:
                 raise _unsupported(name, value)
+        self.metadata = {**self.metadata, "autoreset_mode": AutoresetMode(mode)}
         # The single environment checks and completes the settings, so that both say the same of a bad one.
-        self._single = single = DUSEnv(task, trainer=trainer, **settings)
+        self.single = single = DUSEnv(task, trainer=trainer, **settings)
         if trainer == "fake" and single.config.select != "last":
             raise _unsupported("select", single.config.select)
-        self._kind: type[RunGroup] = FakeRuns if trainer == "fake" else RealRuns
+        self._kind = kind_of_runs(single)
+        self._same_step = mode == "SameStep"
         self.num_envs = num_envs
         self.single_observation_space = single.observation_space
         self.single_action_space = single.action_space
@@ -134,7 +140,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
         """Train one interval in every copy, and start a new run in those that had ended.
 
         Args:
-            actions: ``(n, m)``, a row a copy.
+            actions: ``(n, m)``, a row per copy.
 
         Raises:
             ResetNeeded: before the first reset.
@@ -144,6 +150,10 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
             raise ClosedEnvironmentError("step() after close(); make the environment again.")
         if not self._groups:
             raise ResetNeeded("there are no runs yet: call reset() first.")
+        found = self._step(actions)
+        return self._begin_ended(*found) if self._same_step else found
+
+    def _step(self, actions: npt.ArrayLike) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         n, over = self.num_envs, self._over
         number = int(np.count_nonzero(over))
         if number == n:
@@ -151,9 +161,9 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
             return observations, np.zeros(n), np.zeros(n, bool), np.zeros(n, bool), infos
         if number:
             # What these copies were told is not read, but the others' actions must be as many.
-            actions = _replaced(actions, over, self._single.allocation.uniform())
-        entries = read_actions(actions, n, len(self._single.modalities))
-        shares, sizes = allocate(self._single.allocation, entries, self._single.method, self._single._needs_equal_sizes)
+            actions = _replaced(actions, over, self.single.allocation.uniform())
+        entries = read_actions(actions, n, len(self.single.modalities))
+        shares, sizes = allocate(self.single.allocation, entries, self.single.method, self.single._needs_equal_sizes)
         if not number and len(self._groups) == 1:
             observations, rewards, ended, infos = self._groups[0].group.step(shares, sizes)
             self._over = ended
@@ -165,7 +175,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
     ) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Step groups of different clocks, and begin one of the copies that had ended."""
         n = self.num_envs
-        observations: Array = np.empty((n, len(self._single.modalities)), np.float32)
+        observations: Array = np.empty((n, len(self.single.modalities)), np.float32)
         rewards: Array = np.zeros(n)
         infos: dict[str, Any] = {}
 
@@ -188,6 +198,22 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
             place(new, np.arange(len(new)), begun, info)
         return observations, rewards, self._over.copy(), np.zeros(n, bool), infos
 
+    def _begin_ended(
+        self, observations: Array, rewards: Array, ended: Array, truncated: Array, infos: dict[str, Any]
+    ) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        """Begin a new run where one has just ended, and keep what the old one ended with."""
+        new = np.flatnonzero(ended)
+        if not len(new):
+            return observations, rewards, ended, truncated, infos
+        last = {key: ended.copy() if key.startswith("_") else values.copy() for key, values in infos.items()}
+        infos |= {"final_obs": observations.copy(), "final_info": last}
+        infos |= {"_final_obs": ended.copy(), "_final_info": ended.copy()}
+        begun, info = self._begin(new)
+        observations[new] = begun
+        for key, values in info.items():
+            infos[key][new] = values
+        return observations, rewards, ended, truncated, infos
+
     def close_extras(self, **_: Any) -> None:
         """Drop the runs; called once, by ``close()``."""
         self._copies, self._groups = [], []
@@ -202,7 +228,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
             ResetNeeded: before the first reset.
         """
         if self._kind is FakeRuns and not self._groups:
-            return FakeRuns(self._single, 1).horizon
+            return FakeRuns(self.single, 1).horizon
         if not self._groups:
             raise ResetNeeded("there are no runs yet: call reset() first.")
         return self._groups[0].group.horizon
@@ -211,11 +237,17 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
         """Return the finished runs' figures on the test split, one a copy; None for a run under way.
 
         Raises:
-            ConfigError: on the fake trainer, whose single environment has them.
+            ConfigError: on the fake trainer, whose single environment has them, and under same-step autoreset, which
+                leaves no finished run.
             DusError: before the end of any run: the test split is scored once, after training.
         """
         if self._kind is FakeRuns:
             raise _unsupported("trainer", "fake")
+        if self._same_step:
+            raise ConfigError(
+                "autoreset_mode='SameStep' is not allowed for evaluate(): no finished run is left to score; make the "
+                "environment with the default, NextStep."
+            )
         if not self._groups or not self._over.any():
             raise DusError("evaluate() before the end of any run: the test split is scored once, after training.")
         found: dict[int, Evaluation] = {}
@@ -236,7 +268,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
         if len(rows) == self.num_envs and len(self._groups) == 1 and len(self._groups[0].rows) == self.num_envs:
             group = self._groups[0].group
         else:
-            group = self._kind(self._single, len(rows))
+            group = self._kind(self.single, len(rows))
         self._groups = kept
         found = group.begin(seeds)
         self._groups = [*kept, _Placed(rows, group, np.ones(len(rows), bool))]
@@ -252,6 +284,11 @@ class _Placed:
     group: RunGroup
     going: npt.NDArray[np.bool_]
     """Which of them have not begun another run since."""
+
+
+def kind_of_runs(single: DUSEnv) -> type[RunGroup]:
+    """Return the class of the runs of an environment: fitted curves or real networks."""
+    return FakeRuns if single.trainer == "fake" else RealRuns
 
 
 class RealRuns(RunGroup):

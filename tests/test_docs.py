@@ -8,12 +8,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hub_server import local_hub
 
 import dus_gym
 from dus_gym.cli import COMMANDS, arguments, main
 
 ROOT = Path(__file__).resolve().parents[1]
-STORIES = [ROOT / "docs" / name for name in ("own-data.md", "data.md", "runs.md", "report.md", "probe.md")]
+STORIES = [ROOT / "docs" / name for name in ("own-data.md", "data.md", "runs.md", "report.md", "probe.md", "hub.md")]
 """Pages whose blocks build on one another."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -64,6 +65,12 @@ def test_commands_run(command, tmp_path):
 def test_a_page_that_tells_a_story_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "documentation"}
+    with local_hub(tmp_path, monkeypatch):
+        _tell(page, names)
+
+
+def _tell(page, names):
+    """Run a page's blocks in order."""
     text = page.read_text(encoding="utf-8")
     found = re.findall(r"^```(python|sh)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert {language for language, _ in found} >= {"sh"}

@@ -25,6 +25,7 @@ COMMANDS = {
     "ceiling": "search for the most that any allocation could gain, and set agents beside it",
     "reproduce": "re-run the paper's tables and figures beside the printed numbers",
     "meta-train": "train one policy over many runs and tasks",
+    "push": "publish a policy on the Hugging Face hub",
     "data": "list, scan, build, fetch and mock data sets",
     "watch": "show a run while it goes on",
     "probe": "show what each modality of a finished run knows, contributes and costs",

@@ -56,6 +56,9 @@ class MetaTrainOptions:
     """Print the result as one JSON object on the last line."""
     quiet: bool = False
     """Print nothing but errors and the --json line."""
+    parallel_runs: str = "auto"
+    """Runs of one task and one batch (--agent.batch) that train as one computation: a number, 1 for one by one, or
+    auto: up to 32 where task and method can."""
     threads: int = 1
     """CPU threads of PyTorch. More help large networks only; another number may change the last bits."""
 
@@ -85,6 +88,7 @@ def main(words: list[str]) -> None:
         eval_seeds=options.eval_seeds,
         seed=options.seed,
         agent_options=parsed.group("agent"),
+        parallel_runs=options.parallel_runs,
         progress=partial(progress_over, console),
         method=options.method,
         method_options=parsed.group("method"),

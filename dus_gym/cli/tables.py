@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shlex
+import textwrap
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -69,8 +71,33 @@ def print_line(console: Console, text: str, style: str = "") -> None:
 
 
 def print_prose(console: Console, text: str, style: str = "") -> None:
-    """Print sentences as they are: on a terminal wrapped between words, elsewhere one line."""
-    console.print(text, style=style, soft_wrap=not console.is_terminal, markup=False, highlight=False)
+    """Print sentences as they are: on a terminal wrapped between words, elsewhere one line.
+
+    A word that is wider than the terminal, such as a path, stays whole.
+    """
+    if console.is_terminal:
+        width = console.width
+        lines = [
+            textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.split("\n")
+        ]
+        text = "\n".join(lines)
+    print_line(console, text, style)
+
+
+def print_command(console: Console, label: str, command: str) -> None:
+    """Print a command to be copied: on a terminal wrapped between words as a shell reads it, elsewhere one line."""
+    if not console.is_terminal:
+        print_line(console, f"{label}{command}")
+        return
+    first, *words = shlex.split(command)
+    lines = [label + first]
+    for word in map(shlex.quote, words):
+        # Two more columns, for the mark that the line goes on.
+        if len(lines[-1]) + 1 + len(word) + 2 > console.width:
+            lines[-1] += " \\"
+            lines.append(" " * (len(label) - 1))
+        lines[-1] += f" {word}"
+    print_line(console, "\n".join(lines))
 
 
 def print_comparison(console: Console, comparison: Comparison, *, full: bool = False) -> None:

@@ -12,7 +12,7 @@ from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
 from dus_gym.cli.progress import live_run
 from dus_gym.cli.run_options import AGENT, METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
-from dus_gym.cli.tables import print_line, print_prose, print_result, show_log
+from dus_gym.cli.tables import print_command, print_prose, print_result, show_log
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError
 from dus_gym.experiments.drivers import agent_names, learns_in_runs, name_agent
@@ -40,9 +40,11 @@ class TrainOptions:
 
     agent: str = field(default=DEFAULT_AGENT, metadata={"common": True, "choices": agent_names})
     """Who decides the batch sizes; `dus agents` says more. Also the path of a policy file."""
-    policy: str | None = field(default=None, metadata={"common": "A saved policy, which then is the agent."})
-    """A saved policy, which then is the agent: a file of `dus meta-train` or of a run that learned, or the name of
-    one that comes with the package (gain, gap)."""
+    policy: str | None = field(
+        default=None, metadata={"common": "A saved policy (a file or hf://OWNER/NAME) as the agent."}
+    )
+    """A saved policy, which then is the agent: a file of `dus meta-train` or of a run that learned, the name of one
+    that comes with the package (gain, gap), or one on the Hugging Face hub (hf://OWNER/NAME)."""
     seed: int = field(default=0, metadata={"common": "Seed of everything: the same one gives the same run."})
     """Seed of everything: data split, initialisation, order, agent."""
     alone: bool = field(default=False, metadata={"common": "Do not also train uniform beside the agent."})
@@ -108,9 +110,9 @@ def main(words: list[str]) -> None:
     if not output.quiet:
         print_result(console, result)
         _conclude(console, spec, result, alone=options.alone)
-        print_line(console, f"written to {folder.path}, the picture of the run to {folder.path / PICTURE}")
+        print_prose(console, f"written to {folder.path}, the picture of the run to {folder.path / PICTURE}")
         imports = "".join(f" --import {shlex.quote(name)}" for name in IMPORTED)
-        print_line(console, f"next: {spec.compare_command()}{imports}")
+        print_command(console, "next: ", f"{spec.compare_command()}{imports}")
     if output.json:
         print(json.dumps(result.to_json(), allow_nan=False))
 

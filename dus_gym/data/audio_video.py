@@ -1,4 +1,4 @@
-"""Clips with sound: presets of the sound, choice of frames, and the streams made of both, for several data sets."""
+"""Clips, with sound or without: presets of the sound, choice of frames, and the streams made of both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from dus_gym.data.task import Task
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 
 if TYPE_CHECKING:
-    from dus_gym.data.media.frames import FrameChoice
+    from dus_gym.data.media.frames import FrameChoice, FramesDecoder
+    from dus_gym.data.transforms import ImageTransform
 
 FBANK = "fbank"
 SEGMENT = "segment"
@@ -38,13 +39,9 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class AudioVideoOptions(MediaOptions):
-    """Options of the data sets of clips with sound."""
+class ClipOptions(MediaOptions):
+    """Options of the data sets of clips."""
 
-    audio: str = FBANK
-    """Preset of the sound."""
-    standardise: bool = False
-    """With fbank: (x + 4.503877) / (2 · 5.141276), as BalanceBenchmark; MLA leaves it as it is."""
     frames: str = SEGMENT
     """The frames of a clip that are seen. segment: a random one of each of T equal segments in training, their middle
     ones in evaluation; even: the middle ones always, and no others are stored; peer_first: the first T by number, as
@@ -57,9 +54,6 @@ class AudioVideoOptions(MediaOptions):
     """Crop and mirror all frames of a clip alike."""
     short_side: int = 256
     """Longest short side of a stored frame; 0 stores frames in full, so that crops equal the peers'."""
-    validation: str = "auto"
-    """auto: the published validation split, or a tenth of every class of train where nobody published one; none: no
-    validation, as the published runs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,6 +61,25 @@ class AudioVideoOptions(MediaOptions):
         check_at_least("frames_per_clip", self.frames_per_clip, 1)
         check_at_least("fps", self.fps, 1)
         check_at_least("short_side", self.short_side, 0)
+
+
+@dataclass(frozen=True)
+class AudioVideoOptions(ClipOptions):
+    """Options of the data sets of clips with sound."""
+
+    loops: ClassVar[Mapping[str, Loop]] = {}
+    """Presets of the sound beside ``fbank``."""
+    audio: str = FBANK
+    """Preset of the sound."""
+    standardise: bool = False
+    """With fbank: (x + 4.503877) / (2 · 5.141276), as BalanceBenchmark; MLA leaves it as it is."""
+    validation: str = "auto"
+    """auto: the published validation split, or a tenth of every class of train where nobody published one; none: no
+    validation, as the published runs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("audio", self.audio, (*self.loops, FBANK))
         check_choice("validation", self.validation, ("auto", "none"))
         if self.standardise and self.audio != FBANK:
             raise ConfigError(f"standardise=True is not allowed with audio={self.audio!r}; it is of {FBANK!r} alone.")
@@ -75,13 +88,12 @@ class AudioVideoOptions(MediaOptions):
 class AudioVideoSource(MediaSource):
     """Base of the data sets of clips with sound; the task's modalities are audio and video, in this order."""
 
-    loops: ClassVar[Mapping[str, Loop]]
-    """Presets of the sound beside ``fbank``."""
+    options_type: ClassVar[type[AudioVideoOptions]] = AudioVideoOptions
     sounds: ClassVar[Sequence[Place]]
     """Places where sound files may lie."""
-    banks: ClassVar[Sequence[Place]]
+    banks: ClassVar[Sequence[Place]] = ()
     """Places where filter banks of the peers may lie, as ``.npy``."""
-    closed: ClassVar[Sequence[str]]
+    closed: ClassVar[Sequence[str]] = ()
     """Folders of pickles."""
 
     def pictures(self, fps: int) -> Sequence[Place]:
@@ -94,7 +106,8 @@ class AudioVideoSource(MediaSource):
         Raises:
             DatasetNotFoundError: if there is no sound or no picture at all, in any known layout.
         """
-        return [self._sound(options, root, records), self._video(options, root, records)]
+        frames = _rows("frames", root, records, self.pictures(options.fps), self.closed)
+        return [self._sound(options, root, records), frames_stream(options, frames)]
 
     def carve(self, records: Sequence[Record], options: Any, rng: np.random.Generator) -> list[Record]:
         """Return records with a validation split as of every data set, or with none at all."""
@@ -115,7 +128,7 @@ class AudioVideoSource(MediaSource):
             factor = 1 / (2 * GEWU_STD) if options.standardise else 1.0
             offset = -GEWU_MEAN * factor if options.standardise else 0.0
             return Stream(bank, SpectrogramTransform(factor, offset), rows, (1, *bank.fixed_shape))
-        loop = self.loops[options.audio]
+        loop = options.loops[options.audio]
         samples = loop.rate * loop.seconds
         if loop.waveform:
             transform = WaveformTransform(STFT(), samples)
@@ -123,26 +136,42 @@ class AudioVideoSource(MediaSource):
         decoder = SpectrogramDecoder(rate=loop.rate, samples=samples)
         return Stream(decoder, SpectrogramTransform(), rows, (1, *decoder.fixed_shape))
 
-    def _video(self, options: AudioVideoOptions, root: Path, records: Sequence[Record]) -> Stream:
-        from dus_gym.data.media.frames import ALL, FramesDecoder
-        from dus_gym.data.transforms import ClipTransform, ImageTransform
 
-        choice = cast("FrameChoice", options.frames)
-        decoder = FramesDecoder(
-            keep=ALL if choice == SEGMENT else choice,
-            frames=options.frames_per_clip,
-            per_second=options.fps,
-            short_side=options.short_side or None,
-        )
-        transform = ClipTransform(options.frames_per_clip, choice, ImageTransform(), options.shared_crop)
-        return Stream(
-            decoder, transform, _rows("frames", root, records, self.pictures(options.fps), self.closed), transform.shape
-        )
+def frames_stream(
+    options: ClipOptions,
+    rows: Sequence[Row],
+    decoder: type[FramesDecoder] | None = None,
+    image: ImageTransform | None = None,
+    **how: Any,
+) -> Stream:
+    """Return the stream of frames that the options choose.
+
+    Args:
+        options: of the data set.
+        rows: folders or videos, one a record.
+        decoder: the kind of frames, by default pictures.
+        image: what becomes of a frame; by default as of pictures.
+        how: further arguments of the decoder.
+    """
+    from dus_gym.data.media.frames import ALL, FramesDecoder
+    from dus_gym.data.transforms import ClipTransform, ImageTransform
+
+    choice = cast("FrameChoice", options.frames)
+    made = (decoder or FramesDecoder)(
+        keep=ALL if choice == SEGMENT else choice,
+        frames=options.frames_per_clip,
+        per_second=options.fps,
+        short_side=options.short_side or None,
+        **how,
+    )
+    transform = ClipTransform(options.frames_per_clip, choice, image or ImageTransform(), options.shared_crop)
+    return Stream(made, transform, tuple(rows), transform.shape)
 
 
 def _rows(
     what: str, root: Path, records: Sequence[Record], places: Sequence[Place], closed: Sequence[str]
 ) -> tuple[Row, ...]:
+    """Return a row for each record, of its file or folder in the place that has most of them."""
     paths = locate(what, root, records, places, closed)
     return tuple(Row(record.sample, (path,)) for record, path in zip(records, paths, strict=True))
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from dus_gym.errors import AnnotationError, DatasetNotFoundError
@@ -40,16 +43,51 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
         DatasetNotFoundError: if the file is not there.
         AnnotationError: if it is not UTF-8.
     """
+    # Not splitlines(): tweets hold characters such as U+2028 that it would break lines at.
+    for number, line in enumerate(_text_of(path).split("\n"), start=1):
+        if stripped := line.rstrip("\r"):
+            yield number, stripped
+
+
+def rows_of(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a csv that are not empty, each with the number of the line it begins at.
+
+    Raises:
+        DatasetNotFoundError: if the file is not there.
+        AnnotationError: if it is not UTF-8, or for a quotation mark that is never closed, which would make one field
+            of all that follows.
+    """
+    reader = csv.reader(io.StringIO(f"{_text_of(path)}\n{_END}"))
+    begins = 1
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        for row in reader:
+            if row == [_END]:
+                return
+            if row and row[-1].endswith(_END):
+                raise csv.Error("one that opens here is not")
+            if row:
+                yield begins, row
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise AnnotationError(f"{path}, line {begins}: expected every quotation mark closed ({error}).") from error
+
+
+_END = "\x1fend of the file"
+"""Appended to a csv: the last row, unless a quotation mark is open."""
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise DatasetNotFoundError(f"{path} is not there.") from error
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{path} is not UTF-8 text ({error}).") from error
-    # Not splitlines(): tweets hold characters such as U+2028 that it would break lines at.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if stripped := line.rstrip("\r"):
-            yield number, stripped
+
+
+def class_table(file: str) -> tuple[str, ...]:
+    """Return the class names of a data set in the order of their ids, from a file in ``dus_gym/data/sets/``."""
+    return tuple((files("dus_gym.data") / "sets" / file).read_text(encoding="utf-8").splitlines())
 
 
 def bad_line(path: Path, number: int, line: str, expected: str) -> AnnotationError:

@@ -1,8 +1,8 @@
-"""Tweets: a text and a picture, under the presets of those who used them, for several data sets."""
+"""Texts, with a picture or without: the presets of those who used them, and the streams, for several data sets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -53,19 +53,32 @@ CLIP_IMAGE = {"mean": CLIP_MEAN, "std": CLIP_STD, "augment": False, "fit": "cent
 
 
 @dataclass(frozen=True)
-class TextImageOptions(MediaOptions):
-    """Options of a data set of texts with pictures."""
+class TextOptions(MediaOptions):
+    """Options of a data set with texts."""
 
-    preset: str = "default"
-    """The way texts and pictures are read: default, dus (as far as the paper tells), bss or amss (as those repositories
-    do). CLIP's encoders keep their own preprocessing."""
     tokenizer: str | None = None
     """The vocabulary: a tokenizer.json, a vocab.txt, a folder with one, or a hub name. If not given, that of the text
     encoder's weights; for random weights vocab.txt in the data root, or else the published one."""
     length: int | None = None
     """Tokens of a text, longer ones are cut; if not given the preset's 64 or 128, and 77 for CLIP."""
     clean: str | None = None
-    """The cleaning of a text: plain (nothing), bss_words or bss_caption; the preset's if not given."""
+    """The cleaning of a text: plain (nothing), bss_words, bss_caption or title; the preset's if not given."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clean is not None:
+            check_choice("clean", self.clean, CLEANERS)
+        if self.length is not None:
+            check_at_least("length", self.length, 3)
+
+
+@dataclass(frozen=True)
+class TextImageOptions(TextOptions):
+    """Options of a data set of texts with pictures."""
+
+    preset: str = "default"
+    """The way texts and pictures are read: default, dus (as far as the paper tells), bss or amss (as those repositories
+    do). CLIP's encoders keep their own preprocessing."""
     images: str | None = None
     """Folder of the pictures, from the data root; looked for under its usual names if not given."""
     size: int | None = None
@@ -75,9 +88,7 @@ class TextImageOptions(MediaOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.clean is not None:
-            check_choice("clean", self.clean, CLEANERS)
-        for name, least in (("length", 3), ("size", 1), ("short_side", 0)):
+        for name, least in (("size", 1), ("short_side", 0)):
             if (value := getattr(self, name)) is not None:
                 check_at_least(name, value, least)
 
@@ -114,29 +125,11 @@ class TextImageSource(MediaSource):
         check_choice("preset", options.preset, self.presets)
         preset = self.presets[options.preset]
         text, image = task.encoders
-        return [self._text(text, options, preset, root, records), self._image(image, options, preset, root, records)]
-
-    def _text(self, word: str, options: Any, preset: Preset, root: Path, records: Sequence[Record]) -> Stream:
-        from dus_gym.data.media.tokens import TokenBatch, TokenDecoder, load_vocabulary, text_row
-        from dus_gym.encoders import encoder_options
-        from dus_gym.encoders.bert import BertOptions
-        from dus_gym.encoders.clip import ClipTextOptions
-
-        name, encoder = encoder_options(word)
-        if not isinstance(encoder, BertOptions | ClipTextOptions):
-            raise ConfigError(f"encoder {word!r} reads no text; give bert or clip-text for the modality 'text'.")
-        clip = name == "clip-text"
         target = self.target_of(options, preset)
-        vocabulary = load_vocabulary(options.tokenizer or _vocabulary_of(encoder, root))
-        _check(word, encoder, vocabulary, target)
-        decoder = TokenDecoder(
-            vocabulary,
-            length=options.length or (CLIP_LENGTH if clip else preset.length),
-            clean=options.clean or preset.clean,
-            special=preset.special or clip,
+        texts = text_stream(
+            text, options, preset, root, records, lambda record, pairs: self.text_of(record, target, pairs), target
         )
-        rows = tuple(text_row(record.sample, *self.text_of(record, target, not clip)) for record in records)
-        return Stream(decoder, TokenBatch(), rows, (decoder.length,))
+        return [texts, self._image(image, options, preset, root, records)]
 
     def _image(self, word: str, options: Any, preset: Preset, root: Path, records: Sequence[Record]) -> Stream:
         from dus_gym.data.media.image import ImageDecoder
@@ -157,6 +150,52 @@ class TextImageSource(MediaSource):
         if options.images is not None:
             return root / options.images
         return next((root / name for name in self.folders if (root / name).is_dir()), root / self.folders[0])
+
+
+def text_stream(
+    word: str,
+    options: TextOptions,
+    preset: Preset,
+    root: Path,
+    records: Sequence[Record],
+    text_of: Callable[[Record, bool], tuple[str, str]] | None = None,
+    target: str = NO_TARGET,
+) -> Stream:
+    """Return the stream of texts, as the token ids of an encoder's vocabulary.
+
+    Args:
+        word: the encoder.
+        options: of the data set; they go before the preset.
+        preset: of which only what is about text counts.
+        root: the data root, where a vocabulary may be.
+        records: one text each.
+        text_of: record, and whether the encoder reads pairs, to the text and its second segment or nothing; by default
+            the record's text alone.
+        target: treatment of the records' targets, one of :data:`TARGETS`.
+
+    Raises:
+        ConfigError: for an encoder that reads no text, or would misread these ids.
+    """
+    from dus_gym.data.media.tokens import TokenBatch, TokenDecoder, load_vocabulary, text_row
+    from dus_gym.encoders import encoder_options
+    from dus_gym.encoders.bert import BertOptions
+    from dus_gym.encoders.clip import ClipTextOptions
+
+    name, encoder = encoder_options(word)
+    if not isinstance(encoder, BertOptions | ClipTextOptions):
+        raise ConfigError(f"encoder {word!r} reads no text; give bert or clip-text for the modality 'text'.")
+    clip = name == "clip-text"
+    vocabulary = load_vocabulary(options.tokenizer or _vocabulary_of(encoder, root))
+    _check(word, encoder, vocabulary, target)
+    decoder = TokenDecoder(
+        vocabulary,
+        length=options.length or (CLIP_LENGTH if clip else preset.length),
+        clean=options.clean or preset.clean,
+        special=preset.special or clip,
+    )
+    texts = [(record.text, "") if text_of is None else text_of(record, not clip) for record in records]
+    rows = tuple(text_row(record.sample, *text) for record, text in zip(records, texts, strict=True))
+    return Stream(decoder, TokenBatch(), rows, (decoder.length,))
 
 
 def _vocabulary_of(encoder: BertOptions | ClipTextOptions, root: Path) -> str:

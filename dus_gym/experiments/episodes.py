@@ -16,7 +16,7 @@ from dus_gym.allocation import read_action
 from dus_gym.costs import Stopwatch
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.envs.run_group import allocate, read_actions
-from dus_gym.envs.vector_env import RealRuns
+from dus_gym.envs.vector_env import RealRuns, kind_of_runs
 from dus_gym.errors import DusError
 from dus_gym.experiments.drivers.driver import Driver
 
@@ -42,13 +42,23 @@ class Episodes:
 
     Args:
         core: an environment of the runs' settings.
-        agents: one a run.
+        agents: one per run.
         seeds: of the runs, as for the reset of an environment.
+        references: by run, a reward for each step that is subtracted from the one which the agent learns from; past
+            its end nothing is.
     """
 
-    def __init__(self, core: DUSEnv, agents: Sequence[Agent], seeds: Sequence[int]) -> None:
-        self.core, self.agents = core, agents
-        self.group = RealRuns(core, len(agents))
+    def __init__(
+        self,
+        core: DUSEnv,
+        agents: Sequence[Agent],
+        seeds: Sequence[int],
+        references: Sequence[Sequence[float]] = (),
+    ) -> None:
+        self.core, self.agents, self.references = core, agents, references
+        self.steps = 0
+        """Steps made."""
+        self.group = kind_of_runs(core)(core, len(agents))
         # As the environment draws it at reset.
         self._run_seeds = [int(seeding.np_random(seed)[0].integers(2**63 - 1)) for seed in seeds]
         self.active = list(range(len(agents)))
@@ -56,6 +66,12 @@ class Episodes:
         self.watches = [Stopwatch() for _ in agents]
         self.last: tuple[Array, Columns] | None = None
         """Observations and figures of the last step; None before the first."""
+
+    @property
+    def real(self) -> RealRuns:
+        """Return the group of runs that train real networks, which alone can be kept and scored on a test split."""
+        assert isinstance(self.group, RealRuns)
+        return self.group
 
     def begin(self) -> None:
         """Begin new runs."""
@@ -79,13 +95,15 @@ class Episodes:
         steps = []
         for r in list(self.active):
             reward = float(rewards[r])
-            if r in decided and not self._asked(r, partial(self.agents[r].learn, reward)):
+            reference = self.references[r][self.steps : self.steps + 1] if self.references else ()
+            if r in decided and not self._asked(r, partial(self.agents[r].learn, reward - sum(reference))):
                 continue
             steps.append(
                 RunStep(r, observations[r], reward, {key: of[r] for key, of in columns.items()}, bool(ended[r]))
             )
             if ended[r]:
                 self.active.remove(r)
+        self.steps += 1
         return steps
 
     def run(self) -> list[dict[str, Any]]:
@@ -106,7 +124,7 @@ class Episodes:
     def snapshot(self) -> dict[str, Any]:
         """Return everything that a continuation depends on, taken between two steps."""
         return {
-            "group": self.group.snapshot(),
+            "group": self.real.snapshot(),
             "agents": [agent.state_dict() for agent in self.agents],
             "active": list(self.active),
             "errors": {str(r): str(error) for r, error in self.errors.items()},
@@ -115,7 +133,7 @@ class Episodes:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put a snapshot of the same runs back."""
-        observations, infos = self.group.restore(self._run_seeds, state["group"])
+        observations, infos = self.real.restore(self._run_seeds, state["group"])
         self.last = observations, _columns(infos)
         for agent, kept in zip(self.agents, state["agents"], strict=True):
             agent.load_state_dict(kept)

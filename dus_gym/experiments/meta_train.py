@@ -5,51 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
-
-import gymnasium as gym
 
 from dus_gym import __version__
 from dus_gym.agents import make_agent
 from dus_gym.agents.base import Agent
-from dus_gym.agents.loop import Episode, run_episode
 from dus_gym.agents.transfer import ALGORITHMS, Transfer
-from dus_gym.errors import ConfigError, check_at_least, check_choice
+from dus_gym.envs.dus_env import DUSEnv
+from dus_gym.errors import ConfigError, TooManyRunsError, check_at_least, check_choice
 from dus_gym.experiments.compare import Progress
+from dus_gym.experiments.episodes import Episodes
+from dus_gym.experiments.executors.executor import ScaleOptions
 from dus_gym.experiments.serialize import to_json
 from dus_gym.experiments.spec import RunSpec, make_spec, parse_seeds
+from dus_gym.experiments.together import MOST_TOGETHER, can_train_together
 from dus_gym.statistics import paired
 
 FIRST_SEED = 100
 """Seeds below are the reports': a policy that has seen them can't be reported on them."""
 EDGE = 0.1
 """The first and last runs whose mean is shown, as a fraction of all."""
-
-
-class AgainstUniform(gym.Wrapper[Any, Any, Any, Any]):
-    """Subtracts from each reward what the uniform split got in the same step of the run of the same seed.
-
-    That changes no policy's rank, and takes out of the return how lucky a seed is, which is the most of it.
-    """
-
-    def __init__(self, env: gym.Env[Any, Any], references: Mapping[int, Sequence[float]]) -> None:
-        super().__init__(env)
-        self._references = references
-        self._reference: Sequence[float] = ()
-        self._steps = 0
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Starts the run of a seed that has a reference."""
-        self._reference, self._steps = self._references[seed if seed is not None else -1], 0
-        return self.env.reset(seed=seed, options=options)
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """The environment's step, its reward made relative; past a reference that diverged it stays."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        reference = self._reference[self._steps] if self._steps < len(self._reference) else 0.0
-        self._steps += 1
-        return observation, float(reward) - reference, terminated, truncated, info
 
 
 def meta_train(
@@ -61,6 +38,7 @@ def meta_train(
     eval_seeds: str = "120-129",
     seed: int = 0,
     agent_options: Mapping[str, Any] | None = None,
+    parallel_runs: str = "auto",
     progress: Progress | None = None,
     **settings: Any,
 ) -> Transfer:
@@ -74,6 +52,8 @@ def meta_train(
         eval_seeds: on which the finished policy is set beside uniform; 100 or above, and none of the others.
         seed: of the network's start and of its draws.
         agent_options: the policy's, by name.
+        parallel_runs: of one task and one batch (the policy's option ``batch``) that train as one computation: a
+            number, or ``"auto"`` for up to 32 where task and method can.
         progress: shows how far it is.
         settings: as for :func:`dus_gym.train`.
 
@@ -96,12 +76,17 @@ def meta_train(
     specs = {name: make_spec(name, Transfer.name, seed=FIRST_SEED, **settings) for name in names}
     for spec in specs.values():
         spec.check()
+    ScaleOptions(parallel_runs=parallel_runs)
     agent = _learner(specs[names[0]], algorithm, seed, agent_options or {})
     first = specs[names[0]]
     total = len(specs) * (len(learned_on) + 2 * len(held_out)) + runs
+    import torch
+
+    torch.set_num_threads(first.threads)
     bar: Any = nullcontext(lambda _: None) if progress is None else progress("meta-train", total)
     with bar as advance:
-        result = _learn(specs, agent, runs, learned_on, held_out, advance)
+        tasks = {name: _TaskRuns.of(spec, agent, parallel_runs, advance) for name, spec in specs.items()}
+        result = _learn(tasks, agent, runs, learned_on, held_out)
     agent.policy_lever = first.run.lever
     agent.made = {
         "version": __version__,
@@ -130,63 +115,135 @@ def tuning_seeds(argument: str, text: str) -> list[int]:
     return seeds
 
 
+@dataclass
+class _Run:
+    """One finished run."""
+
+    rewards: list[float]
+    """One per step."""
+    info: dict[str, Any]
+    """Its last figures."""
+
+    @property
+    def reward(self) -> float:
+        """Return the undiscounted return."""
+        return sum(self.rewards)
+
+
+@dataclass
+class _TaskRuns:
+    """Makes runs of one task, several as one computation."""
+
+    name: str
+    core: DUSEnv
+    most: int
+    """Runs as one computation."""
+    may_split: bool
+    """True if fewer may train together where memory has no room."""
+    advance: Callable[[str], Any]
+    """Called with a text after each run."""
+
+    @classmethod
+    def of(cls, spec: RunSpec, agent: Agent, parallel_runs: str, advance: Callable[[str], Any]) -> _TaskRuns:
+        auto = parallel_runs == "auto"
+        most = MOST_TOGETHER if auto else int(parallel_runs)
+        if auto and not spec.is_fake and not can_train_together(spec, asked=False):
+            most = 1
+        return cls(spec.env, spec.make_core(agent), most, auto, advance)
+
+    @property
+    def num_modalities(self) -> int:
+        """Return m."""
+        return len(self.core.modalities)
+
+    def make(
+        self, agents: Sequence[Agent], seeds: Sequence[int], what: str, references: Sequence[Sequence[float]] = ()
+    ) -> list[_Run]:
+        """Make a run with each agent and seed; rewards come back as they are, whatever the references.
+
+        Raises:
+            TooManyRunsError: if memory has no room for as many as were asked for.
+            DusError: that of the first agent that failed.
+        """
+        found: list[_Run] = []
+        while (start := len(found)) < len(seeds):
+            part = slice(start, start + self.most)
+            episodes = Episodes(self.core, agents[part], seeds[part], references[part])
+            try:
+                episodes.begin()
+            except TooManyRunsError as error:
+                if not self.may_split:
+                    raise
+                self.most = min(error.fits, self.most - 1)
+                continue
+            runs = [_Run([], {}) for _ in seeds[part]]
+            while episodes.active:
+                for step in episodes.step():
+                    runs[step.run].rewards.append(step.reward)
+                    runs[step.run].info = step.info
+            for failed in episodes.errors.values():
+                raise failed
+            for _ in runs:
+                self.advance(f"{what}, {self.name}")
+            found += runs
+        return found
+
+
 def _learn(
-    specs: Mapping[str, RunSpec],
-    agent: Transfer,
-    runs: int,
-    seeds: Sequence[int],
-    held_out: Sequence[int],
-    advance: Callable[[str], Any],
+    tasks: Mapping[str, _TaskRuns], agent: Transfer, runs: int, seeds: Sequence[int], held_out: Sequence[int]
 ) -> dict[str, Any]:
-    """Lets ``agent`` learn, and scores it.
+    """Let ``agent`` learn, and score it.
+
+    From each reward what the uniform split got in the same step of the run of the same seed is subtracted. That changes
+    no policy's rank, and takes out of the return how lucky a seed is, which is the most of it.
 
     Args:
-        specs: the run of each environment; its seed is replaced.
+        tasks: by name.
         agent: learns in place.
-        runs: how many runs, through environments first and seeds second.
+        runs: how many runs, through tasks first and seeds second.
         seeds: to learn on.
         held_out: to score the deterministic policy on, beside the uniform split.
-        advance: called with a text after each run.
 
     Returns:
         JSON-able: what it learned on, mean return relative to uniform of the first and last runs, and ``score``
         by environment: returns and validation accuracies on the held-out seeds. No test split is looked at.
     """
-    import torch
-
-    torch.set_num_threads(next(iter(specs.values())).threads)
-    envs = {name: spec.make_env(agent) for name, spec in specs.items()}
-    modalities = {name: len(spec.task().modalities) for name, spec in specs.items()}
-    uniform = {name: make_agent("uniform", modalities[name]) for name in envs}
-    references: dict[str, dict[int, list[float]]] = {name: {} for name in envs}
-    order = [(names, seed) for seed, names in product(seeds, envs)]
+    order = [(name, seed) for seed, name in product(seeds, tasks)]
     schedule = [order[i % len(order)] for i in range(runs)]
-    for name, seed in dict.fromkeys(schedule):
-        references[name][seed] = run_episode(envs[name], uniform[name], seed=seed).rewards
-        advance(f"uniform on {name}, seed {seed}")
-    against = {name: AgainstUniform(env, references[name]) for name, env in envs.items()}
+    references: dict[tuple[str, int], list[float]] = {}
+    uniform: dict[str, list[_Run]] = {}
+    for name, task in tasks.items():
+        wanted = [seed for one, seed in dict.fromkeys(schedule) if one == name]
+        agents = [make_agent("uniform", task.num_modalities)] * (len(wanted) + len(held_out))
+        found = task.make(agents, [*wanted, *held_out], "uniform")
+        references |= {(name, seed): run.rewards for seed, run in zip(wanted, found, strict=False)}
+        uniform[name] = found[len(wanted) :]
     gains: list[float] = []
-    for i, (name, seed) in enumerate(schedule):
-        agent.begin_task(name, modalities[name])
-        gains.append(run_episode(against[name], agent, seed=seed).reward)
-        agent.end_run()
-        advance(f"run {i + 1}, {name}")
+    for start in range(0, runs, agent.options.batch):
+        batch = schedule[start : start + agent.options.batch]
+        twins = agent.twins([(name, tasks[name].num_modalities) for name, _ in batch])
+        gained = [0.0] * len(batch)
+        for name, task in tasks.items():
+            mine = [i for i, (one, _) in enumerate(batch) if one == name]
+            against = [references[batch[i]] for i in mine]
+            found = task.make([twins[i] for i in mine], [batch[i][1] for i in mine], "learning", against)
+            for i, run in zip(mine, found, strict=True):
+                gained[i] = run.reward - sum(references[batch[i]][: len(run.rewards)])
+        agent.learn_from(twins)
+        gains += gained
     agent.update()
-    agent.begin()
     score = {}
-    for name, env in envs.items():
-        agent.begin_task(name, modalities[name])
-        ours, theirs = (_play(env, who, held_out, advance, name) for who in (agent, uniform[name]))
-        score[name] = _score(ours, theirs)
-    for env in envs.values():
-        env.close()
+    for name, task in tasks.items():
+        twins = agent.twins([(name, task.num_modalities)] * len(held_out), learn=False)
+        score[name] = _score(task.make(twins, held_out, f"{agent.name} on held-out seeds"), uniform[name])
+        task.core.close()
     edge = max(1, math.ceil(EDGE * runs))
     return {
-        "envs": list(envs),
+        "envs": list(tasks),
         "seeds": sorted({seed for _, seed in schedule}),
         "eval_seeds": list(held_out),
         "runs": runs,
-        "uniform_runs": len(set(schedule)) + len(envs) * len(held_out),
+        "uniform_runs": len(set(schedule)) + len(tasks) * len(held_out),
         "first_runs": math.fsum(gains[:edge]) / edge,
         "last_runs": math.fsum(gains[-edge:]) / edge,
         "edge": edge,
@@ -194,17 +251,7 @@ def _learn(
     }
 
 
-def _play(
-    env: gym.Env[Any, Any], agent: Agent, seeds: Sequence[int], advance: Callable[[str], Any], name: str
-) -> list[Episode]:
-    found = []
-    for seed in seeds:
-        found.append(run_episode(env, agent, seed=seed, learn=False, deterministic=True))
-        advance(f"{agent.name} on {name}, held-out seed {seed}")
-    return found
-
-
-def _score(ours: Sequence[Episode], theirs: Sequence[Episode]) -> dict[str, Any]:
+def _score(ours: Sequence[_Run], theirs: Sequence[_Run]) -> dict[str, Any]:
     """Returns and, where there is a validation split, its accuracy after the last epoch; paired over seeds."""
 
     def mean(values: Sequence[float]) -> float:

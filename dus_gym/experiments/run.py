@@ -134,23 +134,37 @@ def _prepare(agent: Driver, spec: RunSpec, on_prior: OnPrior | None) -> dict[str
     """Let an agent make its runs before the one that counts, and tell of each; return settings that it replaced."""
     planned, done = agent.planned_runs, 0
     if on_prior is None or not planned:
-        return agent.prepare(lambda **replaced: spec.make_env(agent, **replaced), spec.seed)
+        return agent.prepare(lambda **asked: spec.make_env(agent, **asked), spec.seed)
     tell: OnPrior = on_prior
+
+    def count(found: Any) -> Any:
+        """Tell of the runs that a step has ended."""
+        nonlocal done
+        if ended := int(np.count_nonzero(np.logical_or(found[2], found[3]))):
+            done += ended
+            tell(done, planned)
+        return found
 
     class Counted(gym.Wrapper[Any, Any, Any, Any]):
         """Count the runs that end."""
 
-        def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        def step(self, action: Any) -> Any:
             """Make a step; tell of a run that it ends."""
-            nonlocal done
-            found = self.env.step(action)
-            if found[2] or found[3]:
-                done += 1
-                tell(done, planned)
-            return found
+            return count(self.env.step(action))
+
+    class AllCounted(gym.vector.VectorWrapper):
+        """The same of several runs at once."""
+
+        def step(self, actions: Any) -> Any:
+            """Make a step; tell of the runs that it ends."""
+            return count(self.env.step(actions))
+
+    def make_env(**asked: Any) -> Any:
+        env = spec.make_env(agent, **asked)
+        return AllCounted(env) if isinstance(env, gym.vector.VectorEnv) else Counted(env)
 
     tell(0, planned)
-    return agent.prepare(lambda **replaced: Counted(spec.make_env(agent, **replaced)), spec.seed)
+    return agent.prepare(make_env, spec.seed)
 
 
 @dataclass

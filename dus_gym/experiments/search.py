@@ -149,7 +149,7 @@ def fused_accuracies(core: DUSEnv, agents: Sequence[Agent], seeds: Sequence[int]
 
     episodes = Episodes(core, agents, seeds)
     episodes.run()
-    runs, guessing = episodes.group.runs, 1.0 / core.task.num_classes
+    runs, guessing = episodes.real.runs, 1.0 / core.task.num_classes
     found = []
     for evaluation, diverged in zip(runs.evaluate_all(), runs.ended, strict=True):
         scores = [score for name in counting(evaluation.fused) if (score := evaluation.fused[name]) is not None]

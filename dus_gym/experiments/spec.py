@@ -17,6 +17,7 @@ import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ class RunSpec:
     """Fields of :class:`dus_gym.config.RunConfig` that were set."""
     threads: int = 1
     policy: str | None = None
-    """A policy file, or the name of one that comes with the package: it then is the agent."""
+    """A policy file, the name of one that comes with the package, or the address of one on the hub: it then is the
+    agent."""
     trust: bool = field(default=False, metadata={NOT_KEPT: True}, compare=False)
     """Whether a policy file may be one whose loading can run code (a ZIP file of stable-baselines3)."""
     agent_object: Any = field(default=None, metadata={NOT_KEPT: True}, compare=False, repr=False)
@@ -135,18 +137,22 @@ class RunSpec:
             agent.policy_lever = self.run.lever
         return agent
 
-    def make_env(self, agent: Agent, **replaced: Any) -> gym.Env[Any, Any]:
+    def make_env(self, agent: Agent, num_envs: int = 1, **replaced: Any) -> Any:
         """Return the environment with the kind of actions and the interval that the agent asks for.
 
         Args:
             agent: who will act in it.
+            num_envs: more than one: a vector environment of as many runs, with same-step autoreset.
             replaced: settings of the run to be replaced, by a driver.
 
         Raises:
             ConfigError: for settings that do not go together, or not with the agent.
         """
         chosen: dict[str, Any] = {} if self.trainer is None else {"trainer": self.trainer}
-        env: gym.Env[Any, Any] = gym.make(
+        make: Any = gym.make
+        if num_envs > 1:
+            make = partial(gym.make_vec, num_envs=num_envs, autoreset_mode="SameStep")
+        return make(
             f"dus_gym:{self.env}",
             method=self.method,
             method_options=dict(self.method_options),
@@ -154,11 +160,10 @@ class RunSpec:
             task_options=dict(self.task_options),
             **chosen | self.settings_under(agent) | replaced,
         )
-        return env
 
     def make_core(self, agent: Agent, **replaced: Any) -> DUSEnv:
         """Return the environment of :meth:`make_env` without its wrappers."""
-        core: DUSEnv = self.make_env(agent, **replaced).unwrapped  # type: ignore[assignment]
+        core: DUSEnv = self.make_env(agent, **replaced).unwrapped
         return core
 
     def settings_under(self, agent: Agent) -> dict[str, Any]:
@@ -385,7 +390,7 @@ def make_spec(
         data_root: where the data set's files lie.
         task_options: the data set's options by name.
         threads: CPU threads of PyTorch.
-        policy: a policy file, which then is the agent.
+        policy: a policy file, the name of a shipped policy or the address of one on the hub, which then is the agent.
         trust: see :class:`RunSpec`.
         settings: fields of :class:`dus_gym.config.RunConfig`.
 

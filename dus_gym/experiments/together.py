@@ -259,7 +259,7 @@ class _Together:
     def results(self) -> list[Result | DusError]:
         """Evaluate all runs, keep what they leave, and return it."""
         episodes, n = self.episodes, len(self.specs)
-        runs = episodes.group.runs
+        runs = episodes.real.runs
         evaluations = runs.evaluate_all()
         seconds = (self.spent + time.perf_counter() - self.started) / n
         found: list[Result | DusError] = []

@@ -13,6 +13,7 @@ import torch
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import KVWriter, Logger, configure
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 import dus_gym
 from dus_gym.agents import make_agent
@@ -20,7 +21,7 @@ from dus_gym.agents.adapters import as_agent
 from dus_gym.agents.dirichlet_policy import SHARE_FLOOR, DirichletDistribution, DirichletPolicy
 from dus_gym.agents.loop import run_episode, run_episodes
 from dus_gym.agents.policy_files import agent_from_policy, load_agent, save_policy
-from dus_gym.agents.sb3 import ALGORITHMS, load_sb3, make_sb3, minibatch
+from dus_gym.agents.sb3 import ALGORITHMS, SB3Runs, load_sb3, make_sb3, minibatch
 from dus_gym.agents.tensorboard import InfoCallback
 from dus_gym.envs.trivial import BestSplit
 from dus_gym.envs.wrappers import DiscreteShares, SoftmaxAction
@@ -128,6 +129,75 @@ def test_the_same_seed_gives_the_same_actions(name):
     one, other = trained(name, seed=4), trained(name, seed=4)
     assert splits(one) == splits(other)
     assert splits(one) != splits(trained(name, runs=3, seed=5)) or name == "dqn"
+
+
+# -- many runs at once -----------------------------------------------------------------------------
+
+
+def made_env(num_envs=1, **settings):
+    """As an experiment makes it for a driver."""
+    return gym.make(FAKE, **settings) if num_envs == 1 else runs_at_once(num_envs, **settings)
+
+
+def runs_at_once(n=3, **settings):
+    return gym.make_vec(FAKE, num_envs=n, autoreset_mode="SameStep", **settings)
+
+
+def test_runs_at_once_are_what_sb3_makes_of_the_same_runs_one_by_one():
+    together, apart = SB3Runs(runs_at_once(epochs=6)), DummyVecEnv([partial(gym.make, FAKE, epochs=6)] * 3)
+    for envs in (together, apart):
+        envs.seed(5)
+    np.testing.assert_allclose(together.reset(), apart.reset(), atol=6e-8)
+    rng, ends = np.random.default_rng(0), 0
+    for _ in range(14):
+        actions = rng.dirichlet([1.0, 1.0], size=3)
+        *found, infos = together.step(actions)
+        *expected, expected_infos = apart.step(actions)
+        for mine, theirs in zip(found, expected, strict=True):
+            assert mine.dtype == theirs.dtype
+            np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=6e-8)
+        for mine, theirs in zip(infos, expected_infos, strict=True):
+            assert mine["iterations"] == theirs["iterations"]
+            assert mine.get("TimeLimit.truncated", False) == theirs["TimeLimit.truncated"]
+            assert ("terminal_observation" in mine) == ("terminal_observation" in theirs)
+            if "terminal_observation" in mine:
+                ends += 1
+                np.testing.assert_allclose(mine["terminal_observation"], theirs["terminal_observation"], atol=6e-8)
+    assert ends == 6
+
+
+def test_runs_at_once_without_same_step_autoreset_are_refused():
+    with pytest.raises(ConfigError, match=r"autoreset_mode='NextStep'.*autoreset_mode=\"SameStep\""):
+        make_sb3("ppo", gym.make_vec(FAKE, num_envs=2), 100)
+
+
+@pytest.mark.parametrize("name", ["ppo", "a2c"])
+def test_an_agent_learns_from_runs_at_once(name):
+    make_env = partial(made_env, epochs=10)
+    one, other = (trained(name, 8, 3, make_env, together=4) for _ in range(2))
+    assert one.training_runs == 8.0
+    assert splits(one) == splits(other)
+    assert splits(one) != splits(trained(name, 8, 3, make_env))
+    assert splits(one) != splits(make_agent("uniform", 2))
+
+
+def test_an_experiment_counts_the_runs_at_once():
+    told = []
+    spec = RunSpec("DUS-Fake-v0", "ppo", {"runs": 8, "together": 4}, settings={"epochs": 5})
+    result = execute(spec, on_prior=lambda done, planned: told.append((done, planned)))
+    assert told == [(0, 8), (4, 8), (8, 8)]
+    assert result.training_runs == 8.0
+
+
+def test_ppo_finds_the_reward_of_eq_5_in_runs_at_once():
+    make_env = made_env
+    learned, uniform = trained("ppo", 64, 0, make_env, together=4), make_agent("uniform", 2)
+    assert sum(figures(learned, make_env)) - sum(figures(uniform, make_env)) > 20
+
+
+def test_a_budget_that_the_runs_at_once_do_not_divide_is_refused():
+    with pytest.raises(ConfigError, match="together=3 is not allowed with runs=20; runs must be a multiple of it"):
+        resolve_agent("ppo", 2, 0, {"together": 3})
 
 
 # -- what they are as agents --------------------------------------------------------------------------

@@ -19,8 +19,8 @@ def info(train, validated, loss=None, epoch=1, epochs=10, iterations=None, valid
 
 
 def steady(m=2, **options):
-    """An agent whose floor and caution stay out of the way."""
-    return make_agent("steady", m, **{"floor": 0.0, "speed": 0.0, "caution": 0.0, "cap": m, **options})
+    """An agent whose floors and caution stay out of the way."""
+    return make_agent("steady", m, **{"floor": 0.0, "speed": 0.0, "promise": 0.0, "caution": 0.0, "cap": m, **options})
 
 
 def test_it_is_recommended():
@@ -60,6 +60,21 @@ def test_nothing_lost_is_nothing_done_and_little_lost_is_little_done():
     )
     assert little == pytest.approx(0.5, abs=0.03)
     assert much < 0.01
+
+
+def test_a_run_that_ends_before_the_others_have_learned_stays_near_uniform():
+    """At a tenth of the run the second modality is on the way from .10 to .46, at the half of it to .52."""
+    agent = steady(promise=1.0, surprise=0.0, memory=0.0)
+    agent.act([0, 0], info([0.1, 0.1], [0.1, 0.1], epoch=0))
+    # All that is lost is the first modality's, and by far: without a floor it would have nothing.
+    shares = agent.act([0, 0], info([0.4, 0.14], [0.0, 0.14], epoch=1))
+    hope = 0.14 + 0.9 * 0.04 / 0.1
+    assert shares == pytest.approx([(1 - hope) / 2, (1 + hope) / 2])
+    shares = agent.act([0, 0], info([0.6, 0.31], [0.0, 0.31], epoch=5))
+    hope = 0.31 + 0.5 * 0.21 / 0.5
+    assert shares == pytest.approx([(1 - hope) / 2, (1 + hope) / 2])
+    # Where they learn fast enough nothing is held back.
+    assert agent.act([0, 0], info([0.6, 0.95], [0.0, 0.95], epoch=6))[0] < 1e-6
 
 
 def test_training_that_falls_back_makes_it_cautious_and_that_is_forgotten_slowly():

@@ -22,6 +22,12 @@ RESNETS = (("resnet18", "resnet18"), "sgd", 1e-2, 64, "map")
 TEXT_IMAGE = (("bert", "resnet50:weights=imagenet"), "adam", 1e-5, 64, "macro_f1")
 
 
+def test_the_data_sets_are_the_papers_five_and_no_other():
+    assert {dataset.word for dataset in DATASETS.values()} == {
+        *("twitter2015", "sarcasm", "cremad", "kinetics-sounds", "nvgesture"),
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -592,6 +592,10 @@ FORMATS = {
     "list of kinetics-sounds": _lists("kinetics-sounds", "annotations/train.csv", "kinetics_sounds"),
     "list of nvgesture": _lists("nvgesture", "nvgesture_train_correct.lst", "nvgesture"),
     "list of sarcasm": _lists("sarcasm", "text/train.txt", "sarcasm"),
+    "list of food101": _lists("food101", "texts/train_titles.csv", "food101"),
+    "list of ucf101": _lists("ucf101", "ucfTrainTestlist/trainlist01.txt", "ucf101"),
+    "list of vggsound": _lists("vggsound", "vggsound.csv", "vggsound"),
+    "list of cmu-mosei": _lists("cmu-mosei", "label.csv", "cmu_mosei"),
     "list of twitter2015": _lists("twitter2015", "train.tsv", "twitter2015"),
     "JSON list of sarcasm": _objects("sarcasm", [{"text": "a", "label": 1, "image_id": "3"}] * 2, "train"),
     "JSON list of kinetics-sounds": _objects(

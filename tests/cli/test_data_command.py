@@ -34,6 +34,7 @@ def test_list_names_every_data_set_with_its_id_and_how_to_get_it(tmp_path):
     rows = {row["name"]: row for row in data("list", cwd=tmp_path)["data"]}
     assert list(rows) == [
         "cremad", "kinetics-sounds", "twitter2015", "sarcasm", "nvgesture",
+        "food101", "ucf101", "vggsound", "cmu-mosei",
         "avdigits", "cremad-ratings", "mfeat", "sarcasm-tags",
     ]  # fmt: skip
     assert rows["cremad"]["modalities"] == ["audio", "video"]
@@ -59,7 +60,7 @@ def test_a_word_leads_to_the_source_that_has_it(name):
 
 
 @pytest.mark.parametrize("name", MOCKS)
-def test_a_mock_of_every_paper_data_set_is_scanned_built_and_trained_on(tmp_path, name):
+def test_a_mock_of_every_data_set_of_media_is_scanned_built_and_trained_on(tmp_path, name):
     made = data("mock", name, "--root", "m", "--clips", 12, cwd=tmp_path)
     assert made["clips"] == 12
     found = data("scan", name, "--root", "m", cwd=tmp_path)

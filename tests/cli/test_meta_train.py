@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 
+import numpy as np
 import pytest
 
 from dus_gym.agents import make_agent
@@ -77,6 +78,19 @@ def test_the_same_command_writes_the_same_bits_and_another_seed_others(tmp_path,
     assert files[0] != files[2]
 
 
+@pytest.mark.parametrize(("trainer", "tolerance"), [("fake", 1e-9), ("real", 2e-3)])
+def test_runs_together_teach_what_runs_one_by_one_teach(trainer, tolerance, tmp_path):
+    words = ("--trainer", trainer, "--runs", 6, "--agent.batch", 6, "--seeds", "100-101", "--eval-seeds", "120-121")
+    weights = []
+    for number in ("auto", "1"):
+        meta_train("DUS-Digits-v0,DUS-Digits3-v0", *words, "--parallel-runs", number, "--out", number, cwd=tmp_path)
+        weights.append(load_state(tmp_path / number, "policy")["state"]["weights"])
+    for name, mine in weights[0].items():
+        np.testing.assert_allclose(mine, weights[1][name], atol=tolerance)
+        # Ten updates of .003 moved them all.
+        assert np.abs(mine).max() > 0.01
+
+
 def test_the_last_runs_are_better_than_the_first(tmp_path):
     words = ("--runs", 240, "--epochs", 20, "--reward", "gap", "--loss-norm", "fixed", "--agent.lr", 0.01, "--seeds", 9)
     line = meta_train("DUS-Digits-v0", *words, "--out", "p", "--quiet", "--json", cwd=tmp_path)
@@ -126,6 +140,7 @@ def test_a_policy_of_another_agent_goes_on_where_it_was_saved(tmp_path):
         (("--agent", "ppo", "--agent.algorithm", "reinforce"), "write one of them"),
         (("--agent.policy", "gian"), "Did you mean 'gain'"),
         (("--runs", "0"), "runs=0"),
+        (("--parallel-runs", "0"), "parallel_runs='0' is not allowed; give auto"),
         (("--reward", "gian"), "reward='gian'"),
     ],
 )

@@ -96,6 +96,31 @@ def test_whole_episodes_and_what_follows_them_are_the_single_environments(seed, 
     assert ends == 1
 
 
+def test_same_step_autoreset_is_gymnasiums():
+    together = native(4, autoreset_mode=AutoresetMode.SAME_STEP, **SHORT)
+    apart = gym.make_vec(
+        ID, num_envs=4, vectorization_mode="sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}, **SHORT
+    )
+    assert together.metadata["autoreset_mode"] == apart.metadata["autoreset_mode"]
+    together.reset(seed=3)
+    apart.reset(seed=3)
+    rng, ends = np.random.default_rng(0), 0
+    for _ in range(2 * together.unwrapped.horizon + 2):
+        actions = random_actions(rng, 4, 2)
+        *found, infos = together.step(actions)
+        *expected, expected_infos = apart.step(actions)
+        for mine, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=6e-8)
+        assert infos.keys() == expected_infos.keys()
+        last, expected_last = infos.pop("final_info", {}), expected_infos.pop("final_info", {})
+        assert difference(last, expected_last) < 1e-12
+        for mine, theirs in zip(infos.pop("final_obs", []), expected_infos.pop("final_obs", []), strict=True):
+            ends += 1
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=6e-8)
+        assert difference(infos, expected_infos) < 1e-12
+    assert ends == 2 * 4
+
+
 def test_more_steps_than_one_draw_of_noise_covers(monkeypatch):
     monkeypatch.setattr(fake_vector, "NOISE_ROWS", 7)
     a, b = native(3, epochs=30), gym.make_vec(ID, num_envs=3, vectorization_mode="sync", epochs=30)
@@ -200,7 +225,8 @@ def test_malformed_actions_are_refused():
     [
         ("render_mode", "ansi"),
         ("select", "validation"),
-        ("autoreset_mode", AutoresetMode.SAME_STEP),
+        ("autoreset_mode", AutoresetMode.DISABLED),
+        ("autoreset_mode", "next"),
         ("max_episode_steps", 5),
     ],
 )

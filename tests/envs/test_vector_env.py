@@ -189,6 +189,26 @@ def test_a_run_that_diverges_ends_starts_anew_and_leaves_the_others_alone():
     assert infos["iterations"].tolist() == [12, 24, 12]
 
 
+def test_under_same_step_autoreset_a_diverged_run_starts_anew_at_once():
+    envs = together(3, autoreset_mode="SameStep")
+    envs.reset(seed=0)
+    actions = np.full((3, 2), 0.5)
+    envs.step(actions)
+    spoil(envs, 1)
+    observed, _, terminated, _, infos = envs.step(actions)
+    assert terminated.tolist() == infos["_final_obs"].tolist() == [False, True, False]
+    assert infos["final_info"]["iterations"][1] == 12
+    assert infos["final_info"]["diverged"][1]
+    assert infos["iterations"].tolist() == [12, 0, 12]
+    assert not np.array_equal(observed[1], infos["final_obs"][1])
+    envs.step(actions)
+    *_, terminated, _, infos = envs.step(actions)
+    assert terminated.tolist() == [True, False, True]
+    assert infos["iterations"].tolist() == [0, 12, 0]
+    with pytest.raises(ConfigError, match="autoreset_mode='SameStep' is not allowed for evaluate"):
+        envs.unwrapped.evaluate()
+
+
 def test_what_a_copy_that_begins_anew_is_told_is_not_read():
     envs = together(2, epochs=3)
     envs.reset(seed=0)

@@ -13,8 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from dus_gym.data.media import video
+from dus_gym.data.media.frames import FramesDecoder, picture_files, stacked
+from dus_gym.data.media.image import read_image
 from dus_gym.data.media.reading import read_array
 from dus_gym.data.media.window import read_frames
 from dus_gym.data.store import Row
@@ -152,7 +155,7 @@ class FlowDecoder:
     @property
     def libraries(self) -> tuple[str, ...]:
         """OpenCV under whichever name it was installed, and what decodes the video."""
-        return (*(name for name in _OPENCV if _installed(name)), "av", "Pillow")
+        return (*_opencv_names(), "av", "Pillow")
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -167,21 +170,92 @@ class FlowDecoder:
         """
         start, end = (int(part) for part in row.payload.split(":"))
         grey = read_frames(row.paths[0], start, end, self.size, "grey")[..., 0]
-        flow = np.stack([self._between(first, second) for first, second in pairwise(grey)])
+        flow = np.stack([between(first, second, self.method) for first, second in pairwise(grey)])
         return of_all_frames(to_bytes(flow), self.frames, row.paths[0])
 
-    def _between(self, first: Bytes, second: Bytes) -> Floats:
-        cv2 = opencv()
-        if self.method == "dis":
-            found: Floats = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
-        else:
-            found = cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 3, 5, 1.2, 0)
-        return found
+
+def between(first: Bytes, second: Bytes, method: str) -> Floats:
+    """The motion from one grey picture ``(H, W)`` to the next, in pixels: ``(H, W, 2)``, x, then y."""
+    cv2 = opencv()
+    if method == "dis":
+        found: Floats = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
+    else:
+        found = cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    return found
 
 
-def _installed(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
+@dataclass(frozen=True)
+class ClipFlowDecoder(FramesDecoder):
+    """Flow at the frames of a clip that :class:`~dus_gym.data.media.frames.FramesDecoder` would keep, ``(F, height,
+    width, 2)`` uint8, ragged: x, then y, in pixels of the pictures it was computed on.
+
+    A row names two folders of pictures of all frames, x and y, as the field keeps flow (bytes from -20 to 20 pixels,
+    whose zero lies half a step beside ours: 0.08 pixels); or the video, or the folder of all its frames, that it is
+    computed from.
+    """
+
+    name: str = "flow"
+    method: str | None = None
+    """Of :data:`METHODS`; None: it is not computed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.method is not None:
+            check_choice("method", self.method, METHODS)
+            opencv()
+            object.__setattr__(self, "libraries", (*self.libraries, *_opencv_names()))
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Options that change the result."""
+        how = {"flow": "pictures"} if self.method is None else {"flow": self.method, "limit": LIMIT}
+        return {**super().parameters, **how}
+
+    def __call__(self, row: Row) -> Bytes:
+        """The row's flow.
+
+        Raises:
+            MediaError: for files that can't be read, or x and y of different numbers or sizes.
+        """
+        if self.method is None:
+            return self._of_pictures(*row.paths)
+        pairs = self._pairs(row.paths[0])
+        return to_bytes(np.stack([between(first, second, self.method) for first, second in pairs]))
+
+    def _of_pictures(self, across: Path, down: Path) -> Bytes:
+        files = picture_files(across), picture_files(down)
+        if len(files[0]) != len(files[1]):
+            raise MediaError("wrong-shape", f"{across} has {len(files[0])} pictures and {down} has {len(files[1])}")
+        chosen = self.kept_of_folder(len(files[0]))
+        both = [[read_image(file[i], self.short_side)[..., :1] for i in chosen] for file in files]
+        x, y = np.split(stacked(both[0] + both[1], across), 2)
+        return np.concatenate([x, y], axis=-1)
+
+    def _pairs(self, path: Path) -> Bytes:
+        if path.is_file():
+            pairs = video.read_pairs(path, self.per_second, self.short_side)
+            return pairs[self.kept(len(pairs))]
+        files = picture_files(path)
+        if len(files) < 2:
+            raise MediaError("too-short", f"{path} has one frame; motion needs two")
+        # A last frame stands second, as in a video.
+        firsts = [min(i, len(files) - 2) for i in self.kept_of_folder(len(files))]
+        grey = [
+            np.asarray(Image.fromarray(read_image(files[i + j], self.short_side)).convert("L"))
+            for i in firsts
+            for j in (0, 1)
+        ]
+        return stacked(grey, path).reshape(len(firsts), 2, *grey[0].shape)
+
+
+def _opencv_names() -> list[str]:
+    """Return the distributions of OpenCV that are installed."""
+
+    def installed(name: str) -> bool:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            return False
+        return True
+
+    return [name for name in _OPENCV if installed(name)]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dus_gym.data.media.image import LIBRARIES, SHORT_SIDE, SHRINK, Pixels, read_image
-from dus_gym.data.media.video import PARAMETERS, read_every
+from dus_gym.data.media.video import PARAMETERS, is_kept, read_every
 from dus_gym.data.store import Row
 from dus_gym.errors import MediaError, check_at_least, check_choice
 
@@ -70,6 +70,17 @@ def picture_files(folder: Path) -> list[Path]:
     return sorted(found, key=order)
 
 
+def stacked(pictures: list[Pixels], folder: Path) -> Pixels:
+    """The pictures of a folder as one array.
+
+    Raises:
+        MediaError: if they differ in size.
+    """
+    if len({picture.shape for picture in pictures}) > 1:
+        raise MediaError("wrong-shape", f"{folder} holds pictures of different sizes")
+    return np.stack(pictures)
+
+
 @dataclass(frozen=True)
 class FramesDecoder:
     """Frames of one clip, ``(F, height, width, 3)`` uint8, ragged.
@@ -85,6 +96,9 @@ class FramesDecoder:
     """Frames kept, unless ``keep`` is ``all``."""
     per_second: int = 1
     """Of a video file."""
+    rate: int | None = None
+    """Frames a second of a folder that holds every frame of its video, of which ``per_second`` are then looked at; None
+    for a folder that holds those already."""
     short_side: int | None = SHORT_SIDE
     """See :func:`~dus_gym.data.media.image.read_image`."""
     libraries: tuple[str, ...] = (*LIBRARIES, "av")
@@ -101,21 +115,25 @@ class FramesDecoder:
         """Options that change the result."""
         kept = {"keep": self.keep} if self.keep == ALL else {"keep": self.keep, "frames": self.frames}
         size = {"short_side": self.short_side, "resize": SHRINK}
-        return {**PARAMETERS, **kept, **size, "per_second": self.per_second, "exif": "ignored", "bits": 8}
+        rate = {} if self.rate is None else {"rate": self.rate}
+        return {**PARAMETERS, **kept, **size, **rate, "per_second": self.per_second, "exif": "ignored", "bits": 8}
 
     def __call__(self, row: Row) -> Pixels:
         """The row's frames."""
         path = row.paths[0]
         if path.is_file():
             every = read_every(path, self.per_second, self.short_side)
-            return every[self._kept(len(every))]
+            return every[self.kept(len(every))]
         files = picture_files(path)
-        pictures = [read_image(files[i], self.short_side) for i in self._kept(len(files))]
-        if len({picture.shape for picture in pictures}) > 1:
-            raise MediaError("wrong-shape", f"{path} holds pictures of different sizes")
-        return np.stack(pictures)
+        return stacked([read_image(files[i], self.short_side) for i in self.kept_of_folder(len(files))], path)
 
-    def _kept(self, count: int) -> list[int]:
+    def kept_of_folder(self, count: int) -> list[int]:
+        """Which of a folder's ``count`` pictures are kept."""
+        seen = [i for i in range(count) if self.rate is None or is_kept(i, self.rate, self.per_second)]
+        return [seen[i] for i in self.kept(len(seen))]
+
+    def kept(self, count: int) -> list[int]:
+        """Which of ``count`` frames that were looked at are kept."""
         if self.keep == ALL:
             return list(range(count))
         choice = EVEN if self.keep == EVEN else FIRST

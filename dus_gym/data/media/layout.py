@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from dus_gym.data.record import Record
@@ -30,6 +31,8 @@ class Place:
     """Below the data root; ``{split}`` stands for train, val and test."""
     ending: str | tuple[str, ...]
     """Of the files, several where they mean the same (the first is preferred), or :data:`FOLDER`."""
+    spelling: Callable[[str], str] = str
+    """Clip to its name in this place, where a repository spells it otherwise. A name may begin with folders."""
 
     @property
     def endings(self) -> tuple[str, ...]:
@@ -59,7 +62,7 @@ def locate(
     Args:
         what: kind of media, for messages.
         root: the data root.
-        records: what is looked for; a clip is called as ``record.media``.
+        records: what is looked for; a clip is called as ``record.media``, which may begin with folders.
         places: where to look, those to be preferred first.
         closed: folders where repositories leave pickles of what they made from the media.
 
@@ -73,7 +76,9 @@ def locate(
     best: dict[str, Path] = {}
     chosen: Place | None = None
     for place in places:
-        found = {stem: path for stem, path in _listed(root, place).items() if stem in wanted}
+        names = {media: place.spelling(media) for media in wanted}
+        listed = _listed(root, place, names.values())
+        found = {media: listed[name] for media, name in names.items() if name in listed}
         if len(found) > len(best):
             best, chosen = found, place
     if chosen is None:
@@ -81,32 +86,40 @@ def locate(
         raise DatasetNotFoundError(
             f"no {what} of any listed clip under {root}; looked for {looked}.{_closed(root, places, closed)}"
         )
-    return [best.get(record.media) or _expected(root, chosen, record) for record in records]
+    # What is missing ends as what is there does.
+    there = [ending for ending in chosen.endings if any(p.name.lower().endswith(ending) for p in best.values())]
+    ending = (there or chosen.endings)[0]
+    return [best.get(record.media) or _expected(root, chosen, ending, record) for record in records]
 
 
-def _listed(root: Path, place: Place) -> dict[str, Path]:
+def _listed(root: Path, place: Place, names: Iterable[str]) -> dict[str, Path]:
+    """Everything of a place's kind in the folders where these names would be, by name."""
+    parents = sorted({name.rpartition("/")[0] for name in names})
     found: dict[str, tuple[int, Path]] = {}
-    for folder in place.folders():
+    for folder, parent in product(place.folders(), parents):
         try:
-            with os.scandir(root / folder) as entries:
+            with os.scandir(root / folder / parent) as entries:
                 for entry in entries:
                     for rank, ending in enumerate(place.endings):
                         if ending == FOLDER:
                             stem = entry.name if entry.is_dir() else None
                         else:
                             stem = entry.name[: -len(ending)] if entry.name.lower().endswith(ending) else None
-                        if stem is not None and (stem not in found or rank < found[stem][0]):
-                            found[stem] = rank, Path(entry.path)
+                        if stem is None:
+                            continue
+                        name = f"{parent}/{stem}" if parent else stem
+                        if name not in found or rank < found[name][0]:
+                            found[name] = rank, Path(entry.path)
         except (FileNotFoundError, NotADirectoryError):
             continue
-    return {stem: path for stem, (_, path) in found.items()}
+    return {name: path for name, (_, path) in found.items()}
 
 
-def _expected(root: Path, place: Place, record: Record) -> Path:
+def _expected(root: Path, place: Place, ending: str, record: Record) -> Path:
     names = [*place.folders(record.split), *place.folders()]
     folder = next((name for name in names if (root / name).is_dir()), names[0])
-    ending = place.endings[0]
-    return root / folder / (record.media if ending == FOLDER else record.media + ending)
+    name = place.spelling(record.media)
+    return root / folder / (name if ending == FOLDER else name + ending)
 
 
 def _closed(root: Path, places: Sequence[Place], closed: Sequence[str]) -> str:

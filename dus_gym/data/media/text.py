@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 _ENGLISH = re.compile(r"\b[A-Za-z]+\b")
 _MARKS = re.compile(r"[,.'!?\"()*#:;~]")
+_RETWEET = re.compile(r"^RT[\s]+")
+_LINK = re.compile(r"https?://.*[\r\n]*")
 _SPACES = re.compile(r"\s{2,}")
 
 
@@ -28,8 +30,16 @@ def bss_caption(text: str) -> str:
     return " ".join(_SPACES.sub(" ", bare).rstrip("\n").strip(" ").split(" ")[:50])
 
 
+def title(text: str) -> str:
+    """BalanceBenchmark on Food-101: without ``RT`` at the beginning, links and all that follows them in a line, and
+    ``#``.
+    """
+    return _LINK.sub("", _RETWEET.sub("", text)).replace("#", "")
+
+
 CLEANERS: dict[str, Callable[[str], str]] = {
     "plain": plain,
     "bss_words": bss_words,
     "bss_caption": bss_caption,
+    "title": title,
 }

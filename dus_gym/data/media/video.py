@@ -70,8 +70,7 @@ def read_window(
 def read_every(path: Path, per_second: int, short_side: int | None = None) -> Pixels:
     """``per_second`` evenly spaced frames of every second of a video.
 
-    Chooses as the script that OGM-GE publishes: the frame rate is cut to an integer r, and of the frames of each
-    second (numbers kr to kr + r - 1) every ``r // per_second``-th is kept, ``per_second`` at most.
+    The frame rate is cut to an integer, and :func:`is_kept` chooses.
 
     Args:
         path: the video file.
@@ -85,16 +84,63 @@ def read_every(path: Path, per_second: int, short_side: int | None = None) -> Pi
         MediaError: as :func:`read_window`.
     """
     with _frames(path) as (frames, rate):
-        second = max(1, int(rate))
-        step = max(1, second // per_second)
         kept = [
             _array(frame, "rgb", lambda pixels: fitted(pixels, short_side))
             for number, frame in enumerate(frames)
-            if number % second % step == 0 and number % second // step < per_second
+            if is_kept(number, int(rate), per_second)
         ]
     if not kept:
         raise MediaError("too-short", f"{path} has no frame")
     return _stacked(kept, path)
+
+
+def is_kept(number: int, rate: int, per_second: int) -> bool:
+    """Tell whether frame ``number``, from 0, is kept at ``per_second`` of ``rate`` frames a second.
+
+    As the script that OGM-GE publishes: of the frames of each second (numbers kr to kr + r - 1) every
+    ``r // per_second``-th, ``per_second`` at most.
+    """
+    second = max(1, rate)
+    step = max(1, second // per_second)
+    return number % second % step == 0 and number % second // step < per_second
+
+
+def read_pairs(path: Path, per_second: int, short_side: int | None = None) -> Pixels:
+    """Each frame that :func:`read_every` keeps, with the one after it: what motion is computed from.
+
+    A last frame that is kept stands second, after the one before it: nothing comes after it.
+
+    Args:
+        path: as of :func:`read_every`.
+        per_second: as there.
+        short_side: as there.
+
+    Returns:
+        Grey, shape ``(k, 2, height, width)``, k as of :func:`read_every`.
+
+    Raises:
+        MediaError: as :func:`read_window`; ``too-short`` for a video of less than two frames.
+    """
+
+    def grey(*two: av.VideoFrame) -> Pixels:
+        shown = [_array(frame, "grey", lambda pixels: fitted(pixels[..., None], short_side))[..., 0] for frame in two]
+        return _stacked(shown, path)
+
+    pairs: list[Pixels] = []
+    earlier: av.VideoFrame | None = None
+    before: av.VideoFrame | None = None
+    with _frames(path) as (frames, rate):
+        kept = False
+        for number, frame in enumerate(frames):
+            if kept and before is not None:
+                pairs.append(grey(before, frame))
+            kept = is_kept(number, int(rate), per_second)
+            earlier, before = before, frame
+        if before is None or earlier is None:
+            raise MediaError("too-short", f"{path} has less than two frames; motion needs two")
+        if kept:
+            pairs.append(grey(earlier, before))
+    return _stacked(pairs, path)
 
 
 @contextmanager

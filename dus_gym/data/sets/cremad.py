@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dus_gym.data.audio_video import FBANK, AudioVideoOptions, AudioVideoSource, Loop, without_validation
+from dus_gym.data.audio_video import AudioVideoOptions, AudioVideoSource, Loop, without_validation
 from dus_gym.data.media.layout import FOLDER, VIDEO_ENDINGS, Place
 from dus_gym.data.record import Record, bad_line, lines_of, unique
 from dus_gym.data.splits import split_groups
@@ -99,6 +99,7 @@ CLASS_NAMES = {"NEU": "neutral", "HAP": "happy", "SAD": "sad", "FEA": "fear", "D
 class CREMADOptions(AudioVideoOptions):
     """Options of CREMA-D."""
 
+    loops = LOOPS
     audio: str = "ogm3s"
     """ogm3s: the sound repeated to 3 s at 22.05 kHz, log spectrogram 257 × 188 (OGM-GE, ReconBoost, AMSS, AGM); bss20s:
     repeated to 20 s, 257 × 1250 (BSS, LFM, AUG); fbank: Kaldi filter bank 1024 × 128 (MLA, BalanceBenchmark)."""
@@ -109,7 +110,6 @@ class CREMADOptions(AudioVideoOptions):
     train, validate and test, drawn by the run's seed."""
 
     def __post_init__(self) -> None:
-        check_choice("audio", self.audio, (*LOOPS, FBANK))
         super().__post_init__()
         check_choice("labels", self.labels, LABELS)
         check_choice("split", self.split, ("official", "actors"))
@@ -127,7 +127,6 @@ class CremaD(AudioVideoSource):
         "Clone github.com/CheyneyComputerScience/CREMA-D with Git LFS (ODbL; AudioWAV/ and VideoFlash/ are enough) and "
         "put train.csv and test.csv of OGM-GE's data/CREMAD beside them."
     )
-    loops = LOOPS
     sounds = tuple(
         Place(folder, ending)
         for folder, ending in (

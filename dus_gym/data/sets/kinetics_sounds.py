@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dus_gym.data.audio_video import FBANK, AudioVideoOptions, AudioVideoSource, Loop
+from dus_gym.data.audio_video import AudioVideoOptions, AudioVideoSource, Loop
 from dus_gym.data.media.layout import FOLDER, VIDEO_ENDINGS, Place
-from dus_gym.data.record import Record, bad_line, first_of, lines_of, unique
+from dus_gym.data.record import Record, bad_line, first_of, lines_of, rows_of, unique
 from dus_gym.data.task import Task
-from dus_gym.errors import AnnotationError, DatasetNotFoundError, check_choice, first_line
+from dus_gym.errors import AnnotationError, DatasetNotFoundError, first_line
 from dus_gym.json_text import read_json
 
 CLASSES = (
@@ -94,7 +93,7 @@ def parse_list(path: Path, split: str) -> list[Record]:
     """
     lines = list(lines_of(path))
     if lines and "youtube_id" in lines[0][1]:
-        return unique(_table(path, split, lines), path)
+        return unique(_table(path, split), path)
     records = []
     for number, line in lines:
         fields = line.split(",") if "," in line else line.split()
@@ -104,15 +103,13 @@ def parse_list(path: Path, split: str) -> list[Record]:
     return unique(records, path)
 
 
-def _table(path: Path, split: str, lines: list[tuple[int, str]]) -> list[Record]:
-    rows = list(csv.DictReader(text for _, text in lines))
-    if len(rows) != len(lines) - 1:
-        number, line = next(((n, text) for n, text in lines if text.count('"') % 2), lines[0])
-        raise bad_line(path, number, line, "one row on each line, with every quotation mark closed")
+def _table(path: Path, split: str) -> list[Record]:
+    (_, header), *rows = rows_of(path)
     records = []
-    for (number, line), row in zip(lines[1:], rows, strict=True):
+    for number, fields in rows:
+        row = dict(zip(header, fields, strict=False))
         if not row.get("youtube_id") or not row.get("label"):
-            raise bad_line(path, number, line, "the columns label and youtube_id")
+            raise bad_line(path, number, ",".join(fields), "the columns label and youtube_id")
         records.append(_record(row["youtube_id"], split, class_id(row["label"])))
     return records
 
@@ -165,15 +162,12 @@ _VIDEOS = tuple(Place(folder, VIDEO_ENDINGS) for folder in ("{split}_video", "vi
 class KineticsSoundsOptions(AudioVideoOptions):
     """Options of Kinetics-Sounds."""
 
+    loops = LOOPS
     audio: str = "bss10s"
     """bss10s: the sound repeated to 10 s at 35.4 kHz, log spectrogram 257 × 1003 (BSS); fbank: Kaldi filter bank
     1024 × 128 (MLA, BalanceBenchmark)."""
     frames_per_clip: int = 3
     """T."""
-
-    def __post_init__(self) -> None:
-        check_choice("audio", self.audio, (*LOOPS, FBANK))
-        super().__post_init__()
 
 
 class KineticsSounds(AudioVideoSource):
@@ -192,7 +186,6 @@ class KineticsSounds(AudioVideoSource):
         "Get Kinetics-400 by the scripts of github.com/cvdfoundation/kinetics-dataset, keep the clips of my_train.txt "
         "and my_test.txt of OGM-GE's data/KineticSound, and put both lists beside them."
     )
-    loops = LOOPS
     sounds = (
         *(Place(folder, ".wav") for folder in ("{split}_wav", "audio/{split}_wav", "audio", "wav", "audio_wav")),
         *_VIDEOS,

@@ -14,7 +14,6 @@ from dus_gym.data.store.decoder import Array
 from dus_gym.data.store.randomness import Keys, split_keys, uniforms
 from dus_gym.data.transforms.batch import to_device
 from dus_gym.data.transforms.image import ImageTransform
-from dus_gym.data.transforms.resample import Scaling, resized
 from dus_gym.errors import check_at_least, check_choice
 
 
@@ -61,6 +60,5 @@ class ClipTransform:
         pictures = [clip[place] for clip, row in zip(clips, chosen.tolist(), strict=True) for place in row]
         of_frames = np.repeat(keys, t) if self.shared else split_keys(keys[:, None], np.arange(t)).reshape(-1)
         boxes, flips = self.image.choose(of_frames, np.repeat(sizes[:, 1], t), np.repeat(sizes[:, 2], t), train)
-        size = (self.image.size, self.image.size)
-        seen = resized(pictures, boxes, flips, size, Scaling.of(self.image.mean, self.image.std), self.image.kernel)
+        seen = self.image.seen(pictures, boxes, flips)
         return seen if t == 1 else seen.view(k, t, *seen.shape[1:]).transpose(1, 2)

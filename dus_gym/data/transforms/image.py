@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,10 @@ class ImageTransform:
     """Least and largest width / height of a crop."""
     flip: float = 0.5
     """Chance of mirroring in training; 0 where left and right mean something."""
+    signed: tuple[int, ...] = ()
+    """Channels that change their sign in a mirror, as motion to the right does."""
+    crop: bool = True
+    """Whether training takes random crops; if not, it sees what evaluation sees, mirrored or as it is."""
     augment: bool = True
     """Whether training differs from evaluation at all."""
     fit: str = "whole"
@@ -63,14 +68,23 @@ class ImageTransform:
         pictures = to_device(arrays, device)
         if len(pictures) == 0:
             return torch.empty(0, *self.shape, device=device)
-        return resized(pictures, boxes, flips, (self.size, self.size), Scaling.of(self.mean, self.std), self.kernel)
+        return self.seen(pictures, boxes, flips)
+
+    def seen(self, pictures: Sequence[Tensor] | Tensor, boxes: Boxes, flips: npt.NDArray[np.bool_]) -> Tensor:
+        """The boxes of k pictures as the encoder takes them, ``(k, C, size, size)``; see :func:`resized`."""
+        scaling = Scaling.of(self.mean, self.std)
+        found = resized(pictures, boxes, flips, (self.size, self.size), scaling, self.kernel)
+        mirrored = np.flatnonzero(flips)
+        for channel in self.signed if len(mirrored) else ():
+            found[mirrored, channel] *= -1
+        return found
 
     def choose(
         self, keys: Keys, heights: npt.NDArray[np.int64], widths: npt.NDArray[np.int64], train: bool
     ) -> tuple[Boxes, npt.NDArray[np.bool_]]:
         """The crop box of each picture, ``(k, 4)``, and which are mirrored, ``(k,)``."""
+        seen = (whole_boxes if self.fit == "whole" else middle_squares)(heights, widths)
         if not (train and self.augment):
-            seen = whole_boxes if self.fit == "whole" else middle_squares
-            return seen(heights, widths), np.zeros(len(heights), np.bool_)
+            return seen, np.zeros(len(heights), np.bool_)
         boxes, coins = random_boxes(keys, heights, widths, self.scale, self.ratio)
-        return boxes, coins < self.flip
+        return boxes if self.crop else seen, coins < self.flip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,6 +19,7 @@ from dus_gym.agents.policy_files import agent_from_policy, is_sb3_file, policy_p
 from dus_gym.errors import ConfigError, unknown_name
 from dus_gym.experiments.drivers.digest import digest_of
 from dus_gym.experiments.drivers.driver import Driver, MakeEnv
+from dus_gym.hub import is_address
 from dus_gym.options import parse_pairs, with_said
 
 DRIVERS = {
@@ -66,7 +68,8 @@ def agent_type(name: str) -> type[Agent]:
 def split_word(word: str, mark: str = ":") -> tuple[str, dict[str, Any]]:
     """Split ``NAME:option=value:option=value`` into a name or a policy file, and options.
 
-    A file whose path holds the mark is taken whole; a name of the tables goes before a file, and ``./NAME`` is a file.
+    A file whose path holds the mark is taken whole, and so is an address on the hub; a name of the tables goes before a
+    file, and ``./NAME`` is a file.
 
     Args:
         word: what the user wrote.
@@ -75,10 +78,12 @@ def split_word(word: str, mark: str = ":") -> tuple[str, dict[str, Any]]:
     Raises:
         ConfigError: for options of another form.
     """
-    parts = word.split(mark)
+    # The colon of hf:// begins no option, also where the address is an option's value.
+    parts = re.split(rf"{re.escape(mark)}(?!//)", word)
     for cut in range(len(parts), 0, -1):
         head = mark.join(parts[:cut])
-        if head in AGENTS or head in DRIVERS or Path(head).is_file():
+        on_hub = is_address(head) and "=" not in parts[cut - 1]
+        if head in AGENTS or head in DRIVERS or on_hub or Path(head).is_file():
             return head, parse_pairs(parts[cut:], word)
     if not any("=" in part for part in parts[1:]):
         # A file that is not there; whoever looks for it says so.
@@ -94,7 +99,7 @@ class NamedAgent:
     """A name of the tables; of a policy file the agent that it holds; of an object what it goes by."""
     options: Mapping[str, Any] = field(default_factory=dict)
     policy: str | None = None
-    """A policy file, or the name of one that comes with the package."""
+    """A policy file, the name of one that comes with the package, or the address of one on the hub."""
     agent_object: Any = None
     """What :func:`dus_gym.as_agent` takes."""
 
@@ -150,7 +155,7 @@ def name_agent(who: Any) -> NamedAgent:
     name, options = split_word(str(who))
     if name in AGENTS or name in DRIVERS:
         return NamedAgent(name, options)
-    if name in shipped_policies() or Path(name).is_file():
+    if is_address(name) or name in shipped_policies() or Path(name).is_file():
         holds = "sb3" if is_sb3_file(policy_path(name)) else str(read_policy(name)["agent"])
         return NamedAgent(holds, options, policy=name)
     if Path(name).suffix in (".safetensors", ".zip"):
@@ -170,8 +175,8 @@ def resolve_agent(
 
     Args:
         who: the name of an agent or driver, that of a policy that comes with the package, the path of a policy file
-            (ours, or a ZIP of stable-baselines3), each with options behind colons; or anything that
-            :func:`dus_gym.as_agent` takes.
+            (ours, or a ZIP of stable-baselines3), or the address of one on the hub, each with options behind colons; or
+            anything that :func:`dus_gym.as_agent` takes.
         num_modalities: m of the run.
         seed: the run's.
         options: by name; together with those behind colons.

@@ -12,9 +12,9 @@ from dus_gym.agents.base import Agent
 if TYPE_CHECKING:
     from dus_gym.envs.dus_env import DUSEnv
 
-MakeEnv = Callable[..., "gym.Env[Any, Any]"]
-"""Makes the environment of the run that counts; keyword arguments replace settings of
-:class:`dus_gym.config.RunConfig`."""
+MakeEnv = Callable[..., Any]
+"""Makes the environment of the run that counts, or with ``num_envs`` a vector environment of as many like it, with
+same-step autoreset; other keyword arguments replace settings of :class:`dus_gym.config.RunConfig`."""
 
 MakeCore = Callable[..., "DUSEnv"]
 """Makes an environment, without wrappers, for the agent that is its argument; keyword arguments replace settings."""

@@ -66,9 +66,17 @@ class DirichletOptions(SB3Options):
     """Weight of the policy's entropy."""
     concentration: float = 10.0
     """Tightness of the Dirichlet around its mean at the start: each concentration begins at 1 + this."""
+    together: int = 1
+    """Training runs that are made at once, as one computation; the policy is updated after all of them. Divides
+    runs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_at_least("together", self.together, 1)
+        if self.runs % self.together:
+            raise ConfigError(
+                f"together={self.together} is not allowed with runs={self.runs}; runs must be a multiple of it."
+            )
         check_at_least("entropy", self.entropy, 0.0)
         check_positive("concentration", self.concentration)
 
@@ -121,6 +129,10 @@ class SB3Driver(Driver):
         """Return the environment with actions that the algorithm handles."""
         raise NotImplementedError
 
+    def training_env(self, make_env: MakeEnv) -> Any:
+        """Return the environment of the training runs, or the vector environment of several at once."""
+        return self.wrap(make_env())
+
     def settings(self) -> dict[str, Any]:
         """Return arguments of :func:`dus_gym.agents.sb3.make_sb3` from the options."""
         rate = self.options.learning_rate
@@ -142,10 +154,10 @@ class SB3Driver(Driver):
 
         from dus_gym.agents.sb3 import isolated_generators, make_sb3
 
-        env = self.wrap(make_env())
+        env = self.training_env(make_env)
         own_seed = training_seed(seed)
         env.reset(seed=own_seed)
-        horizon = int(env.get_wrapper_attr("horizon"))
+        horizon = int(env.unwrapped.horizon)
         runs = self.options.runs
         log.info(
             "%s: %d training runs of %d steps first, %d steps in all; the run that counts comes after them",
@@ -232,6 +244,10 @@ class _ActsInShares(SB3Driver):
 
     def wrap(self, env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         return env
+
+    def training_env(self, make_env: MakeEnv) -> Any:
+        together = self.options.together
+        return self.wrap(make_env()) if together == 1 else make_env(num_envs=together)
 
     def settings(self) -> dict[str, Any]:
         policy = {"concentration": self.options.concentration}

@@ -5,9 +5,11 @@ import sys
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from dus_gym.data.media import flow
-from dus_gym.data.media.flow import FlowDecoder, FlowFileDecoder
+from dus_gym.data.media.flow import ClipFlowDecoder, FlowDecoder, FlowFileDecoder
+from dus_gym.data.media.video import read_window
 from dus_gym.data.store import Row, open_store
 from dus_gym.errors import BadMediaError, ConfigError, MediaError
 
@@ -127,3 +129,56 @@ def test_computed_flow_is_the_motion_of_the_window_on_the_resized_grid(moving, m
     with pytest.raises(MediaError, match="too-short"):
         decode(Row("s", (moving,), "4:12"))
     assert {name.partition("-")[0] for name in decode.libraries} == {"opencv", "av", "Pillow"}
+
+
+@pytest.mark.parametrize("method", ["dis", "farneback"])
+def test_flow_of_a_clip_is_from_each_frame_that_is_kept_to_the_next(moving, method):
+    """The video has 30 frames a second, of which five a second are kept: 0 and 6; it moves by (3, -2) from 2 on."""
+    found = ClipFlowDecoder(method=method, per_second=5, short_side=None)(Row("s", (moving,)))
+    assert found.shape == (2, 64, 96, 2)
+    expected = flow.between(*read_window(moving, 6, 8, colour="grey")[..., 0], method)
+    assert np.abs(pixels(found[1]) - np.clip(expected, -20, 20)).max() < 1 / 12
+    assert np.allclose(np.median(pixels(found[:, 16:48, 16:80]), axis=(1, 2)), [[0, 0], [3, -2]], atol=0.25)
+    one = ClipFlowDecoder(method=method, per_second=5, short_side=None, keep="even", frames=1)(Row("s", (moving,)))
+    assert np.array_equal(one, found[1:])
+
+
+def test_flow_is_computed_from_a_folder_of_all_frames_as_from_the_video(moving, tmp_path):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for i, picture in enumerate(read_window(moving, 0, 7)):
+        Image.fromarray(picture).save(folder / f"frame{i + 1:06d}.png")
+    made = ClipFlowDecoder(method="dis", per_second=5, rate=30, short_side=None)
+    found = made(Row("s", (folder,)))
+    # Seven frames: the last that is kept, number 6, stands second.
+    middle = np.median(pixels(found[:, 16:48, 16:80]), axis=(1, 2))
+    assert np.allclose(middle, [[0, 0], [3, -2]], atol=0.25)
+
+
+def pictures_of_flow(root, across, down):
+    """Two folders of pictures, each of one byte all over."""
+    for letter, values in (("u", across), ("v", down)):
+        (root / letter).mkdir(parents=True)
+        for i, value in enumerate(values):
+            Image.fromarray(np.full((6, 8), value, np.uint8)).save(root / letter / f"frame{i + 1:06d}.png")
+    return Row("s", (root / "u", root / "v"))
+
+
+def test_flow_of_pictures_is_x_then_y_of_the_frames_that_are_kept(tmp_path):
+    row = pictures_of_flow(tmp_path, [10, 20, 30, 40, 50], [110, 120, 130, 140, 150])
+    found = ClipFlowDecoder(per_second=1, rate=2)(row)
+    assert found.shape == (3, 6, 8, 2)
+    assert found[:, 0, 0].tolist() == [[10, 110], [30, 130], [50, 150]]
+    assert ClipFlowDecoder(keep="even", frames=1)(row)[:, 0, 0].tolist() == [[30, 130]]
+
+
+def test_pictures_of_x_and_y_must_be_as_many(tmp_path):
+    with pytest.raises(MediaError, match=r"u has 2 pictures and .*v has 1"):
+        ClipFlowDecoder()(pictures_of_flow(tmp_path, [1, 2], [3]))
+
+
+def test_how_flow_was_made_is_part_of_a_store(moving):
+    made = [ClipFlowDecoder(), ClipFlowDecoder(method="dis"), ClipFlowDecoder(method="farneback")]
+    assert len({str(decoder.parameters) for decoder in made}) == 3
+    assert not any(name.startswith("opencv") for name in made[0].libraries)
+    assert any(name.startswith("opencv") for name in made[1].libraries)

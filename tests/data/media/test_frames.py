@@ -46,10 +46,20 @@ def test_a_video_gives_the_frames_a_folder_would_hold(tmp_path):
     assert seen(FramesDecoder(keep="even", frames=1), path) == [1]
 
 
+def test_of_a_folder_of_all_frames_those_are_kept_that_a_video_would_give(tmp_path):
+    folder = write_frames(tmp_path / "clip", [f"{i:05d}.jpg" for i in range(12)])
+    path = write_video(tmp_path / "clip.avi", 12, rate=4, value=lambda i: 20 * i)
+    for per_second in (1, 2, 4):
+        kept = seen(FramesDecoder(per_second=per_second, rate=4), folder)
+        assert kept == seen(FramesDecoder(per_second=per_second), path) == list(range(0, 12, 4 // per_second))
+    assert seen(FramesDecoder(keep="even", frames=2, per_second=1, rate=4), folder) == [0, 8]
+
+
 def test_the_recipe_tells_apart_what_is_kept():
     recipes = [
         FramesDecoder(), FramesDecoder(keep="even"), FramesDecoder(keep="even", frames=3),
         FramesDecoder(keep="peer_first"), FramesDecoder(per_second=2), FramesDecoder(short_side=None),
+        FramesDecoder(rate=25),
     ]  # fmt: skip
     assert len({str(sorted(recipe.parameters.items(), key=str)) for recipe in recipes}) == len(recipes)
     assert FramesDecoder(frames=3).parameters == FramesDecoder(frames=1).parameters, "one store of all frames"

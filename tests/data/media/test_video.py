@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from media_files import write_video
 
-from dus_gym.data.media.video import read_every, read_window
+from dus_gym.data.media.video import read_every, read_pairs, read_window
 from dus_gym.errors import MediaError
 
 NEAR = 6  # what a lossy codec may change
@@ -73,6 +73,28 @@ def test_the_short_side_of_kept_frames_is_limited(tmp_path):
     path = write_video(tmp_path / "a.avi", 3, size=(64, 128))
     assert read_every(path, 1, 32).shape == (1, 32, 64, 3)
     assert read_every(path, 1, 256).shape == (1, 64, 128, 3)
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    # Ten a second, two of each kept: 0, 5, 10, 15, … The last one stands second where nothing comes after it.
+    [(14, [(0, 1), (5, 6), (10, 11)]), (11, [(0, 1), (5, 6), (9, 10)]), (2, [(0, 1)])],
+)
+def test_a_pair_is_a_frame_that_is_kept_and_the_next(tmp_path, frames, expected):
+    path = write_video(tmp_path / "a.avi", frames, rate=10, value=lambda i: 10 * i)
+    found = read_pairs(path, 2)
+    assert found.shape == (len(expected), 2, 32, 48)
+    assert len(found) == len(read_every(path, 2))
+    for pair, (first, second) in zip(found, expected, strict=True):
+        for picture, number in zip(pair, (first, second), strict=True):
+            assert np.array_equal(picture, read_window(path, number, number + 1, colour="grey")[0, ..., 0])
+    assert read_pairs(path, 2, 16).shape == (len(expected), 2, 16, 24)
+
+
+def test_motion_needs_two_frames(tmp_path):
+    with pytest.raises(MediaError, match="less than two frames") as raised:
+        read_pairs(write_video(tmp_path / "a.avi", 1), 1)
+    assert raised.value.kind == "too-short"
 
 
 def test_every_way_a_file_can_be_broken_has_its_kind(tmp_path):

@@ -1,6 +1,7 @@
 """Annotation files as they were published, and lines written in their forms."""
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -8,8 +9,17 @@ import numpy as np
 import pytest
 
 from dus_gym.data import splits
-from dus_gym.data.record import Record, lines_of
-from dus_gym.data.sets import cremad, kinetics_sounds, nvgesture, twitter2015
+from dus_gym.data.record import Record, lines_of, rows_of
+from dus_gym.data.sets import (
+    cmu_mosei,
+    cremad,
+    food101,
+    kinetics_sounds,
+    nvgesture,
+    twitter2015,
+    ucf101,
+    vggsound,
+)
 from dus_gym.errors import AnnotationError, ConfigError, DatasetNotFoundError
 
 FOLDER = os.environ.get("DUS_TEST_DATA")
@@ -242,12 +252,171 @@ def test_nvgesture_names_the_line_it_can_not_read(tmp_path, line):
         nvgesture.parse_list(tmp_path / "a.lst", "train")
 
 
+# -- the four of BalanceBenchmark ---------------------------------------------------------------------
+
+
+def lines(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def told(records):
+    return [(r.split, r.label, r.media, r.text, r.group) for r in records]
+
+
+@pytest.mark.skipif(
+    FOLDER is None or not published("ucf101").is_dir(),
+    reason="DUS_TEST_DATA has no annotations/ucf101 (ucfTrainTestlist of UCF's page)",
+)
+def test_ucf101_as_published():
+    records = ucf101.read_lists(published("ucf101"))
+    assert counts(records) == {"train": 9537, "test": 3783}
+    assert {r.label for r in records if r.split == "test"} == set(range(101))
+    groups = {split: {r.group for r in records if r.split == split} for split in ("train", "test")}
+    assert sorted(groups["test"]) == [f"g{i:02d}" for i in range(1, 8)]
+    assert sorted(groups["train"]) == [f"g{i:02d}" for i in range(8, 26)]
+    numbered = [line.split() for _, line in lines_of(published("ucf101") / "classInd.txt")]
+    assert [(int(number), name) for number, name in numbered] == list(enumerate(ucf101.CLASSES, start=1))
+
+
+@pytest.mark.skipif(
+    FOLDER is None or not published("vggsound").is_dir(),
+    reason="DUS_TEST_DATA has no annotations/vggsound (stat.csv and test.csv of hche11/VGGSound, in data/)",
+)
+def test_vggsounds_classes_and_numbers_are_its_authors():
+    sizes = {name: int(count) for _, (name, count, _) in rows_of(published("vggsound") / "stat.csv")}
+    assert sorted(sizes) == list(vggsound.CLASSES)
+    told = vggsound.VGGSound.published
+    assert sum(sizes.values()) == told["train"] + told["test"]
+    test = [row for _, row in rows_of(published("vggsound") / "test.csv")]
+    assert len(test) == told["test"]
+    assert {label for _, label in test} == set(vggsound.CLASSES)
+    # Names of clips end in six digits, as the reader makes them.
+    assert all(re.fullmatch(r".{11}_[0-9]{6}\.mp4", name) for name, _ in test)
+
+
+def test_vggsound_reads_ids_with_dashes_and_labels_with_commas(tmp_path):
+    lines(
+        tmp_path / "data/vggsound.csv",
+        '---g-f_I2yQ,1,people marching,test\n--96EN9NUQM,242,"bee, wasp, etc. buzzing",train\r\n',
+    )
+    assert told(vggsound.read_lists(tmp_path)) == [
+        ("test", vggsound.CLASSES.index("people marching"), "---g-f_I2yQ_000001", "", "---g-f_I2yQ"),
+        ("train", vggsound.CLASSES.index("bee, wasp, etc. buzzing"), "--96EN9NUQM_000242", "", "--96EN9NUQM"),
+    ]
+    # The names that the authors' test.csv has for clips, and the ones of OGM-GE.
+    assert vggsound.unpadded("--96EN9NUQM_000242") == "--96EN9NUQM_242"
+    assert vggsound.unpadded("--5OkAjCI7g_000000") == "--5OkAjCI7g_0"
+    assert tuple(sorted(set(vggsound.CLASSES))) == vggsound.CLASSES
+    assert len(vggsound.CLASSES) == 309
+
+
+def test_ucf101_has_the_class_of_the_folder_and_counts_it_from_1(tmp_path):
+    lists = tmp_path / "ucfTrainTestlist"
+    lines(lists / "trainlist01.txt", "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\r\nYoYo/v_YoYo_g25_c05.avi 101\r\n")
+    lines(lists / "testlist01.txt", "HandstandPushups/v_HandStandPushups_g01_c01.avi\r\n")
+    assert told(ucf101.read_lists(tmp_path)) == [
+        ("train", 0, "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01", "", "g08"),
+        ("train", 100, "YoYo/v_YoYo_g25_c05", "", "g25"),
+        ("test", 36, "HandstandPushups/v_HandStandPushups_g01_c01", "", "g01"),
+    ]
+    with pytest.raises(DatasetNotFoundError, match="trainlist02"):
+        ucf101.read_lists(tmp_path, 2)
+
+
+@pytest.mark.parametrize("header", ["", "Image_path,text,label\n"])
+def test_food101_reads_titles_with_commas_quotes_and_none_at_all(tmp_path, header):
+    train = 'apple_pie_0.jpg,"Apple pie, ""the best""",apple_pie\nwaffles_7.jpg,,waffles\n'
+    lines(tmp_path / "texts/train_titles.csv", header + train)
+    lines(tmp_path / "texts/test_titles.csv", header + "apple_pie_0.jpg,text,apple_pie\n")
+    assert told(food101.read_lists(tmp_path)) == [
+        ("train", 0, "train/apple_pie/apple_pie_0.jpg", 'Apple pie, "the best"', ""),
+        ("train", 100, "train/waffles/waffles_7.jpg", "", ""),
+        ("test", 0, "test/apple_pie/apple_pie_0.jpg", "text", ""),
+    ]
+
+
+MOSEI = "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode"
+
+
+def test_mosei_reads_columns_by_name_and_makes_classes_of_the_sentiment(tmp_path):
+    rows = '-3g5yACwYnA,13,"Key, is part",1.0,,,,Positive,train\n-3g5yACwYnA,2,"THEY\nSAID",0.0,,,,Neutral,valid\n'
+    lines(tmp_path / "label.csv", f"{MOSEI}\n{rows}00000000000,0001,x,-0.3333333,,,,Negative,test\n")
+    assert told(cmu_mosei.read_lists(tmp_path)) == [
+        ("train", 2, "-3g5yACwYnA/13", "Key, is part", "-3g5yACwYnA"),
+        ("validation", 1, "-3g5yACwYnA/2", "THEY\nSAID", "-3g5yACwYnA"),
+        ("test", 0, "00000000000/0001", "x", "00000000000"),
+    ]
+    other = "mode,label,text,clip_id,video_id\ntrain,2.5,x,1,a\n"
+    assert told(cmu_mosei.parse_list(lines(tmp_path / "other.csv", other), "seven")) == [("train", 6, "a/1", "x", "a")]
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        ("three", [0, 0, 0, 0, 1, 2, 2, 2, 2]),
+        ("two", [0, 0, 0, 0, 1, 1, 1, 1, 1]),
+        # CMU-MultimodalSDK: -2 belongs to [-2, -1), -1 to [-1, 0), 1 to (0, 1], 2 to (1, 2].
+        ("seven", [0, 1, 2, 2, 3, 4, 4, 5, 6]),
+    ],
+)
+def test_classes_of_a_sentiment(classes, expected):
+    sentiments = [-3.0, -2.0, -1.0, -0.3333333, 0.0, 0.3333333, 1.0, 1.3333334, 3.0]
+    found = [cmu_mosei.class_id(sentiment, classes) for sentiment in sentiments]
+    assert found == expected
+    assert max(found) < len(cmu_mosei.CLASSES[classes])
+
+
+@pytest.mark.parametrize(
+    ("parse", "line", "expected"),
+    [
+        (vggsound.parse_list, "abc,1,people marching", "YouTube id, start in seconds, label, and train or test"),
+        (vggsound.parse_list, "abc,1.5,people marching,test", "YouTube id, start in seconds"),
+        (vggsound.parse_list, "abc,1,people marching,val", "YouTube id, start in seconds"),
+        (vggsound.parse_list, "abc,1,people dancing,test", "one of the 309 labels"),
+        (vggsound.parse_list, 'abc,1,"people marching,test', "every quotation mark closed"),
+        (food101.parse_list, "a.jpg,title", "name of the picture, title, and one of the 101 classes"),
+        (food101.parse_list, "a.jpg,title,apple pie", "name of the picture"),
+        (food101.parse_list, ",title,apple_pie", "name of the picture"),
+        (ucf101.parse_list, "YoYo/v_YoYo_g25_c05.avi 100", "and that class's number or nothing"),
+        (ucf101.parse_list, "YouYou/v_YoYo_g25_c05.avi 101", "Class/v_Class_gXX_cYY"),
+        (ucf101.parse_list, "v_YoYo_g25_c05.avi", "Class/v_Class_gXX_cYY"),
+        (cmu_mosei.parse_list, f"{MOSEI}\na,1,x,3.5,,,,Positive,train", "a label from -3 to 3"),
+        (cmu_mosei.parse_list, f"{MOSEI}\na,1,x,nan,,,,Positive,train", "a label from -3 to 3"),
+        (cmu_mosei.parse_list, f"{MOSEI}\na,1,x,1,,,,Positive,dev", "and a mode"),
+        (cmu_mosei.parse_list, f"{MOSEI}\na,1,x,1,Positive,train", "its header's columns"),
+    ],
+)
+def test_the_four_name_the_line_they_can_not_read(tmp_path, parse, line, expected):
+    path = lines(tmp_path / "list.txt", line + "\n")
+    number = line.count("\n") + 1
+    more = () if parse in (vggsound.parse_list, cmu_mosei.parse_list) else ("train",)
+    with pytest.raises(AnnotationError, match=rf"list\.txt, line {number}: expected .*{expected}"):
+        parse(path, *more)
+
+
+@pytest.mark.parametrize("header", ["", "video_id,clip_id,text,label\n"])
+def test_mosei_without_its_header_says_which_columns_it_needs(tmp_path, header):
+    with pytest.raises(AnnotationError, match="needs the columns video_id, clip_id, text, label, mode"):
+        cmu_mosei.parse_list(lines(tmp_path / "label.csv", header))
+
+
 # -- files that are not there, and carved splits -----------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("module", "looked"),
-    [(cremad, "train.csv"), (kinetics_sounds, "my_train.txt"), (twitter2015, "train.tsv"), (nvgesture, ".lst")],
+    [
+        (cremad, "train.csv"),
+        (kinetics_sounds, "my_train.txt"),
+        (twitter2015, "train.tsv"),
+        (nvgesture, ".lst"),
+        (food101, "train_titles.csv"),
+        (ucf101, "trainlist01.txt"),
+        (vggsound, "vggsound.csv"),
+        (cmu_mosei, "label.csv"),
+    ],
 )
 def test_a_missing_list_says_what_was_looked_for(tmp_path, module, looked):
     with pytest.raises(DatasetNotFoundError, match=looked) as caught:

@@ -11,21 +11,15 @@ from sklearn.linear_model import RidgeClassifier
 
 from dus_gym.data.mock import MOCKS, make_mock
 from dus_gym.data.registry import DATA_SETS
-from dus_gym.data.sets import cremad, kinetics_sounds, nvgesture, sarcasm, twitter2015
+from dus_gym.data.sets import nvgesture
 from dus_gym.data.sets.mock import cremad as cremad_mock
 from dus_gym.data.sets.mock import kinetics_sounds as kinetics_mock
 from dus_gym.data.sets.mock import nvgesture as nvgesture_mock
-from dus_gym.data.sets.mock.material import MOST_CLIPS, plan, sentence, vocabulary
+from dus_gym.data.sets.mock import ucf101 as ucf_mock
+from dus_gym.data.sets.mock import vggsound as vggsound_mock
+from dus_gym.data.sets.mock.material import MOST_CLIPS, TELLING, plan, sentence, vocabulary
 from dus_gym.errors import ConfigError, RunFolderError
 from dus_gym.seeding import RunSeeds
-
-PARSERS = {
-    "cremad": cremad,
-    "kinetics-sounds": kinetics_sounds,
-    "twitter2015": twitter2015,
-    "sarcasm": sarcasm,
-    "nvgesture": nvgesture,
-}
 
 
 def content(root):
@@ -41,7 +35,8 @@ def roots(tmp_path_factory):
 
 @pytest.mark.parametrize("name", MOCKS)
 def test_the_published_parser_reads_it_and_every_class_is_there_twice(roots, name):
-    records = PARSERS[name].read_lists(roots[name])
+    known = DATA_SETS[name]
+    records = known.source.records(known.task.configured(None, roots[name]).options, roots[name])
     assert len(records) == 12
     counted = Counter((record.split, record.label) for record in records)
     assert min(counted.values()) >= 2
@@ -80,6 +75,8 @@ def test_the_largest_mocks_repeat_no_name():
         (cremad_mock, 6, "clip_name"),
         (kinetics_mock, 31, "clip_stem"),
         (nvgesture_mock, 25, "clip_folder"),
+        (ucf_mock, 101, "clip_name"),
+        (vggsound_mock, 309, "clip_id"),
     ):
         names = {getattr(module, name)(clip) for clip in plan(MOST_CLIPS, classes, ("train", "test"))}
         assert len(names) == MOST_CLIPS
@@ -94,7 +91,7 @@ def test_nobody_of_nvgesture_is_in_both_splits(roots):
 
 def test_the_vocabulary_has_every_word():
     rng = np.random.default_rng(0)
-    words = {word for label in range(3) for _ in range(200) for word in sentence(label, rng)}
+    words = {word for label in range(3) for _ in range(200) for word in sentence(TELLING[label], rng)}
     assert words <= set(vocabulary())
     assert len(set(vocabulary())) == len(vocabulary())
 
@@ -142,7 +139,7 @@ def test_each_modality_tells_the_class_apart(name, tmp_path):
     def samples(split, j):
         x = split.fetch(j, torch.arange(len(split.labels)))
         if x.dtype == torch.int64:  # token ids: their counts
-            return torch.nn.functional.one_hot(x, 64).sum(1).numpy()
+            return torch.nn.functional.one_hot(x, 512).sum(1).numpy()
         return x.flatten(1).numpy()
 
     chance = 1 / len(set(data.train.labels.tolist()))

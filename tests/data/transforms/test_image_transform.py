@@ -132,3 +132,26 @@ def test_on_the_gpu_it_is_the_same_picture():
     for given in (arrays, Ragged(arrays, memory)):
         found = transform(given, keys, True, device).cpu()
         assert (found - expected).abs().max() <= 2 * ONE_STEP
+
+
+def test_without_crops_training_sees_what_evaluation_sees_or_its_mirror():
+    transform, arrays, keys = ImageTransform(32, crop=False), pictures(), keys_of(6)
+    sizes = np.array([a.shape[:2] for a in arrays])
+    _, flips = transform.choose(keys, sizes[:, 0], sizes[:, 1], True)
+    assert 0 < flips.sum() < 6
+    plain, trained = (transform(arrays, keys, train, CPU) for train in (False, True))
+    for i in range(6):
+        assert torch.equal(trained[i], plain[i].flip(-1) if flips[i] else plain[i])
+
+
+def test_a_channel_of_motion_changes_its_sign_in_a_mirror():
+    arrays, keys = pictures(), keys_of(6)
+    plain = ImageTransform(32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    signed = ImageTransform(32, mean=(0.5,) * 3, std=(0.5,) * 3, signed=(0, 2))
+    sizes = np.array([a.shape[:2] for a in arrays])
+    _, flips = plain.choose(keys, sizes[:, 0], sizes[:, 1], True)
+    seen, turned = plain(arrays, keys, True, CPU), signed(arrays, keys, True, CPU)
+    for i in range(6):
+        sign = -1 if flips[i] else 1
+        assert torch.equal(turned[i], seen[i] * torch.tensor([sign, 1, sign])[:, None, None])
+    assert torch.equal(signed(arrays, keys, False, CPU), plain(arrays, keys, False, CPU))

@@ -121,29 +121,32 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MARKS = ("$", "<", ">", "#", "@", "'", ".", ",", "!", "?", "t", "##t", "user", "num", "emoji")
 
 
-def sentence(label: int, rng: np.random.Generator) -> list[str]:
-    """Return seven words, two of which tell the class."""
-    words = [*rng.choice(TELLING[label], 2), *rng.choice(PLAIN, 5)]
+def sentence(telling: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Return seven words, two of them from the words that tell the class."""
+    words = [*rng.choice(telling, 2), *rng.choice(PLAIN, 5)]
     return [str(word) for word in rng.permutation(words)]
 
 
-def vocabulary() -> list[str]:
-    """Return the lines of a WordPiece vocabulary for these sentences."""
-    return [*SPECIAL, *MARKS, *PLAIN, *(word for words in TELLING for word in words)]
+def vocabulary(telling: Sequence[Sequence[str]] = TELLING) -> list[str]:
+    """Return the lines of a WordPiece vocabulary for sentences with these telling words."""
+    every = (*SPECIAL, *MARKS, *PLAIN, *(word for words in telling for word in words))
+    return list(dict.fromkeys(every))
 
 
 VOCABULARY = "vocab.txt"
 
 
-def write_vocabulary(root: Path) -> dict[str, Any]:
-    """Write the vocabulary of a folder of texts and pictures; return the folder's settings."""
-    words = vocabulary()
+def write_vocabulary(root: Path, telling: Sequence[Sequence[str]] = TELLING) -> str:
+    """Write the vocabulary of a folder; return the word of a small encoder for it."""
+    words = vocabulary(telling)
     write_lines(root / VOCABULARY, words)
+    return f"bert:weights=none:hidden=32:layers=1:heads=2:vocab={len(words)}:out=32:sep=3"
+
+
+def text_image_settings(root: Path, telling: Sequence[Sequence[str]] = TELLING) -> dict[str, Any]:
+    """Write the vocabulary of a folder of texts and pictures; return the folder's settings."""
     return {
-        "encoders": [
-            f"bert:weights=none:hidden=32:layers=1:heads=2:vocab={len(words)}:out=32:sep=3",
-            "cnn:pool=mean",
-        ],
+        "encoders": [write_vocabulary(root, telling), "cnn:pool=mean"],
         "options": {"size": 32, "length": 16},
     }
 
@@ -167,8 +170,14 @@ def write_jpg(path: Path, image: Array) -> None:
     Image.fromarray(image).save(path, quality=90)
 
 
-def write_avi(path: Path, frames: Array, rate: int = 30) -> None:
-    """Write RGB frames ``(frames, height, width, 3)`` of uint8 as MPEG-4 video; height and width are even."""
+SOUND_RATE = 16_000
+
+
+def write_video(path: Path, frames: Array, rate: int = 30, wave: Array | None = None) -> None:
+    """Write RGB frames ``(frames, height, width, 3)`` of uint8 as MPEG-4 video; height and width are even.
+
+    ``wave``: a sound at :data:`SOUND_RATE`, written as AAC beside them.
+    """
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,9 +186,16 @@ def write_avi(path: Path, frames: Array, rate: int = 30) -> None:
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.options = {"flags": "+bitexact", "qscale": "3"}
+        sound = None if wave is None else container.add_stream("aac", rate=SOUND_RATE, layout="mono")
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         container.mux(stream.encode(None))
+        if sound is not None and wave is not None:
+            sound.options = {"flags": "+bitexact"}
+            samples = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+            samples.sample_rate = SOUND_RATE
+            container.mux(sound.encode(samples))
+            container.mux(sound.encode(None))
 
 
 def write_npy(path: Path, array: Array) -> None:

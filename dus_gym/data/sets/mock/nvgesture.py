@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dus_gym.data.sets.mock.material import Clip, pixels, plan, spot, write_avi, write_lines, write_npy
+from dus_gym.data.sets.mock.material import Clip, pixels, plan, spot, write_lines, write_npy, write_video
 from dus_gym.data.sets.nvgesture import NUM_CLASSES
 
 HEIGHT, WIDTH, FRAMES = 16, 24, 80
@@ -24,9 +24,9 @@ def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
         there, flow = spot(clip.position, FRAMES, HEIGHT, WIDTH, rng)
         noise = 0.05 * rng.standard_normal((FRAMES, HEIGHT, WIDTH, 1))
         colour = np.array(colorsys.hsv_to_rgb(clip.position, 0.8, 1.0))
-        write_avi(root / folder / "sk_color.avi", pixels(there[..., None] * colour + noise))
+        write_video(root / folder / "sk_color.avi", pixels(there[..., None] * colour + noise))
         depth = (1.0 - clip.position) * there[..., None] + noise
-        write_avi(root / folder / "sk_depth.avi", pixels(np.repeat(depth, 3, axis=3)))
+        write_video(root / folder / "sk_depth.avi", pixels(np.repeat(depth, 3, axis=3)))
         # Height, width, across and down, time; rows of the list are numbered from 0.
         row = len(lines[clip.split])
         array = flow.transpose(1, 2, 3, 0)[..., :-1].astype(np.float16)

@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from dus_gym.data.sets.mock.material import picture, plan, sentence, write_jpg, write_lines, write_vocabulary
+from dus_gym.data.sets.mock.material import (
+    TELLING,
+    picture,
+    plan,
+    sentence,
+    text_image_settings,
+    write_jpg,
+    write_lines,
+)
 
 SIDE = 48
 FILES = {"train": "text/train.txt", "validation": "text/valid2.txt", "test": "text/test2.txt"}
@@ -19,10 +27,10 @@ def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
     for number, clip in enumerate(plan(clips, 2, tuple(FILES))):
         tweet = str(800_000_000_000_000_000 + number)
         write_jpg(root / f"dataset_image/{tweet}.jpg", picture(clip.position, SIDE, SIDE, rng))
-        row: list[str | int] = [tweet, " ".join(sentence(clip.label, rng))]
+        row: list[str | int] = [tweet, " ".join(sentence(TELLING[clip.label], rng))]
         # Training rows have the hashtag's label; the others have it and, last, a human's.
         row += [clip.label] if clip.split == "train" else [clip.label, clip.label]
         lines[clip.split].append(repr(row))
     for split, file in FILES.items():
         write_lines(root / file, lines[split], "\r\n")
-    return write_vocabulary(root)
+    return text_image_settings(root)

@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from dus_gym.data.sets.mock.material import picture, plan, sentence, write_jpg, write_lines, write_vocabulary
+from dus_gym.data.sets.mock.material import (
+    TELLING,
+    picture,
+    plan,
+    sentence,
+    text_image_settings,
+    write_jpg,
+    write_lines,
+)
 from dus_gym.data.sets.twitter2015 import CLASSES, TARGET
 
 SIDE = 48
@@ -23,8 +31,8 @@ def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
     for number, clip in enumerate(plan(clips, len(CLASSES), tuple(FILES))):
         image = f"{1_000_000 + number}.jpg"
         write_jpg(root / "twitter2015_images" / image, picture(clip.position, SIDE, SIDE, rng))
-        text = f"{' '.join(sentence(clip.label, rng))} {TARGET}"
+        text = f"{' '.join(sentence(TELLING[clip.label], rng))} {TARGET}"
         lines[clip.split].append(f"{clip.number}\t{clip.label}\t{image}\t{text}\tour team")
     for split, file in FILES.items():
         write_lines(root / file, lines[split])
-    return write_vocabulary(root)
+    return text_image_settings(root)

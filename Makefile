@@ -4,15 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help run test test-slow smoke check format wheel clean
+.PHONY: help run test test-slow test-versions smoke check format docs docs-serve wheel clean
 
 help:
 	@echo "make run        create the environment, install, and run the main job on embedded data"
 	@echo "make test       install the test extras and run the tests (slow and GPU ones excepted)"
 	@echo "make test-slow  run the slow tests: ten-seed figures, kills, documentation"
+	@echo "make test-versions  run the quick tests on every Python installed, and with the lowest versions"
 	@echo "make smoke      run the matrix behind every table and figure of the paper on made-up media"
 	@echo "make check      lint, format and type checks"
 	@echo "make format     reformat"
+	@echo "make docs       build the documentation site into build/site; make docs-serve shows it while you write"
 	@echo "make wheel      build the wheel and the source archive into dist/"
 	@echo "make clean      remove the environment and everything built"
 
@@ -39,11 +41,15 @@ test: $(VENV)/installed-dev
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --quiet --numprocesses 2 -m "slow and not gpu"
 
+# VERSIONS="3.12 lowest" chooses among them, TESTS=tests/core among the tests.
+test-versions:
+	.ci/test-versions $(TESTS)
+
 smoke: $(VENV)/installed-dev
 	$(BIN)/dus reproduce all --smoke --seeds 1 --workers 2 --out runs/smoke --quiet
 	@ls runs/smoke/*.md
 
-# The sub-packages agents, envs and benchmarks lie beside dus_gym/; a type checker needs them in one tree.
+# The sub-packages agents, envs and benchmarks lie beside dus_gym/; a type checker and the API pages need them in one tree.
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,6 +61,21 @@ check: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP) --editable ".[docs]"
+	@touch $@
+
+.PHONY: build/api
+build/api: $(VENV)/installed-docs
+	@rm -rf $@ && mkdir -p $@ && cp -R dus_gym $@/ && cp -R agents envs benchmarks $@/dus_gym/
+
+docs: build/api
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "the site lies in build/site; make docs-serve shows it, search included"
+
+docs-serve: build/api
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
 wheel: $(VENV)/installed-dev
 	rm -rf build dist

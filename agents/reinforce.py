@@ -16,7 +16,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import digamma, expit
 
 from dus_gym.agents.base import Agent, AgentOptions, Array, Info
 from dus_gym.errors import ConfigError, check_at_least, check_choice
@@ -79,6 +78,10 @@ class Concentration:
     """The Dirichlet's parameters ``α = 1 + κ softplus(û) / ln 2``: at least 1, and 1 + κ at û = 0."""
 
     def __init__(self, kappa: float) -> None:
+        # Imported here: scipy.special takes a tenth of a second, and listing the agents needs none of it.
+        from scipy.special import digamma, expit
+
+        self.digamma, self._expit = digamma, expit
         self.scale = kappa / np.log(2.0)
 
     def __call__(self, logits: Vector) -> Vector:
@@ -88,7 +91,7 @@ class Concentration:
 
     def slope(self, logits: Vector) -> Vector:
         """Return dα/dû, entry by entry."""
-        slope: Vector = self.scale * expit(logits)
+        slope: Vector = self.scale * self._expit(logits)
         return slope
 
 
@@ -204,7 +207,7 @@ class Reinforce(Agent):
 
     def dirichlet_score(self, logits: Vector, shares: Vector) -> Vector:
         """Return ∇_û log Dirichlet(shares; α(û)), shape ``(m,)``."""
-        alpha = self.concentration(logits)
+        alpha, digamma = self.concentration(logits), self.concentration.digamma
         score: Vector = (digamma(alpha.sum()) - digamma(alpha) + np.log(shares)) * self.concentration.slope(logits)
         return score
 

@@ -1,6 +1,7 @@
 """The code in the documentation runs."""
 
 import contextlib
+import importlib
 import io
 import re
 import shlex
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 from hub_server import local_hub
 
-from dus_gym.cli import COMMANDS, main
+import dus_gym
+from dus_gym.cli import COMMANDS, arguments, main
 
 ROOT = Path(__file__).resolve().parents[1]
 STORIES = [ROOT / "docs" / f"{name}.md" for name in ("own-data", "data", "runs", "report", "probe", "plugin", "hub")]
@@ -101,3 +103,101 @@ def test_every_benchmark_named_in_the_documentation_exists():
     assert named
     there = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} | {"paper"}
     assert named <= there
+
+
+# -- code inside prose -----------------------------------------------------------------------------
+
+TOGETHER = [*PAGES, *sorted((ROOT / "docs" / "api").glob("*.md"))]
+PLACEHOLDERS = {"ENV": "DUS-Digits-v0", "TASK": "DUS-Digits-v0", "DUS-TASK-v0": "DUS-Digits-v0"}
+PLACEHOLDERS |= {"WORD": "score", "AGENT": "score", "weaker": "score", "NAME": "avdigits"}
+PLACEHOLDERS |= {"ITEM": "table1", "POLICY": "gain", "RUN|COMPARISON": "runs/a"}
+"""Words of a command in prose that stand for any of their kind, and one that they may stand for."""
+
+
+def spans():
+    """Every piece of inline code with its page; fences are tested above."""
+    found = {}
+    for page in TOGETHER:
+        prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", prose):
+            found.setdefault(" ".join(code.split()), page.name)
+    return found
+
+
+SPANS = spans()
+
+
+def resolve(name):
+    """Returns what a dotted name stands for: the longest module, then attributes."""
+    parts = name.split(".")
+    for n in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:n]))
+        except ModuleNotFoundError as error:
+            # A module that is there and needs another one that is not, is not "no such module".
+            if not ".".join(parts).startswith(error.name):
+                raise
+            continue
+        for attribute in parts[n:]:
+            found = getattr(found, attribute)
+        return found
+    raise AttributeError(name)
+
+
+@pytest.mark.parametrize(
+    "name", sorted({name for code in SPANS for name in re.findall(r"\bdus_gym(?:\.[A-Za-z_]\w*)+", code)})
+)
+def test_a_dotted_name_in_prose_exists(name):
+    assert resolve(name) is not None
+
+
+OBJECTS = {"env.unwrapped": "dus_gym.envs.dus_env.DUSEnv", "dus": "dus_gym.DUS", "comparison": "dus_gym.Comparison"}
+
+
+@pytest.mark.parametrize("word", OBJECTS)
+def test_a_method_in_prose_exists(word):
+    called = {name for code in SPANS for name in re.findall(rf"(?<![\w.]){re.escape(word)}\.(\w+)\(", code)}
+    kind = resolve(OBJECTS[word])
+    assert [name for name in called if not hasattr(kind, name)] == []
+    assert called or word == "comparison"
+
+
+class Understood(Exception):
+    """Raised in place of running a command whose line was understood."""
+
+
+def lines_in_prose():
+    return sorted(code for code in SPANS if code.startswith("dus ") and not re.search(r"\.\.\.|[\[(]", code))
+
+
+@pytest.mark.parametrize("line", lines_in_prose())
+def test_a_command_in_prose_is_understood(line, monkeypatch):
+    words = [PLACEHOLDERS.get(word, word) for word in shlex.split(line)[1:]]
+    if "--import" in words:  # of a module that the page's reader has
+        del words[words.index("--import") : words.index("--import") + 2]
+    if words[0] == "--help":
+        return
+    assert words[0] in COMMANDS
+    if len(words) == 1 or words in (["data", "scan"], ["data", "mock"], ["data", "fetch"]):
+        return  # the command is named, not called
+    parse = arguments.parse
+
+    def understand(*args, **kwargs):
+        parse(*args, **kwargs)
+        raise Understood
+
+    monkeypatch.setattr(arguments, "parse", understand)
+    for name in ("ceiling", "compare", "data", "meta_train", "reproduce", "train"):
+        monkeypatch.setattr(f"dus_gym.cli.{name}.parse", understand)
+    with pytest.raises((Understood, SystemExit)) as end, contextlib.redirect_stdout(io.StringIO()):
+        main(words)
+    assert end.type is Understood or end.value.code in (0, None)
+
+
+def test_every_public_name_has_a_place_on_an_api_page():
+    shown = {
+        resolve(name)
+        for page in (ROOT / "docs" / "api").glob("*.md")
+        for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert [name for name in dus_gym.__all__ if name[0] != "_" and getattr(dus_gym, name) not in shown] == []

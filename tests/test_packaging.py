@@ -41,3 +41,24 @@ def test_every_public_name_can_be_had():
         assert getattr(dus_gym, name) is not None
     with pytest.raises(AttributeError, match="nothing_like_this"):
         _ = dus_gym.nothing_like_this
+
+
+def test_the_citation_is_of_this_version():
+    import yaml
+
+    import dus_gym
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["cff-version"] == "1.2.0"
+    assert cited["version"] == dus_gym.__version__
+    assert cited["title"].startswith("dus-gym")
+    bibtex = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert f"version = {{{dus_gym.__version__}}}" in bibtex
+
+
+def test_the_examples_on_the_site_are_those_of_the_checkout():
+    # The site's builder refuses a file that is not there; one that is not shown nobody would miss.
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+    examples = [f"examples/{path.name}" for path in (ROOT / "examples").iterdir() if path.is_file()]
+    assert len(examples) > 5
+    assert [name for name in examples if name not in pages] == []

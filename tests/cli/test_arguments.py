@@ -351,6 +351,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "scipy", "matplotlib", "stable_baselines3", "sklearn", "transformers")
 SUBCOMMANDS = {"data": ("list", "scan", "build", "fetch", "mock"), "runs": ("list", "show", "diff", "rm")}
 
+TRAIN = ["train", "DUS-Fake-v0", "--epochs", "2"]
 LISTED = [["envs"], ["rewards"], ["agents"], ["agents", "ppo"], ["data", "list"], ["runs", "list", "tests"]]
 
 
@@ -360,9 +361,10 @@ def helps():
 
 
 @pytest.fixture(scope="module")
-def imported():
+def imported(tmp_path_factory):
     """By command line, which large libraries it imports: each in a child of one process that has imported none."""
-    lines = [["--help"], *LISTED, *([*line, "--help"] for line in helps())]
+    train = [*TRAIN, "--quiet", "--out", str(tmp_path_factory.mktemp("train"))]
+    lines = [["--help"], *LISTED, *([*line, "--help"] for line in helps()), train]
     code = f"""
 import json, os, sys
 import dus_gym.cli
@@ -387,9 +389,13 @@ for words in {lines!r}:
 
 @pytest.mark.parametrize("line", ["--help", *map(" ".join, LISTED), *(" ".join([*line, "--help"]) for line in helps())])
 def test_help_and_listings_import_no_large_library(imported, line):
-    # To say what REINFORCE is its file is read, which needs scipy's special functions.
-    allowed = ["scipy"] if line == "agents" else []
-    assert imported[line] == (0, allowed)
+    assert imported[line] == (0, [])
+
+
+def test_a_run_imports_no_large_library_that_it_does_not_need(imported):
+    # PyTorch for the method, matplotlib for the picture of the run.
+    line = next(line for line in imported if line.startswith(" ".join([*TRAIN, "--quiet"])))
+    assert imported[line] == (0, ["torch", "matplotlib"])
 
 
 # -- listings --------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             code = _run(list(sys.argv[1:] if argv is None else argv))
         except SystemExit as ended:
-            code = ended.code  # type: ignore[assignment]
+            code = ended.code or 0  # type: ignore[assignment]
         # What is left in the buffer may find the pipe closed, too.
         sys.stdout.flush()
     except BrokenPipeError:
@@ -109,11 +109,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         code = 0
-    sys.exit(code)
+    if code is not None:
+        sys.exit(code)
 
 
-def _run(words: list[str]) -> int:
-    """Run one command and return its exit code; a command may exit by itself."""
+def _run(words: list[str]) -> int | None:
+    """Run one command and return its exit code, None once it is done; a command may exit by itself."""
     asked = words
     # Loading PyTorch and matplotlib leaves no garbage; looking for it every 700 containers is a tenth of a short run.
     gc.set_threshold(ALLOCATIONS, *gc.get_threshold()[1:])
@@ -151,4 +152,4 @@ def _run(words: list[str]) -> int:
         hint = "; a run with --out can go on with --resume" if RESUMABLE & set(asked) else ""
         print(f"dus: interrupted{hint}.", file=sys.stderr)
         return 130
-    return 0
+    return None

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hub_server import local_hub
 
 import dus_gym
+from dus_gym import cli
 from dus_gym.cli import COMMANDS, arguments, main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -187,9 +189,12 @@ def test_a_command_in_prose_is_understood(line, monkeypatch):
         parse(*args, **kwargs)
         raise Understood
 
-    monkeypatch.setattr(arguments, "parse", understand)
-    for name in ("ceiling", "compare", "data", "meta_train", "reproduce", "train"):
-        monkeypatch.setattr(f"dus_gym.cli.{name}.parse", understand)
+    # All are imported before any is patched: a module that is imported later would keep the patch.
+    names = [module.name for module in pkgutil.iter_modules(cli.__path__) if module.name != "__main__"]
+    modules = [importlib.import_module(f"dus_gym.cli.{name}") for name in names]
+    for module in modules:
+        if hasattr(module, "parse"):
+            monkeypatch.setattr(module, "parse", understand)
     with pytest.raises((Understood, SystemExit)) as end, contextlib.redirect_stdout(io.StringIO()):
         main(words)
     assert end.type is Understood or end.value.code in (0, None)

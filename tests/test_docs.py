@@ -110,7 +110,7 @@ def test_every_benchmark_named_in_the_documentation_exists():
 # -- code inside prose -----------------------------------------------------------------------------
 
 TOGETHER = [*PAGES, *sorted((ROOT / "docs" / "api").glob("*.md"))]
-PLACEHOLDERS = {"WORD": "baseline", "ENV": "DUS-Digits-v0", "TASK": "DUS-Digits-v0", "DUS-TASK-v0": "DUS-Digits-v0"}
+PLACEHOLDERS = {"METHOD": "mla", "ENV": "DUS-Digits-v0", "TASK": "DUS-Digits-v0", "DUS-TASK-v0": "DUS-Digits-v0"}
 PLACEHOLDERS |= {"WORD": "score", "AGENT": "score", "weaker": "score", "NAME": "avdigits"}
 PLACEHOLDERS |= {"ITEM": "table1", "POLICY": "gain", "RUN|COMPARISON": "runs/a"}
 """Words of a command in prose that stand for any of their kind, and one that they may stand for."""

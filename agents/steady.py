@@ -46,8 +46,9 @@ class SteadyOptions(AgentOptions):
     cap: float = 2.5
     """The largest share, as a multiple of the equal one: as a learning rate it would be multiplied by so much."""
     promise: float = 1.0
-    """The training score that those who are given more must be on the way to by the end of the run, at their pace so
-    far. With less the floor is the higher: a run that is over before they have learned needs what is learned fast."""
+    """The validation accuracy that those who are given more must be on the way to by the end of the run, at their pace
+    so far; the floor rises with the square of what is missing. A run that is over before they have learned needs what is
+    learned fast."""
     caution: float = 30.0
     """Times the training score that modalities have lost again, weighted by their shares: the logits shrink by e to
     minus this."""
@@ -101,7 +102,7 @@ class Steady(Agent):
         self.trained: Vector = np.zeros(m)
         """Training scores of the last decision."""
         self.first: Vector = np.zeros(m)
-        """Training scores of the first decision."""
+        """Validation accuracies of the first decision."""
         self.began = 0.0
         """The part of the run that had passed then."""
         self.iterations = 0.0
@@ -124,8 +125,6 @@ class Steady(Agent):
             return np.asarray(self.shares, dtype=np.float32)
         train = np.maximum(self.collected / self.steps, FEWEST)
         self.collected, self.steps = np.zeros(m), 0
-        if not self.decisions:
-            self.first, self.began = train, min(1.0, info["epoch"] / info["epochs"])
         self._watch(train, float(info.get("iterations", self.decisions + 1)))
         lost = np.zeros(m)
         if self.decisions:
@@ -136,9 +135,9 @@ class Steady(Agent):
         now = weighted.mean() - weighted
         self.logits = options.memory * self.logits + (1.0 - options.memory) * now if self.decisions else now
         self.validated = validated
-        self.decisions += 1
         logits = self.logits * np.exp(-options.caution * self.unsteady)
-        floor = max(self._floor(info), self._hurry(train, floored_softmax(logits, 0.0), info))
+        floor = max(self._floor(info), self._hurry(floored_softmax(logits, 0.0), info))
+        self.decisions += 1
         self.shares = _cut(floored_softmax(logits, floor).astype(np.float64), options.cap / m)
         return np.asarray(self.shares, dtype=np.float32)
 
@@ -154,19 +153,22 @@ class Steady(Agent):
         self.highest = np.maximum(self.highest, train)
         self.trained, self.iterations = train, iterations
 
-    def _hurry(self, train: Vector, shares: Array, info: Info) -> float:
+    def _hurry(self, shares: Array, info: Info) -> float:
         """Return how little can be hoped for from ``shares`` before the run is over, in [0, 1]; 0 if enough.
 
-        Hope is the training score that a line through the first decision and now reaches at the end, weighted by
-        shares.
+        Hope is the validation accuracy that a line through the first decision and now reaches at the end, weighted by
+        shares. Accuracies rise long before scores do. Where info has none, nothing is held back.
         """
-        if not self.options.promise:
+        found = [value for key, value in info.items() if key.startswith("val_accuracy/")]
+        if not self.options.promise or len(found) != self.num_modalities:
             return 0.0
-        passed = min(1.0, info["epoch"] / info["epochs"])
+        accuracy, passed = np.asarray(found, dtype=np.float64), min(1.0, info["epoch"] / info["epochs"])
+        if not self.decisions:
+            self.first, self.began = accuracy, passed
         since = passed - self.began
-        pace = np.maximum(0.0, train - self.first) / since if since > 0.0 else np.zeros_like(train)
-        hope = float((shares * (train + (1.0 - passed) * pace)).sum())
-        return max(0.0, 1.0 - hope / self.options.promise)
+        pace = np.maximum(0.0, accuracy - self.first) / since if since > 0.0 else np.zeros_like(accuracy)
+        hope = float((shares * (accuracy + (1.0 - passed) * pace)).sum())
+        return max(0.0, 1.0 - (hope / self.options.promise) ** 2)
 
     def _surprise(self, info: Info, validated: Vector) -> Vector:
         """Return the validation losses beyond that of an even confidence, nats; zeros where info has no losses."""

@@ -63,18 +63,27 @@ def test_nothing_lost_is_nothing_done_and_little_lost_is_little_done():
 
 
 def test_a_run_that_ends_before_the_others_have_learned_stays_near_uniform():
-    """At a tenth of the run the second modality is on the way from .10 to .46, at the half of it to .52."""
+    """At a tenth of the run the second modality's accuracy is on the way from .10 to .50, at the half of it to .60."""
     agent = steady(promise=1.0, surprise=0.0, memory=0.0)
-    agent.act([0, 0], info([0.1, 0.1], [0.1, 0.1], epoch=0))
-    # All that is lost is the first modality's, and by far: without a floor it would have nothing.
-    shares = agent.act([0, 0], info([0.4, 0.14], [0.0, 0.14], epoch=1))
-    hope = 0.14 + 0.9 * 0.04 / 0.1
-    assert shares == pytest.approx([(1 - hope) / 2, (1 + hope) / 2])
-    shares = agent.act([0, 0], info([0.6, 0.31], [0.0, 0.31], epoch=5))
-    hope = 0.31 + 0.5 * 0.21 / 0.5
-    assert shares == pytest.approx([(1 - hope) / 2, (1 + hope) / 2])
+
+    def shares(epoch, accuracy):
+        # All that is lost is the first modality's, and by far: without a floor it would have nothing.
+        seen = {"val_accuracy/m0": 0.9, "val_accuracy/m1": accuracy}
+        return agent.act([0, 0], info([0.4, 0.14], [0.0 if epoch else 0.4, 0.14], epoch=epoch, **seen))
+
+    assert shares(0, 0.10) == pytest.approx([0.5, 0.5])
+    for epoch, accuracy, hope in ((1, 0.14, 0.14 + 0.9 * 0.04 / 0.1), (5, 0.35, 0.35 + 0.5 * 0.25 / 0.5)):
+        floor = 1 - hope**2
+        assert shares(epoch, accuracy) == pytest.approx([floor / 2, 1 - floor / 2], abs=1e-6)
     # Where they learn fast enough nothing is held back.
-    assert agent.act([0, 0], info([0.6, 0.95], [0.0, 0.95], epoch=6))[0] < 1e-6
+    assert shares(6, 0.8)[0] < 1e-6
+
+
+def test_a_loop_that_says_no_validation_accuracies_is_not_held_back():
+    agent = steady(promise=1.0, surprise=0.0, memory=0.0)
+    for epoch in (0, 1):
+        held = agent.act([0, 0], info([0.4, 0.1], [0.4 * (epoch == 0), 0.1], epoch=epoch))
+    assert held[0] < 1e-6
 
 
 def test_training_that_falls_back_makes_it_cautious_and_that_is_forgotten_slowly():

@@ -47,7 +47,8 @@ class SteadyOptions(AgentOptions):
     """The largest share, as a multiple of the equal one: as a learning rate it would be multiplied by so much."""
     promise: float = 1.0
     """The validation accuracy that those who are given more must be on the way to by the end of the run, at their pace
-    so far; with less the floor is the higher. A run that is over before they have learned needs what is learned fast."""
+    so far; with less the floor is the higher. A run that is over before they have learned needs what is learned
+    fast."""
     caution: float = 30.0
     """Times the training score that modalities have lost again, weighted by their shares: the logits shrink by e to
     minus this."""

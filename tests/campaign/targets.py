@@ -156,6 +156,46 @@ def comparison_config(scratch):
     return Target((scratch / "comparison/config.json").read_bytes(), read, mutated_json)
 
 
+CEILING_WORDS = (
+    *("ceiling", "DUS-Digits-v0", "--agents", "score", "--seeds", 2, "--epochs", 1, "--quiet"),
+    *("--segments", 2, "--constant-generations", 1, "--generations", 1, "--candidates", 4),
+    *("--seeds-per-generation", 1),
+)
+
+
+def ceiling(scratch, name):
+    """A file of a ceiling under the commands that read it."""
+    whole = scratch / "ceiling"
+    if not whole.is_dir():
+        command(*CEILING_WORDS, "--out", whole)
+
+    def read(data):
+        folder = scratch / "attacked ceiling"
+        shutil.copytree(whole, folder)
+        try:
+            (folder / name).write_bytes(data)
+            command("report", folder, "--quiet")
+            command("runs", "list", folder)
+            if name == "search.json":
+                command(*CEILING_WORDS, "--out", folder, "--resume")
+        finally:
+            shutil.rmtree(folder)
+
+    return Target((whole / name).read_bytes(), read, mutated_json)
+
+
+def kept_probe(scratch):
+    run = scratch / "probed"
+    command("train", "DUS-Digits-v0", "--epochs", "2", "--alone", "--quiet", "--out", run)
+    command("probe", run, "--quiet")
+
+    def read(data):
+        (run / "probe.json").write_bytes(data)
+        command("report", run, "--quiet")
+
+    return Target((run / "probe.json").read_bytes(), read, mutated_json)
+
+
 def settings_file(scratch, ending):
     from dus_gym.cli.arguments import parse
     from dus_gym.cli.run_options import AGENT, METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
@@ -572,6 +612,9 @@ FORMATS = {
     "steps.jsonl": lambda s: run_file(s, "steps.jsonl", mutated_lines),
     "comparison.json": comparison,
     "comparison's config.json": comparison_config,
+    "ceiling.json": lambda s: ceiling(s, "ceiling.json"),
+    "search.json": lambda s: ceiling(s, "search.json"),
+    "probe.json": kept_probe,
     "lock": lock_file,
     "index": index,
     "settings.yaml": lambda s: settings_file(s, ".yaml"),

@@ -27,6 +27,9 @@ def read_ceiling(folder: Path) -> Ceiling:
             f"{folder} holds a ceiling whose search is not finished; go on with dus ceiling --out {folder} --resume."
         )
     found = from_json(Ceiling, read_object(file), str(file))
+    splits = [found.constant, *found.schedule]
+    if not found.constant or any(len(split) != len(found.constant) or min(split) < 0.0 for split in splits):
+        raise RunFolderError(f"{file} is damaged (splits {splits}); dus ceiling --resume makes it again.")
     if missing := [word for word in [found.highest, *found.labels] if word not in found.agents]:
         raise RunFolderError(f"{file} is damaged (agents has no {missing[0]!r}); dus ceiling --resume makes it again.")
     return found

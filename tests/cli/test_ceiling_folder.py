@@ -62,6 +62,7 @@ def test_the_runs_of_its_comparison_are_listed_and_can_be_validated(root):
         (lambda top: (top / CEILING).write_text("{"), "ceiling.json is damaged"),
         (lambda top: (top / CEILING).write_text("{}"), "ceiling.json is damaged (env is missing)"),
         (lambda top: cut(top / CEILING), "ceiling.json is damaged (agents has no 'fixed:shares="),
+        (lambda top: ragged(top / CEILING), "ceiling.json is damaged (splits [(0.2, 0.3, 0.5), "),
     ],
 )
 def test_an_unfinished_or_damaged_one_is_named(root, damage, message):
@@ -77,6 +78,12 @@ def cut(file):
     found["highest"] = "score"
     found["agents"] = {"score": found["agents"]["score"]}
     file.write_text(json.dumps(found))
+
+
+def ragged(file):
+    """Give the best constant split a modality more than the schedule has."""
+    found = json.loads(file.read_text())
+    file.write_text(json.dumps(found | {"constant": [0.2, 0.3, 0.5]}))
 
 
 def test_rm_deletes_it_with_its_runs_and_leaves_what_is_not_ours(root):

@@ -1,4 +1,4 @@
-"""What callbacks of Lightning and of Hugging Face's Trainer have in common."""
+"""The common part of the callbacks for Lightning and for Hugging Face's Trainer."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dus_gym.agents.plugin import DUS
 from dus_gym.errors import ConfigError
 
 KEY = "true_class_probability"
-"""What a step's output must have beside its loss: by modality the probability of each sample's own class."""
+"""The key of a step's output, beside its loss, that holds by modality the probability of each sample's own class."""
 
 
 class Watching:
-    """Shows DUS the outputs of a loop that somebody else runs.
+    """An observer that shows DUS the outputs of a loop which somebody else runs.
 
     Args:
         dus: decides once per epoch; its ``epochs`` are the loop's.

@@ -102,7 +102,7 @@ class ModalityLoaders:
 
     def __repr__(self) -> str:
         samples = ", ".join(f"{name}: {length}" for name, length in self._lengths.items())
-        return f"ModalityLoaders({samples} samples; {len(self)} batches a pass, {self.left} left of this one)"
+        return f"ModalityLoaders({samples} samples; {len(self)} batches per pass, {self.left} left of this one)"
 
     def __len__(self) -> int:
         """Return the batches of a whole pass."""

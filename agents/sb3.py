@@ -182,7 +182,8 @@ class SB3Runs(VecEnv):
 
     def reset(self) -> VecEnvObs:
         """Begin a new run in every copy, with the seeds of :meth:`seed` if it was called since the last reset."""
-        observations, infos = self.env.reset(seed=self._seeds)  # type: ignore[arg-type]  # n seeds, as Gymnasium's own environments take
+        # Gymnasium's vector environments take n seeds, whatever the type of the argument says.
+        observations, infos = self.env.reset(seed=self._seeds)  # type: ignore[arg-type]
         self.reset_infos = _by_run(infos, self.num_envs)
         self._reset_seeds()
         return np.asarray(observations)

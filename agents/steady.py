@@ -159,11 +159,12 @@ class Steady(Agent):
         Hope is the validation accuracy that a line through the first decision and now reaches at the end, weighted by
         shares. Accuracies rise long before scores do. Where info has none, nothing is held back.
         """
-        found = [value for key, value in info.items() if key.startswith("val_accuracy/")]
-        if not self.options.promise or len(found) != self.num_modalities:
+        accuracy = self._optional(info, "val_accuracy")
+        if not self.options.promise or accuracy is None:
             return 0.0
-        accuracy, passed = np.asarray(found, dtype=np.float64), min(1.0, info["epoch"] / info["epochs"])
+        passed = min(1.0, info["epoch"] / info["epochs"])
         if not self.decisions:
+            # Nothing is known of the pace yet.
             self.first, self.began = accuracy, passed
         since = passed - self.began
         pace = np.maximum(0.0, accuracy - self.first) / since if since > 0.0 else np.zeros_like(accuracy)
@@ -172,12 +173,17 @@ class Steady(Agent):
 
     def _surprise(self, info: Info, validated: Vector) -> Vector:
         """Return the validation losses beyond that of an even confidence, nats; zeros where info has no losses."""
-        losses = [value for key, value in info.items() if key.startswith("val_loss/")]
-        if len(losses) != self.num_modalities:
+        losses = self._optional(info, "val_loss")
+        if losses is None:
             return np.zeros(self.num_modalities)
-        found = np.asarray(losses, dtype=np.float64) + np.log(np.maximum(validated, FEWEST))
+        found = losses + np.log(np.maximum(validated, FEWEST))
         # A modality that has no loss any more says nothing of the others.
         return np.asarray(np.where(np.isfinite(found), found, 0.0))
+
+    def _optional(self, info: Info, kind: str) -> Vector | None:
+        """Return a figure of every modality, ``(m,)``; None where info does not have it."""
+        found = [value for key, value in info.items() if key.startswith(f"{kind}/")]
+        return np.asarray(found, dtype=np.float64) if len(found) == self.num_modalities else None
 
     def _floor(self, info: Info) -> float:
         """Return the smallest share, as a fraction of the equal one."""

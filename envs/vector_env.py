@@ -234,7 +234,7 @@ class DUSVectorEnv(VectorEnv[Array, Array, Array]):
         return self._groups[0].group.horizon
 
     def evaluate(self) -> list[Evaluation | None]:
-        """Return the finished runs' figures on the test split, one a copy; None for a run under way.
+        """Return the finished runs' figures on the test split, one per copy; None for a run under way.
 
         Raises:
             ConfigError: on the fake trainer, whose single environment has them, and under same-step autoreset, which

@@ -46,7 +46,7 @@ from dus_gym.experiments.storage.run_folder import (
 )
 from dus_gym.experiments.table import Table, duration
 from dus_gym.experiments.task_comparison import interval_text, signed
-from dus_gym.experiments.together import MOST_TOGETHER, can_train_together
+from dus_gym.experiments.together import MOST_TOGETHER, most_together
 from dus_gym.options import with_said
 from dus_gym.state import write_atomically
 from dus_gym.statistics import confidence_interval, ratio_interval
@@ -56,6 +56,9 @@ COMPARED = "compare"
 LONG = 1800.0
 """Seconds from which on a search has to be asked for twice."""
 TIMED_ITERATIONS = 20
+AT_ONCE = 2 * MOST_TOGETHER
+"""Runs of the search as one computation, where nobody says how many: candidates of one seed share nothing, so that
+twice as many as of a comparison's seeds are as well together."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,7 @@ def ceiling(
             begun = resume and (Path(out) / SEARCH).is_file()
             if not (yes or begun):
                 _check_time(spec, search, scale)
-            hunt = Search(spec, search, executor, _most_together(spec, scale))
+            hunt = Search(spec, search, executor, most_together(spec, scale.parallel_runs, AT_ONCE))
             path = Path(out)
             held = stack.enter_context(_held(path, hunt, resume=resume, force=force))
             constant, schedule = hunt.run(path, held, progress)
@@ -247,14 +250,6 @@ def _words(constant: Sequence[float], schedule: Sequence[Sequence[float]]) -> li
     return found
 
 
-def _most_together(spec: RunSpec, scale: ScaleOptions) -> int:
-    """Return how many runs of the search train as one computation."""
-    if scale.parallel_runs == "1" or not can_train_together(spec, asked=scale.parallel_runs != "auto"):
-        return 1
-    # Candidates of one seed share nothing, so that twice as many as of a comparison's seeds are as well together.
-    return 2 * MOST_TOGETHER if scale.parallel_runs == "auto" else int(scale.parallel_runs)
-
-
 def _check_time(spec: RunSpec, search: SearchOptions, scale: ScaleOptions) -> None:
     """Train a few iterations and validate once, and refuse a search that would take more than half an hour.
 
@@ -265,7 +260,7 @@ def _check_time(spec: RunSpec, search: SearchOptions, scale: ScaleOptions) -> No
     """
     from dus_gym.envs.vector_env import RealRuns
 
-    together = _most_together(spec, scale)
+    together = most_together(spec, scale.parallel_runs, AT_ONCE)
     core = spec.make_core(spec.make_agent(len(spec.task().modalities)))
     number = min(together, search.candidates * search.seeds_per_generation)
     while True:

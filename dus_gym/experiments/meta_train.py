@@ -12,6 +12,7 @@ from typing import Any
 from dus_gym import __version__
 from dus_gym.agents import make_agent
 from dus_gym.agents.base import Agent
+from dus_gym.agents.loop import Episode
 from dus_gym.agents.transfer import ALGORITHMS, Transfer
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import ConfigError, TooManyRunsError, check_at_least, check_choice
@@ -20,7 +21,7 @@ from dus_gym.experiments.episodes import Episodes
 from dus_gym.experiments.executors.executor import ScaleOptions
 from dus_gym.experiments.serialize import to_json
 from dus_gym.experiments.spec import RunSpec, make_spec, parse_seeds
-from dus_gym.experiments.together import MOST_TOGETHER, can_train_together
+from dus_gym.experiments.together import MOST_TOGETHER, most_together
 from dus_gym.statistics import paired
 
 FIRST_SEED = 100
@@ -64,6 +65,8 @@ def meta_train(
     Raises:
         DusError: for what can't be, before anything is trained.
     """
+    import torch
+
     check_choice("agent", algorithm, ALGORITHMS)
     check_at_least("runs", runs, 1)
     learned_on, held_out = tuning_seeds("seeds", seeds), tuning_seeds("eval_seeds", eval_seeds)
@@ -80,8 +83,6 @@ def meta_train(
     agent = _learner(specs[names[0]], algorithm, seed, agent_options or {})
     first = specs[names[0]]
     total = len(specs) * (len(learned_on) + 2 * len(held_out)) + runs
-    import torch
-
     torch.set_num_threads(first.threads)
     bar: Any = nullcontext(lambda _: None) if progress is None else progress("meta-train", total)
     with bar as advance:
@@ -116,21 +117,6 @@ def tuning_seeds(argument: str, text: str) -> list[int]:
 
 
 @dataclass
-class _Run:
-    """One finished run."""
-
-    rewards: list[float]
-    """One per step."""
-    info: dict[str, Any]
-    """Its last figures."""
-
-    @property
-    def reward(self) -> float:
-        """Return the undiscounted return."""
-        return sum(self.rewards)
-
-
-@dataclass
 class _TaskRuns:
     """Makes runs of one task, several as one computation."""
 
@@ -146,9 +132,9 @@ class _TaskRuns:
     @classmethod
     def of(cls, spec: RunSpec, agent: Agent, parallel_runs: str, advance: Callable[[str], Any]) -> _TaskRuns:
         auto = parallel_runs == "auto"
-        most = MOST_TOGETHER if auto else int(parallel_runs)
-        if auto and not spec.is_fake and not can_train_together(spec, asked=False):
-            most = 1
+        most = most_together(spec, parallel_runs)
+        if spec.is_fake:
+            most = MOST_TOGETHER if auto else int(parallel_runs)
         return cls(spec.env, spec.make_core(agent), most, auto, advance)
 
     @property
@@ -158,14 +144,14 @@ class _TaskRuns:
 
     def make(
         self, agents: Sequence[Agent], seeds: Sequence[int], what: str, references: Sequence[Sequence[float]] = ()
-    ) -> list[_Run]:
+    ) -> list[Episode]:
         """Make a run with each agent and seed; rewards come back as they are, whatever the references.
 
         Raises:
             TooManyRunsError: if memory has no room for as many as were asked for.
             DusError: that of the first agent that failed.
         """
-        found: list[_Run] = []
+        found: list[Episode] = []
         while (start := len(found)) < len(seeds):
             part = slice(start, start + self.most)
             episodes = Episodes(self.core, agents[part], seeds[part], references[part])
@@ -176,7 +162,7 @@ class _TaskRuns:
                     raise
                 self.most = min(error.fits, self.most - 1)
                 continue
-            runs = [_Run([], {}) for _ in seeds[part]]
+            runs = [Episode() for _ in seeds[part]]
             while episodes.active:
                 for step in episodes.step():
                     runs[step.run].rewards.append(step.reward)
@@ -211,7 +197,7 @@ def _learn(
     order = [(name, seed) for seed, name in product(seeds, tasks)]
     schedule = [order[i % len(order)] for i in range(runs)]
     references: dict[tuple[str, int], list[float]] = {}
-    uniform: dict[str, list[_Run]] = {}
+    uniform: dict[str, list[Episode]] = {}
     for name, task in tasks.items():
         wanted = [seed for one, seed in dict.fromkeys(schedule) if one == name]
         agents = [make_agent("uniform", task.num_modalities)] * (len(wanted) + len(held_out))
@@ -251,7 +237,7 @@ def _learn(
     }
 
 
-def _score(ours: Sequence[_Run], theirs: Sequence[_Run]) -> dict[str, Any]:
+def _score(ours: Sequence[Episode], theirs: Sequence[Episode]) -> dict[str, Any]:
     """Returns and, where there is a validation split, its accuracy after the last epoch; paired over seeds."""
 
     def mean(values: Sequence[float]) -> float:

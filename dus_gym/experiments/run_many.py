@@ -19,9 +19,9 @@ from dus_gym.experiments.storage.run_folder import CONFIG, TOGETHER, RunFolder, 
 from dus_gym.experiments.together import (
     MOST_TOGETHER,
     begun_alone,
-    can_train_together,
     execute_together,
     kind_of,
+    most_together,
     trained_with,
 )
 from dus_gym.lock import STALE_SECONDS
@@ -185,8 +185,7 @@ def _in_tasks(runs: Sequence[PlannedRun], left: Sequence[int], parallel_runs: st
     groups: dict[Any, list[int]] = {}
     for index in sorted({*left} - {place for part in parts for place in part}):
         run = runs[index]
-        alone = parallel_runs == "1" or begun_alone(run.folder)
-        alone = alone or not can_train_together(run.spec, asked=parallel_runs != "auto")
+        alone = begun_alone(run.folder) or most_together(run.spec, parallel_runs) == 1
         groups.setdefault(index if alone else _kind(run), []).append(index)
     most = MOST_TOGETHER if parallel_runs == "auto" else int(parallel_runs)
     return parts + [part[i : i + most] for part in groups.values() for i in range(0, len(part), most)]

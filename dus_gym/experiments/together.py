@@ -51,6 +51,20 @@ def can_train_together(spec: RunSpec, asked: bool) -> bool:
     return not isinstance(agent, Driver) or agent.together
 
 
+def most_together(spec: RunSpec, parallel_runs: str, auto: int = MOST_TOGETHER) -> int:
+    """Return how many runs of a kind train as one computation: what was asked for, or 1 where they can't.
+
+    Args:
+        spec: of one of them.
+        parallel_runs: see :class:`dus_gym.experiments.executors.executor.ScaleOptions`.
+        auto: where it leaves the number open.
+    """
+    asked = parallel_runs != "auto"
+    if not can_train_together(spec, asked):
+        return 1
+    return int(parallel_runs) if asked else auto
+
+
 def kind_of(spec: RunSpec) -> str:
     """Return a digest of what is alike in runs that may train as one computation: all that decides but the seed."""
     config = asked_for(json.loads(json.dumps(dataclasses.replace(spec, seed=0).as_config())))

@@ -207,7 +207,7 @@ def test_a_peek_counts_and_the_rest_of_the_pass_follows():
     first = next(iter(loaders))
     rest = list(loaders)
     assert sorted(i for batch in (first, *rest) for i in rows(batch)["audio"]) == list(range(32))
-    assert repr(loaders) == "ModalityLoaders(audio: 32, video: 32 samples; 4 batches a pass, 0 left of this one)"
+    assert repr(loaders) == "ModalityLoaders(audio: 32, video: 32 samples; 4 batches per pass, 0 left of this one)"
 
 
 def test_labels_go_with_their_samples_whatever_the_dataset_gives():

@@ -95,7 +95,7 @@ def read_every(path: Path, per_second: int, short_side: int | None = None) -> Pi
 
 
 def is_kept(number: int, rate: int, per_second: int) -> bool:
-    """Tell whether frame ``number``, from 0, is kept at ``per_second`` of ``rate`` frames a second.
+    """Tell whether frame ``number``, from 0, is kept at ``per_second`` of ``rate`` frames per second.
 
     As the script that OGM-GE publishes: of the frames of each second (numbers kr to kr + r - 1) every
     ``r // per_second``-th, ``per_second`` at most.

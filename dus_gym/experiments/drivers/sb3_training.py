@@ -247,7 +247,7 @@ class _ActsInShares(SB3Driver):
 
     def training_env(self, make_env: MakeEnv) -> Any:
         together = self.options.together
-        return self.wrap(make_env()) if together == 1 else make_env(num_envs=together)
+        return super().training_env(make_env) if together == 1 else make_env(num_envs=together)
 
     def settings(self) -> dict[str, Any]:
         policy = {"concentration": self.options.concentration}

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dus_gym.agents import make_agent
 from dus_gym.agents.base import Agent
@@ -163,6 +164,7 @@ TUNED: dict[str, tuple[float, float, float]] = {
     "floor": (0.1, 0.03, 0.4),
     "speed": (5.0, 0.5, 20.0),
     "cap": (2.5, 1.4, 5.0),
+    "promise": (1.0, 0.1, 3.0),
     "caution": (20.0, 1.0, 100.0),
 }
 """Option to where the search begins, its least and its largest value; it goes by logarithms."""
@@ -222,6 +224,8 @@ def main() -> None:
     parser.add_argument("--lever", default="samples", choices=("samples", "rates"))
     parser.add_argument("--loss-norm", default="mean", choices=("mean", "fixed"))
     options = parser.parse_args()
+    # As runs have it; more threads are slower on networks this small, and far slower beside other work.
+    torch.set_num_threads(1)
     settings = {"lever": options.lever, "loss_norm": options.loss_norm}
     if options.what == "table":
         print_table(options.agents.split(","), options.seeds, settings)

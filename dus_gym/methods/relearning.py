@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import tanh
 from typing import Any, ClassVar
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dus_gym.context import Context
 from dus_gym.errors import ConfigError, check_at_least, check_fraction
-from dus_gym.methods.base import Method, MethodOptions
+from dus_gym.methods.base import MethodOptions
+from dus_gym.methods.joint import Joint
 from dus_gym.optim import along
 
 
@@ -75,12 +76,12 @@ def cluster_purity(
     return purity(found.astype(np.int64), labels)
 
 
-class Relearning(Method):
+class Relearning(Joint):
     """Diagnosing and re-learning (Wei, Li, Feng and Hu, ECCV 2024).
 
-    ``L = CE(z, y)`` of the concat head. Every ``period`` the features of all training and of all validation samples are
-    clustered by k-means, modality by modality, and the gap g_j of the two purities is the diagnosis: wide where an
-    encoder over-fits. The encoder's parameters then return part of the way to where they began,
+    The loss is ``joint``'s, ``L = CE(z, y)``. Every ``period`` the features of all training and of all validation
+    samples are clustered by k-means, modality by modality, and the gap g_j of the two purities is the diagnosis: wide
+    where an encoder over-fits. The encoder's parameters then return part of the way to where they began,
     ``θ_j ← (1 - a_j) θ_j + a_j θ_j⁰`` with ``a_j = tanh(λ g_j)``. Running statistics, momentum and head stay, as
     released. Nothing returns after the last epoch.
 
@@ -93,8 +94,6 @@ class Relearning(Method):
     )
     year: ClassVar[int] = 2024
     changes: ClassVar[str] = "takes each encoder part of the way back to its start, the further the more it over-fits"
-    heads: ClassVar[frozenset[str]] = frozenset({"fused"})
-    maps_runs: ClassVar[bool] = True
     needs_validation: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("train_purity/*", "val_purity/*", "returned/*")
     options_type: ClassVar[type[MethodOptions]] = RelearningOptions
@@ -153,13 +152,6 @@ class Relearning(Method):
                 classes, restarts = ctx.model.num_classes, self.options.restarts
                 found[-1].append(cluster_purity(block, of, classes, restarts, seed) if finite else float("nan"))
         return found
-
-    def terms(self, ctx: Context) -> Iterator[Tensor]:
-        """Yield the fused loss."""
-        parts = ctx.model.additive_parts([ctx.features(j) for j in range(ctx.num_modalities)])
-        for j, part in enumerate(parts):
-            ctx.record(j, part)
-        yield ctx.fused_loss(sum(parts[1:], start=parts[0]))
 
     def state_dict(self) -> dict[str, Any]:
         """Return every encoder as it began."""

@@ -45,8 +45,8 @@ def relative_gradient(parameters: Sequence[nn.Parameter], runs: int | None) -> T
         first = 0 if runs is None else 1
         return torch.stack([t.detach().square().flatten(first).sum(dim=-1) for t in tensors]).sum(dim=0)
 
-    moved = [p for p in parameters if p.grad is not None]
-    return squared([p.grad for p in moved if p.grad is not None]) / squared(moved)
+    moved = [(p, p.grad) for p in parameters if p.grad is not None]
+    return squared([gradient for _, gradient in moved]) / squared([p for p, _ in moved])
 
 
 class Greedy(Method):
@@ -84,53 +84,43 @@ class Greedy(Method):
         super().__init__(options)
         self._steps = 0
         # By modality, (d_j,) or (R, d_j); sums of B and M, (2, m) or (2, m, R); steps left and who is held back, (R,).
+        # What starts as one zero gets its shape in the first step.
         self._means: list[Tensor] = []
-        self._sums: Tensor | None = None
-        self._left: Tensor | None = None
-        self._held: Tensor | None = None
+        self._sums, self._left, self._held = torch.zeros(()), torch.tensor(0), torch.tensor(0)
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the sum of the modalities' losses."""
         features = [ctx.features(j) for j in range(ctx.num_modalities)]
-        gates = ctx.model.gates(features)
+        gates, device = ctx.model.gates(features), features[0].device
+        # A state that was put back is on the host.
+        self._sums, self._left, self._held = (of.to(device) for of in (self._sums, self._left, self._held))
         found = [ctx.mean(unrounded(gate.detach()), j, dim=-2) for j, gate in enumerate(gates)]
         # The mean of this step belongs to its own running mean, as released.
-        old = [of.to(features[0].device) for of in self._means] or found
+        old = [of.to(device) for of in self._means] or found
         self._means = [mean + (now - mean) / (self._steps + 1) for mean, now in zip(old, found, strict=True)]
         losses = []
         for j, (h, gate) in enumerate(zip(features, gates, strict=True)):
-            if self._left is not None and self._held is not None:
-                cut = (self._left > 0) & (self._held == j)
-                gate = torch.where(cut[..., None, None], self._means[j].unsqueeze(-2).to(gate.dtype), gate)
-            losses.append(ctx.modality_loss(j, ctx.model.unimodal(j, h * gate)))
+            cut = (self._left > 0) & (self._held == j)
+            exchanged = torch.where(cut[..., None, None], self._means[j].unsqueeze(-2).to(gate.dtype), gate)
+            losses.append(ctx.modality_loss(j, ctx.model.unimodal(j, h * exchanged)))
         yield sum(losses[1:], start=losses[0])
 
     def after_backward(self, ctx: Context) -> None:
         """Take in the speeds, and say who is held back in the steps to come."""
-        optimizer, options = ctx.optimizer, self.options
-        shared = optimizer.parameters("gates")
-        found = [
-            [relative_gradient([*optimizer.parameters(f"gates/{name}"), *shared], ctx.runs) for name in ctx.modalities],
-            [
-                relative_gradient(
-                    [*optimizer.parameters(f"encoder/{name}"), *optimizer.parameters(f"head/{name}")], ctx.runs
-                )
-                for name in ctx.modalities
-            ],
-        ]
-        now = torch.stack([torch.stack(of) for of in found])
-        if self._sums is None or self._left is None or self._held is None:
-            self._sums = torch.zeros_like(now)
-            self._left = torch.zeros_like(now[0, 0], dtype=torch.long)
-            self._held = torch.zeros_like(self._left)
-        sums, left, held = (of.to(now.device) for of in (self._sums, self._left, self._held))
-        rebalancing = left > 0
-        self._sums = torch.where(rebalancing, sums, sums + now)
+
+        def moved(*owners: str) -> Tensor:
+            return relative_gradient([p for owner in owners for p in ctx.optimizer.parameters(owner)], ctx.runs)
+
+        of_gates = torch.stack([moved(f"gates/{name}", "gates") for name in ctx.modalities])
+        of_branches = torch.stack([moved(f"encoder/{name}", f"head/{name}") for name in ctx.modalities])
+        now, options = torch.stack([of_gates, of_branches]), self.options
+        rebalancing = self._left > 0
+        self._sums = torch.where(rebalancing, self._sums, self._sums + now)
         speeds = self._sums.clamp_min(torch.finfo(now.dtype).tiny).log10()
         speed = speeds[0] - speeds[1]
         apart = (speed.amax(dim=0) - speed.amin(dim=0) > options.epsilon) & (ctx.epoch >= options.start_epoch)
-        self._held = torch.where(rebalancing, held, speed.argmax(dim=0))
-        self._left = torch.where(rebalancing, left - 1, torch.where(apart, options.window, 0))
+        self._held = torch.where(rebalancing, self._held, speed.argmax(dim=0))
+        self._left = torch.where(rebalancing, self._left - 1, torch.where(apart, options.window, 0))
         self._steps += 1
         ctx.log({"rebalancing": rebalancing.to(now.dtype)})
         ctx.log({f"speed/{name}": of for name, of in zip(ctx.modalities, speed, strict=True)})
@@ -145,9 +135,7 @@ class Greedy(Method):
         return unimodal.mean(dim=0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return running means, sums and who is held back for how long; nothing before the first step."""
-        if self._sums is None or self._left is None or self._held is None:
-            return {}
+        """Return running means, sums and who is held back for how long."""
         return {
             "steps": self._steps,
             "means": [of.clone() for of in self._means],
@@ -158,8 +146,6 @@ class Greedy(Method):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put them back."""
-        self._steps = int(state.get("steps", 0))
-        self._means = [torch.as_tensor(of).clone() for of in state.get("means", [])]
-        self._sums, self._left, self._held = (
-            torch.as_tensor(state[key]).clone() if key in state else None for key in ("sums", "left", "held")
-        )
+        self._steps = int(state["steps"])
+        self._means = [torch.as_tensor(of).clone() for of in state["means"]]
+        self._sums, self._left, self._held = (torch.as_tensor(state[key]).clone() for key in ("sums", "left", "held"))

@@ -96,7 +96,7 @@ def steps_of(monkeypatch, ratios, epoch=5, **options):
     setup.ctx.epoch, found = epoch, []
     for gates, branches in ratios:
         left, held = setup.method._left, setup.method._held
-        found.append(held.item() if left is not None and left.item() > 0 else -1)
+        found.append(held.item() if left.item() > 0 else -1)
         values = iter([*gates, *branches])
         monkeypatch.setattr(greedy, "relative_gradient", lambda *_, values=values: torch.tensor(next(values)))
         setup.losses()
@@ -152,6 +152,19 @@ def test_nothing_reaches_the_one_that_is_held_back(held):
     assert mine[1 - held].abs().sum() > 0.0
     theirs = torch.autograd.grad(expected, setup.model.gate_squeeze.weight)[0]
     torch.testing.assert_close(mine[-1], theirs)
+
+
+def test_a_state_from_the_host_goes_on_on_another_device():
+    before, after = (Setup("greedy", sizes=(4, 4)) for _ in range(2))
+    before.losses()
+    after.method.load_state_dict(before.method.state_dict())
+    # A device that every machine has: it computes shapes alone, and refuses tensors of another one as any does.
+    after.model.to("meta")
+    after.inputs, after.labels = [x.to("meta") for x in after.inputs], after.labels.to("meta")
+    after.begin()
+    (loss,) = after.method.terms(after.ctx)
+    assert loss.device.type == "meta"
+    assert {of.device.type for of in after.method.state_dict().values() if isinstance(of, torch.Tensor)} == {"meta"}
 
 
 @pytest.mark.parametrize(

@@ -290,7 +290,7 @@ def _two_layers(width: int, hidden: int, num_classes: int) -> nn.Sequential:
 
 
 def stacked(models: Sequence[MultimodalModel]) -> MultimodalModel:
-    """Return R networks of one form as one, whose parameters lead with the axis of runs.
+    """Return R networks of one form as one, whose parameters and buffers lead with the axis of runs.
 
     Encoders are mapped over it, so their code is that of one run.
 
@@ -303,14 +303,12 @@ def stacked(models: Sequence[MultimodalModel]) -> MultimodalModel:
         _check_mappable(encoder)
     whole = copy.deepcopy(one)
     whole.runs = len(models)
-    trees = [dict(model.named_parameters()) for model in models]
-    for name in trees[0]:
+    trees = [{**dict(model.named_parameters()), **dict(model.named_buffers())} for model in models]
+    for name, first in trees[0].items():
         owner, _, attribute = name.rpartition(".")
         values = torch.stack([tree[name].detach() for tree in trees])
-        setattr(whole.get_submodule(owner), attribute, nn.Parameter(values))
-    active = [of for model in models if (of := model.boosted_active) is not None]
-    if active:
-        whole.boosted_active = torch.stack(active)
+        kept = nn.Parameter(values) if isinstance(first, nn.Parameter) else values
+        setattr(whole.get_submodule(owner), attribute, kept)
     return whole
 
 

@@ -90,6 +90,10 @@ class IndexStream:
         self._rest = joined[count:]
         return joined[:count]
 
+    def restart(self, num_samples: int, rest: Indices) -> None:
+        """Give ``rest`` next, in place of what is left of a permutation, and then permutations of ``num_samples``."""
+        self.num_samples, self._rest = num_samples, rest
+
     def state_dict(self) -> dict[str, Any]:
         """Return generator state and the unread part of the permutation."""
         return {"generator": self.generator.bit_generator.state, "rest": self._rest.copy()}
@@ -192,8 +196,7 @@ class BatchSampler:
         self._entries = np.concatenate([np.arange(n), indices])
         self._keep = np.concatenate([np.ones((n, m), dtype=np.bool_), keep])
         for stream in self.streams:
-            stream.num_samples = len(self._entries)
-            stream.load_state_dict({**stream.state_dict(), "rest": np.empty(0, dtype=np.int64)})
+            stream.restart(len(self._entries), np.empty(0, dtype=np.int64))
 
     def follow(self, samples: Indices) -> None:
         """Draw these samples next, in this order, and then permutations of them; they replace copies of before.
@@ -203,8 +206,7 @@ class BatchSampler:
         """
         self._entries, self._keep = samples.copy(), None
         for stream in self.streams:
-            stream.num_samples = len(samples)
-            stream.load_state_dict({**stream.state_dict(), "rest": np.arange(len(samples))})
+            stream.restart(len(samples), np.arange(len(samples)))
 
     def coverage(self) -> list[float]:
         """Return, for every modality, the fraction of the training samples drawn at least once."""

@@ -15,7 +15,7 @@ from dus_gym.data.dataset import Split
 from dus_gym.discrepancy import sample_cross_entropy
 from dus_gym.errors import unknown_name
 from dus_gym.model import MultimodalModel
-from dus_gym.optim import GroupedOptimizer
+from dus_gym.optim import GroupedOptimizer, along
 from dus_gym.recorder import Recorder
 from dus_gym.records import Figures
 
@@ -241,12 +241,18 @@ class Context:
         ended = self._ended()
         return bool(ended) and ended[run]
 
-    def by_run(self, values: Sequence[float]) -> float | Tensor:
-        """Return numbers, one a run, as one of shape ``(R,)``; without the axis of runs the only one."""
+    def by_run(self, values: Sequence[float], factor_of: Tensor | None = None) -> float | Tensor:
+        """Return numbers, one a run, as one of shape ``(R,)``; without the axis of runs the only one.
+
+        Args:
+            values: R numbers.
+            factor_of: values ``(R, ...)`` that the numbers are to multiply, in whose type and form they then come.
+        """
         if self.runs is None:
             return values[0]
         first = self.optimizer.parameters(self.optimizer.names[0])[0]
-        return torch.tensor(list(values), dtype=first.dtype).to(first.device, non_blocking=True)
+        found = torch.tensor(list(values), dtype=first.dtype).to(first.device, non_blocking=True)
+        return found if factor_of is None else along(found, factor_of).to(factor_of.dtype)
 
     def paired_uniform(self, columns: int) -> Tensor:
         """Draw numbers from [0, 1) for every paired sample, ``(p, columns)`` in float32, from the run's own ``rngs``.

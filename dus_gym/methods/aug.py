@@ -15,7 +15,6 @@ from dus_gym.discrepancy import sample_cross_entropy, true_class_probability
 from dus_gym.errors import ONE_BY_ONE, ConfigError, check_fraction
 from dus_gym.methods.base import Method, MethodOptions
 from dus_gym.model import BOOSTED_MOST
-from dus_gym.optim import along
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class AUG(Method):
         self._scores: list[Tensor] = []
 
     def on_fit_start(self, ctx: Context) -> None:
-        """Begin with one classifier a modality."""
+        """Begin with one classifier per modality."""
         if ctx.runs is not None and ctx.optimizer.config.name != "sgd":
             raise ConfigError(
                 f"optimizer={ctx.optimizer.config.name!r} counts its steps for all runs together, and method="
@@ -151,8 +150,8 @@ class AUG(Method):
             newest: Tensor | None = None
             for k, part in enumerate(parts[1:], start=1):
                 # A run may have fewer classifiers than another.
-                before = part * _along(ctx.by_run([float(k < count) for count in added]), part)
-                last = part * _along(ctx.by_run([float(k == count) for count in added]), part)
+                before = part * ctx.by_run([float(k < count) for count in added], part)
+                last = part * ctx.by_run([float(k == count) for count in added], part)
                 earlier, newest = earlier + before, last if newest is None else newest + last
             total = earlier if newest is None else earlier + newest
             loss = ctx.modality_loss(j, total)
@@ -182,7 +181,3 @@ class AUG(Method):
         """Put them back; which classifiers count is part of the model."""
         self._added = [list(of) for of in state["added"]]
         self._scores = [torch.as_tensor(of).clone() for of in state["scores"]]
-
-
-def _along(by_run: float | Tensor, values: Tensor) -> float | Tensor:
-    return along(by_run, values).to(values.dtype) if isinstance(by_run, Tensor) else by_run

@@ -16,7 +16,6 @@ from dus_gym.context import Context
 from dus_gym.errors import ConfigError, check_at_least, check_fraction
 from dus_gym.methods.base import MethodOptions
 from dus_gym.methods.joint import Joint
-from dus_gym.optim import along
 
 
 @dataclass(frozen=True)
@@ -129,12 +128,11 @@ class Relearning(Joint):
                 0.0 if np.isnan(one - other) else tanh(self.options.strength * abs(one - other))
                 for one, other in zip(train[j], held_out[j], strict=True)
             ]
-            share = ctx.by_run(shares)
-            ctx.log({f"returned/{name}": share})
-            ctx.log({f"train_purity/{name}": ctx.by_run(train[j]), f"val_purity/{name}": ctx.by_run(held_out[j])})
+            figures = {"returned": shares, "train_purity": train[j], "val_purity": held_out[j]}
+            ctx.log({f"{figure}/{name}": ctx.by_run(values) for figure, values in figures.items()})
             with torch.no_grad():
                 for p, start in zip(ctx.model.encoders[j].parameters(), self._start[j], strict=True):
-                    part = along(share, p).to(p.dtype) if isinstance(share, Tensor) else share
+                    part = ctx.by_run(shares, p)
                     p.copy_((1.0 - part) * p + part * start.to(p))
         ctx.restart_plateau()
 

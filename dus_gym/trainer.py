@@ -160,7 +160,7 @@ class TrainingRuns:
         self.modalities = recipe.modalities
         self.data_kind = one.data_kind
         self.overviews = [found.overview(recipe.modalities, recipe.num_classes) for found in data]
-        """What each run trains and tests on."""
+        """Of each run the data that it trains and tests on, in numbers."""
         self.dropped: Mapping[str, int] = dict(one.dropped)
         self.has_validation = one.validation is not None
         self.epochs = config.epochs if config.epochs is not None else recipe.epochs
@@ -822,7 +822,7 @@ class Trainer(TrainingRuns):
 
     @property
     def overview(self) -> DataOverview:
-        """What the run trains and tests on."""
+        """The data that the run trains and tests on, in numbers."""
         return self.overviews[0]
 
     @property

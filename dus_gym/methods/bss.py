@@ -20,7 +20,7 @@ from dus_gym.methods.base import MethodOptions
 from dus_gym.methods.baseline import Baseline, BaselineOptions
 
 LEAST_WEIGHT = 0.01
-"""What the least balanced sample weighs in the draw, as released."""
+"""Weight of the least balanced sample in the draw, as released."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import torch
 
 from dus_gym.batch import Batch
 from dus_gym.context import Context
+from dus_gym.data.dataset import TensorSplit
 from dus_gym.encoders.mlp import MLP
 from dus_gym.methods import make_method
 from dus_gym.model import MultimodalModel, initialised
@@ -12,6 +13,11 @@ from dus_gym.optim import GroupedOptimizer, OptimizerConfig
 from dus_gym.recorder import Recorder
 
 NAMES = ("one", "two", "three")
+
+
+def logits_of(*rows):
+    """Return logits whose probabilities are the rows, up to what a softmax takes away."""
+    return torch.tensor(rows, dtype=torch.double).log() + 3.0
 
 
 class Setup:
@@ -48,8 +54,8 @@ class Setup:
             modalities=NAMES[:m],
             model=self.model,
             optimizer=self.optimizer,
-            train_split=None,
-            validation_split=None,
+            train_split=TensorSplit(tuple(self.inputs), self.labels),
+            validation_split=TensorSplit(tuple(self.inputs), self.labels),
             base_batch=base,
             loss_norm=loss_norm,
             update=update,

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from method_setup import NAMES, Setup
 from torch import nn
 
-from dus_gym.data.dataset import TensorSplit
 from dus_gym.methods.agm import ScaleGradient, additive_responses, response_scores, shapley_responses
 from dus_gym.methods.agm import agm_coefficients as coefficients
 from dus_gym.methods.shapley import shapley_weights
@@ -94,7 +93,6 @@ def test_shapley_weights_are_the_papers_formulas():
 def start(sizes=(4, 4), **options):
     """The method as a run begins it."""
     setup = Setup("agm", sizes=sizes, **({"clip": 0.0} | options))
-    setup.ctx.train_split = TensorSplit(tuple(setup.inputs), setup.labels)
     setup.method.on_fit_start(setup.ctx)
     return setup
 

@@ -5,15 +5,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from method_setup import Setup
+from method_setup import Setup, logits_of
 
 from dus_gym.errors import ConfigError
 from dus_gym.methods.aug import AUGOptions, boosting_losses
-
-
-def logits_of(*rows):
-    """Logits whose probabilities are the rows, up to what a softmax takes away."""
-    return torch.tensor(rows, dtype=torch.double).log() + 3.0
 
 
 @pytest.mark.parametrize(
@@ -27,7 +22,7 @@ def test_the_boosting_loss_by_hand(weight, expected):
 
 
 def setup_with(added, sizes=(4, 4), **options):
-    """A method whose modalities have been given classifiers."""
+    """Return a method whose modalities have been given classifiers."""
     setup = Setup("aug", sizes=sizes, **options)
     setup.method.on_fit_start(setup.ctx)
     for j, count in enumerate(added):
@@ -37,7 +32,7 @@ def setup_with(added, sizes=(4, 4), **options):
 
 
 def released_loss(setup, j, added, weight):
-    """The loss as the authors' program has it, with targets that are one-hot."""
+    """Return the loss as the authors' program has it, with targets that are one-hot."""
     h, model = setup.model.encode(j, setup.inputs[j]), setup.model
     parts = [model.boosted_head(layer(h).relu()) for layer in model.boosted_layers[j][: added + 1]]
     y = F.one_hot(setup.labels[: len(h)], 6).float()

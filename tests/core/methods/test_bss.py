@@ -4,15 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from method_setup import Setup
+from method_setup import Setup, logits_of
 
 from dus_gym.errors import ConfigError
 from dus_gym.methods.bss import balance, drawn_order, share_of_samples, similarity
-
-
-def logits_of(*rows):
-    """Logits whose probabilities are the rows, up to what a softmax takes away."""
-    return torch.tensor(rows, dtype=torch.double).log() + 3.0
 
 
 def test_similarity_by_hand():
@@ -61,13 +56,12 @@ def test_the_loss_is_the_baselines(sizes):
 
 
 def ordered(setup, epoch=0):
-    setup.ctx.train_split = type("Split", (), {"labels": setup.labels})
     setup.ctx.epoch = epoch
     return setup.method.order(setup.ctx)[0]
 
 
 def expected_balance(setup, fused, unimodal):
-    """The balance of every sample, by PyTorch's own functions, one pair after another."""
+    """Return the balance of every sample, by PyTorch's own functions, one pair after another."""
     h = [setup.model.encode(j, x) for j, x in enumerate(setup.inputs)]
     z = [setup.model.unimodal(j, x) for j, x in enumerate(h)]
     loss = fused * F.cross_entropy(setup.model.fused(h), setup.labels, reduction="none")

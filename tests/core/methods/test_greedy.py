@@ -44,7 +44,7 @@ def test_gates_by_hand():
 
 
 def forward(setup, held=None, means=None):
-    """The modalities' logits by PyTorch's own functions, with the mean gates for the one that is held back."""
+    """Return the modalities' logits by PyTorch's own functions, with the mean gates for the one that is held back."""
     h = [setup.model.encode(j, x) for j, x in enumerate(setup.inputs)]
     squeezed = F.relu(setup.model.gate_squeeze(torch.cat(h, dim=1)))
     gates = [torch.sigmoid(excite(squeezed)) for excite in setup.model.gate_excite]
@@ -90,7 +90,7 @@ def test_speeds_are_those_of_the_released_program(sizes):
 
 
 def steps_of(monkeypatch, ratios, epoch=5, **options):
-    """Who is held back in each step, from -1 for nobody, of a method that finds these relative gradients."""
+    """Return who is held back in each step, from -1 for nobody, of a method that finds these relative gradients."""
     m = len(ratios[0][0])
     setup = Setup("greedy", sizes=(4,) * m, **options)
     setup.ctx.epoch, found = epoch, []

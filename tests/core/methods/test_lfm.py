@@ -5,15 +5,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from method_setup import Setup
+from method_setup import Setup, logits_of
 
 from dus_gym.errors import ConfigError
 from dus_gym.methods.lfm import alignment, released_weight
-
-
-def logits_of(*rows):
-    """Logits whose probabilities are the rows, up to what a softmax takes away."""
-    return torch.tensor(rows, dtype=torch.double).log() + 3.0
 
 
 def test_alignment_by_hand():

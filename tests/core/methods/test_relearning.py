@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from method_setup import Setup
 
+from dus_gym.data.dataset import TensorSplit
 from dus_gym.errors import ConfigError
 from dus_gym.methods import relearning
 from dus_gym.methods.relearning import cluster_purity, purity
@@ -29,7 +30,7 @@ def test_purity_by_hand(clusters, labels, expected):
 
 
 def test_clusters_are_found_in_dimensions_of_equal_weight():
-    # Unscaled, the second dimension's thousands would be all that k-means sees; both parts of it are in every class.
+    # Unscaled, the second dimension's hundreds would be all that k-means sees; both parts of it are in every class.
     first = np.array([0.0, 0.0, 0.1, 0.1, 5.0, 5.0, 5.1, 5.1])
     second = np.array([0.0, 400.0] * 4)
     features, labels = np.stack([first, second], axis=1), np.array([0] * 4 + [1] * 4)
@@ -40,9 +41,8 @@ def test_clusters_are_found_in_dimensions_of_equal_weight():
 
 
 def at(monkeypatch, gaps, epoch=44, **options):
-    """A method before an epoch, whose encoders have the start plus 1 and whose purities differ by the gaps."""
+    """Return a method before an epoch, whose encoders have the start plus 1 and whose purities differ by the gaps."""
     setup = Setup("relearning", sizes=(4,) * len(gaps), c=3, **options)
-    setup.ctx.train_split = setup.ctx.validation_split = type("Split", (), {"labels": setup.labels})
     setup.method.on_fit_start(setup.ctx)
     start = [[p.detach().clone() for p in encoder.parameters()] for encoder in setup.model.encoders]
     with torch.no_grad():
@@ -92,7 +92,6 @@ def test_nothing_moves_at_a_strength_of_0_and_everything_is_at_the_start_at_a_gr
 
 def test_features_that_are_not_finite_take_nothing_back(monkeypatch):
     setup = Setup("relearning", sizes=(4, 4), c=3)
-    setup.ctx.train_split = setup.ctx.validation_split = type("Split", (), {"labels": setup.labels})
     setup.method.on_fit_start(setup.ctx)
     with torch.no_grad():
         next(setup.model.encoders[0].parameters()).fill_(math.nan)
@@ -127,8 +126,7 @@ def test_a_run_takes_its_encoders_back_and_leaves_the_head_to_the_bit(toy_run, w
 
 def test_more_classes_than_samples_to_cluster_are_refused():
     setup = Setup("relearning", sizes=(4, 4), c=5)
-    setup.ctx.train_split = type("Split", (), {"labels": torch.arange(5)})
-    setup.ctx.validation_split = type("Split", (), {"labels": setup.labels})
+    setup.ctx.train_split = TensorSplit((), torch.arange(5))
     with pytest.raises(ConfigError, match=r"the validation samples into .* 4 of them for 5 classes; choose"):
         setup.method.on_fit_start(setup.ctx)
 

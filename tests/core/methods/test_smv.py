@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from method_setup import NAMES, Setup
 
 from dus_gym.batch import Batch
-from dus_gym.data.dataset import TensorSplit
 from dus_gym.methods import make_method
 from dus_gym.methods.smv import copies, subset_logits, value_shares
 
@@ -108,7 +107,6 @@ def test_every_sets_logits_are_those_of_the_head_with_the_others_zero(m):
 def valued(m=2, n=80, masking="features", epoch=50, **options):
     """The method before an expansion, and what is right from every set, with a loop."""
     setup = Setup("smv", sizes=(n,) * m, c=3, masking=masking, **options)
-    setup.ctx.train_split = TensorSplit(tuple(setup.inputs), setup.labels)
     setup.ctx.epoch = epoch
     return setup
 

@@ -61,6 +61,7 @@ class MultimodalModel(nn.Module):
         self.boosted_layers: nn.ModuleList | None = None
         self.boosted_head: nn.Linear | None = None
         self.boosted_active: Tensor | None
+        self.register_buffer("boosted_active", None)
         self.gate_squeeze: nn.Linear | None = None
         self.gate_excite: nn.ModuleList | None = None
         if "unimodal" in heads:
@@ -79,23 +80,20 @@ class MultimodalModel(nn.Module):
             if "ensemble" in heads:
                 self.ensemble_head = _two_layers(common, ENSEMBLE_HIDDEN, num_classes)
                 self.ensemble_scale = nn.Parameter(torch.ones(()))
-        # Which of the added classifiers count, 1 or 0: never trained, but kept and chosen with the weights.
-        active = torch.zeros(len(widths), BOOSTED_MOST) if "boosted" in heads else None
-        self.register_buffer("boosted_active", active)
         if "gates" in heads:
             self.gate_squeeze = nn.Linear(sum(widths), max(1, sum(widths) // 2))
             self.gate_excite = nn.ModuleList(nn.Linear(self.gate_squeeze.out_features, d) for d in widths)
         if "boosted" in heads:
-            self.boosted_layers = nn.ModuleList(
-                nn.ModuleList(nn.Linear(d, BOOSTED_HIDDEN) for _ in range(1 + BOOSTED_MOST)) for d in widths
-            )
-            for layers in self.boosted_layers:
-                assert isinstance(layers, nn.ModuleList)
-                for dormant in list(layers)[1:]:
-                    # Of zeros, which neither weight decay nor another run's gradient moves.
-                    for parameter in dormant.parameters():
-                        nn.init.zeros_(parameter)
+            self.boosted_layers = nn.ModuleList()
+            for d in widths:
+                layers = nn.ModuleList(nn.Linear(d, BOOSTED_HIDDEN) for _ in range(1 + BOOSTED_MOST))
+                # The others are of zeros, which neither weight decay nor another run's gradient moves.
+                for parameter in layers[1:].parameters():
+                    nn.init.zeros_(parameter)
+                self.boosted_layers.append(layers)
             self.boosted_head = nn.Linear(BOOSTED_HIDDEN, num_classes)
+            # Which of the added classifiers count, 1 or 0: never trained, but kept and chosen with the weights.
+            self.boosted_active = torch.zeros(len(widths), BOOSTED_MOST)
 
     def train(self, mode: bool = True) -> MultimodalModel:
         """Set the mode as every module does, but leave a frozen encoder, with its statistics, in evaluation mode."""

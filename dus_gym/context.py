@@ -242,7 +242,7 @@ class Context:
         return bool(ended) and ended[run]
 
     def by_run(self, values: Sequence[float], factor_of: Tensor | None = None) -> float | Tensor:
-        """Return numbers, one a run, as one of shape ``(R,)``; without the axis of runs the only one.
+        """Return numbers, one per run, as one of shape ``(R,)``; without the axis of runs the only one.
 
         Args:
             values: R numbers.

@@ -90,7 +90,7 @@ def test_nothing_moves_at_a_strength_of_0_and_everything_is_at_the_start_at_a_gr
     assert at(monkeypatch, (0.2, 0.2), strength=1e3)[1][0][0] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_features_that_are_not_finite_take_nothing_back(monkeypatch):
+def test_features_that_are_not_finite_take_nothing_back():
     setup = Setup("relearning", sizes=(4, 4), c=3)
     setup.method.on_fit_start(setup.ctx)
     with torch.no_grad():
@@ -98,6 +98,9 @@ def test_features_that_are_not_finite_take_nothing_back(monkeypatch):
     setup.ctx.epoch = 22
     setup.method.on_epoch_start(setup.ctx)
     assert setup.ctx.logged["returned/one"] == 0.0
+    # It was looked at, and so was the other one.
+    assert math.isnan(setup.ctx.logged["train_purity/one"])
+    assert setup.ctx.logged["train_purity/two"] > 0.0
 
 
 @pytest.mark.parametrize("sizes", [(4, 4), (4, 4, 4)])

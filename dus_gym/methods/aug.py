@@ -82,6 +82,7 @@ class AUG(Method):
     fuses: ClassVar[bool] = False
     heads: ClassVar[frozenset[str]] = frozenset({"boosted"})
     own_predictor: ClassVar[str] = "sum"
+    alternates: ClassVar[bool] = True
     maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     supports_independent: ClassVar[bool] = True
@@ -164,10 +165,6 @@ class AUG(Method):
             yield loss
         earlier_scores = self._scores or [torch.zeros_like(of) for of in scores]
         self._scores = [one.to(more.device) + more for one, more in zip(earlier_scores, scores, strict=True)]
-
-    def substeps(self, ctx: Context) -> Iterator[Tensor]:
-        """Alternate whatever ``update`` says: that is the method."""
-        yield from self.terms(ctx)
 
     def predict(self, unimodal: Tensor, predictions: Mapping[str, Tensor]) -> Tensor:
         """Return the mean of the modalities' logits."""

@@ -40,6 +40,8 @@ class Method:
     """True if one of its losses is of fused logits."""
     own_predictor: ClassVar[str] = "concat"
     """The fused predictor that the paper of the method uses: ``concat``, ``sum`` or ``entropy``."""
+    alternates: ClassVar[bool] = False
+    """True if it steps after each of its losses whatever ``update`` says."""
     supports_unpaired: ClassVar[bool] = False
     """True if modalities may have different batch sizes, that is, if DUS can steer it."""
     supports_independent: ClassVar[bool] = False
@@ -107,7 +109,7 @@ class Method:
 
     def substeps(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the losses of one iteration; the loop steps the optimiser after each."""
-        if ctx.update == "alternating":
+        if self.alternates or ctx.update == "alternating":
             yield from self.terms(ctx)
             return
         terms = self.terms(ctx)

@@ -68,6 +68,7 @@ class MLA(Method):
     fuses: ClassVar[bool] = False
     heads: ClassVar[frozenset[str]] = frozenset({"shared"})
     own_predictor: ClassVar[str] = "entropy"
+    alternates: ClassVar[bool] = True
     maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     supports_independent: ClassVar[bool] = True
@@ -86,10 +87,6 @@ class MLA(Method):
             if self.options.projection == "rls":
                 self._mean_feature = ctx.mean(unrounded(features.detach()), j, dim=-2)
             yield ctx.modality_loss(j, ctx.model.shared_logits(features))
-
-    def substeps(self, ctx: Context) -> Iterator[Tensor]:
-        """Alternate whatever ``update`` says: that is the method."""
-        yield from self.terms(ctx)
 
     def after_backward(self, ctx: Context) -> None:
         """Project the shared head's gradient and take in this modality's mean feature."""

@@ -742,6 +742,11 @@ class Everything(Method):
         drawn = ctx.rngs[0].choice(40, 4, replace=False)
         return [(drawn, np.tile([True, False], (4, 1)))]
 
+    def order(self, ctx):
+        self.hooks.add("order")
+        # In the place of the copies of the epoch before, and fewer than the epoch needs.
+        return [ctx.rngs[0].choice(40, 30, replace=False)] if ctx.epoch == 2 else None
+
     def predict(self, unimodal, predictions):
         return predictions["sum"] + 0.01 * float(self.prototypes.mean()) * predictions["concat"]
 
@@ -764,7 +769,7 @@ def test_a_method_with_every_hook_continues_to_the_bit_from_disk(
         run.train([5, 11], done)
     save_state(tmp_path / "run", "checkpoint", run.snapshot())
     straight = run.train([5, 11], 20 - done)
-    assert run.method.hooks == {"fit", "start", "end", "substeps", "backward", "expand"}
+    assert run.method.hooks == {"fit", "start", "end", "substeps", "backward", "expand", "order"}
     other.restore(load_state(tmp_path / "run", "checkpoint"))
     assert other.train([5, 11], 20 - done) == straight
     assert same_bits(weights_of(run), weights_of(other))

@@ -13,12 +13,12 @@ import numpy as np
 from dus_gym.data.audio_video import ClipOptions, frames_stream
 from dus_gym.data.media.layout import FOLDER, VIDEO_ENDINGS, Place, locate
 from dus_gym.data.media_source import MediaSource, Stream
-from dus_gym.data.record import Record, bad_line, class_table, first_of, lines_of, unique
+from dus_gym.data.record import Record, bad_line, class_table, lines_of, one_of, unique
 from dus_gym.data.sets.nvgesture import FILES, FLOWS
 from dus_gym.data.splits import carve_groups
 from dus_gym.data.store import Row
 from dus_gym.data.task import Task
-from dus_gym.errors import DatasetNotFoundError, check_at_least, check_choice
+from dus_gym.errors import check_at_least, check_choice
 
 CLASSES = class_table("ucf101.txt")
 """In the order of ``classInd.txt``, which is not needed."""
@@ -63,10 +63,7 @@ def read_lists(root: Path, split: int = 1) -> list[Record]:
     records: list[Record] = []
     for part in ("train", "test"):
         names = [f"{folder}{part}list{split:02d}.txt" for folder in _FOLDERS]
-        path = first_of(root, names)
-        if path is None:
-            raise DatasetNotFoundError(f"no list of the {part} clips under {root}; looked for {', '.join(names)}.")
-        records += parse_list(path, part)
+        records += parse_list(one_of(f"list of the {part} clips", root, names), part)
     return unique(records, root)
 
 

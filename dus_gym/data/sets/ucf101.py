@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dus_gym.data.audio_video import ClipOptions, frames_stream
-from dus_gym.data.media.layout import FOLDER, VIDEO_ENDINGS, Place, locate
+from dus_gym.data.audio_video import ClipOptions, frames_stream, located_rows
+from dus_gym.data.media.layout import FOLDER, VIDEO_ENDINGS, Place
 from dus_gym.data.media_source import MediaSource, Stream
 from dus_gym.data.record import Record, bad_line, class_table, lines_of, one_of, unique
 from dus_gym.data.sets.nvgesture import FILES, FLOWS
@@ -134,16 +134,14 @@ class UCF101(MediaSource):
         from dus_gym.data.media.flow import STEPS, ZERO, ClipFlowDecoder
         from dus_gym.data.transforms import ImageTransform
 
-        pictures = locate("frames", root, records, (*_VIDEOS, *_FRAMES))
-        rows = [Row(record.sample, (path,)) for record, path in zip(records, pictures, strict=True)]
+        rows = located_rows("frames", root, records, (*_VIDEOS, *_FRAMES))
         # Bytes to -1 … 1, no motion to 0: what a mirror turns round is its sign.
         image = ImageTransform(mean=(ZERO / 255,) * 2, std=(STEPS / 255,) * 2, signed=(0,))
         method, moving = options.flow, rows
         if options.flow == FILES:
-            across = locate("optical flow", root, records, _FLOW)
-            down = [path.parent.with_name("v") / path.name for path in across]
-            both = zip(records, across, down, strict=True)
-            method, moving = None, [Row(record.sample, (x, y)) for record, x, y in both]
+            across = located_rows("optical flow", root, records, _FLOW)
+            moving = tuple(Row(row.sample, (x, x.parent.with_name("v") / x.name)) for row in across for x in row.paths)
+            method = None
         return [
             frames_stream(options, rows, name="rgb", rate=RATE),
             frames_stream(options, moving, ClipFlowDecoder, image, rate=RATE, method=method),

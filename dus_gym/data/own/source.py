@@ -23,7 +23,15 @@ from dus_gym.data.splits import stratified
 from dus_gym.data.store import open_store, warn_of_bad
 from dus_gym.data.task import DataOptions, DataSource
 from dus_gym.encoders import encoder_options
-from dus_gym.errors import ConfigError, DatasetNotFoundError, check_at_least, check_choice, unknown_name
+from dus_gym.errors import (
+    ConfigError,
+    DatasetNotFoundError,
+    check_at_least,
+    check_choice,
+    check_fraction,
+    check_positive,
+    unknown_name,
+)
 from dus_gym.optim import OPTIMIZERS
 from dus_gym.seeding import RunSeeds
 
@@ -83,10 +91,8 @@ class OwnOptions(MediaOptions):
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_at_least("picture_size", self.picture_size, 4)
         check_at_least("words", self.words, 1)
-        if self.seconds <= 0:
-            raise ConfigError(f"seconds={self.seconds!r} is not allowed; it must be above 0.")
-        if not 0.0 < self.test_fraction < 1.0:
-            raise ConfigError(f"test_fraction={self.test_fraction!r} is not allowed; it must be between 0 and 1.")
+        check_positive("seconds", self.seconds)
+        check_fraction("test_fraction", self.test_fraction, "(0, 1)")
 
 
 class Own(DataSource):

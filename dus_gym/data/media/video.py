@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -127,19 +128,15 @@ def read_pairs(path: Path, per_second: int, short_side: int | None = None) -> Pi
         return _stacked(shown, path)
 
     pairs: list[Pixels] = []
-    earlier: av.VideoFrame | None = None
-    before: av.VideoFrame | None = None
+    last, two = 0, None
     with _frames(path) as (frames, rate):
-        kept = False
-        for number, frame in enumerate(frames):
-            if kept and before is not None:
-                pairs.append(grey(before, frame))
-            kept = is_kept(number, int(rate), per_second)
-            earlier, before = before, frame
-        if before is None or earlier is None:
+        for last, two in enumerate(pairwise(frames), start=1):
+            if is_kept(last - 1, int(rate), per_second):
+                pairs.append(grey(*two))
+        if two is None:
             raise MediaError("too-short", f"{path} has less than two frames; motion needs two")
-        if kept:
-            pairs.append(grey(earlier, before))
+        if is_kept(last, int(rate), per_second):
+            pairs.append(grey(*two))
     return _stacked(pairs, path)
 
 

@@ -39,7 +39,7 @@ def is_arrays(path: Path) -> bool:
 def read_arrays(path: Path) -> Table:
     """The table of a .npz file or a folder of .npy files; kept until another is read or the files change.
 
-    One array a modality, ``labels`` (or ``y``), and if there are splits either ``split`` or one set of arrays for
+    One array per modality, ``labels`` (or ``y``), and if there are splits either ``split`` or one set of arrays for
     each, named ``train_…``, ``test_…`` and perhaps ``validation_…``.
 
     Raises:

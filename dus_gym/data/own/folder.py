@@ -37,7 +37,7 @@ class Folder:
     kinds: dict[str, str]
     """Modality to a key of :data:`KINDS`."""
     rows: dict[str, list[Row]]
-    """Modality to one row a sample, in the order of the list; of a file that is missing, where it was expected."""
+    """Modality to one row per sample, in the order of the list; of a file that is missing, where it was expected."""
 
     @property
     def decoded(self) -> dict[str, str]:

@@ -87,7 +87,7 @@ class UCF101Options(ClipOptions):
     """files: pictures of all frames in tvl1_flow/u/CLIP/ and tvl1_flow/v/CLIP/; dis or farneback: computed between each
     frame that is kept and the next (the extra 'flow')."""
     split: int = 1
-    """Which of the three official splits."""
+    """Number of the official split, of three."""
     frames_per_clip: int = 3
     """T, of pictures and of flow; BalanceBenchmark's."""
     shared_crop: bool = True

@@ -75,7 +75,7 @@ class ImageTransform:
         scaling = Scaling.of(self.mean, self.std)
         found = resized(pictures, boxes, flips, (self.size, self.size), scaling, self.kernel)
         mirrored = np.flatnonzero(flips)
-        for channel in self.signed if len(mirrored) else ():
+        for channel in self.signed:
             found[mirrored, channel] *= -1
         return found
 

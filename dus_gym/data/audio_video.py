@@ -106,7 +106,7 @@ class AudioVideoSource(MediaSource):
         Raises:
             DatasetNotFoundError: if there is no sound or no picture at all, in any known layout.
         """
-        frames = _rows("frames", root, records, self.pictures(options.fps), self.closed)
+        frames = located_rows("frames", root, records, self.pictures(options.fps), self.closed)
         return [self._sound(options, root, records), frames_stream(options, frames)]
 
     def carve(self, records: Sequence[Record], options: Any, rng: np.random.Generator) -> list[Record]:
@@ -122,7 +122,7 @@ class AudioVideoSource(MediaSource):
         from dus_gym.data.transforms import SpectrogramTransform, WaveformTransform
 
         places = (*self.sounds, *self.banks) if options.audio == FBANK else self.sounds
-        rows = _rows("sound", root, records, places, self.closed)
+        rows = located_rows("sound", root, records, places, self.closed)
         if options.audio == FBANK:
             bank = FbankDecoder()
             factor = 1 / (2 * GEWU_STD) if options.standardise else 1.0
@@ -139,7 +139,7 @@ class AudioVideoSource(MediaSource):
 
 def frames_stream(
     options: ClipOptions,
-    rows: Sequence[Row],
+    rows: tuple[Row, ...],
     decoder: type[FramesDecoder] | None = None,
     image: ImageTransform | None = None,
     **how: Any,
@@ -148,7 +148,7 @@ def frames_stream(
 
     Args:
         options: of the data set.
-        rows: folders or videos, one a record.
+        rows: folders or videos, one per record.
         decoder: the kind of frames, by default pictures.
         image: what becomes of a frame; by default as of pictures.
         how: further arguments of the decoder.
@@ -165,13 +165,13 @@ def frames_stream(
         **how,
     )
     transform = ClipTransform(options.frames_per_clip, choice, image or ImageTransform(), options.shared_crop)
-    return Stream(made, transform, tuple(rows), transform.shape)
+    return Stream(made, transform, rows, transform.shape)
 
 
-def _rows(
-    what: str, root: Path, records: Sequence[Record], places: Sequence[Place], closed: Sequence[str]
+def located_rows(
+    what: str, root: Path, records: Sequence[Record], places: Sequence[Place], closed: Sequence[str] = ()
 ) -> tuple[Row, ...]:
-    """Return a row for each record, of its file or folder in the place that has most of them."""
+    """Return a row for each record, of its file or folder; see :func:`~dus_gym.data.media.layout.locate`."""
     paths = locate(what, root, records, places, closed)
     return tuple(Row(record.sample, (path,)) for record, path in zip(records, paths, strict=True))
 

@@ -74,7 +74,7 @@ class StackedSplit:
     """The splits of R runs, which differ in their samples and not in their number; every tensor leads with R.
 
     Args:
-        splits: one a run, on one device.
+        splits: one per run, on one device.
 
     Raises:
         ConfigError: for splits of different lengths.
@@ -131,7 +131,7 @@ class StackedSplit:
 
 @dataclass(frozen=True)
 class DataOverview:
-    """What a run trains and tests on, in numbers."""
+    """The data that a run trains and tests on, in numbers."""
 
     shapes: Mapping[str, tuple[int, ...]]
     """By modality, one sample as its encoder takes it."""

@@ -102,19 +102,16 @@ class FolderSettings:
         check_choice(f"data_kind in {path}", str(found.get("data_kind", "real")), DATA_KINDS)
         words, options = found.get("encoders"), found.get("options", {})
         if not (words is None or (isinstance(words, list) and all(isinstance(word, str) for word in words))):
-            raise ConfigError(f"encoders={words!r} in {path} is not allowed; give a list of words, one per modality.")
-        if not isinstance(options, dict):
-            raise ConfigError(f"options={options!r} in {path} is not allowed; give an object, option to value.")
-        encoders, options = found.get("encoders"), found.get("options", {})
-        if not isinstance(options, dict):
-            raise ConfigError(f"options={reprlib.repr(options)} in {path} is not allowed; it must be an object.")
-        if not (encoders is None or (isinstance(encoders, list) and all(isinstance(word, str) for word in encoders))):
             raise ConfigError(
-                f"encoders={reprlib.repr(encoders)} in {path} is not allowed; it must be a list of words."
+                f"encoders={reprlib.repr(words)} in {path} is not allowed; give a list of words, one per modality."
+            )
+        if not isinstance(options, dict):
+            raise ConfigError(
+                f"options={reprlib.repr(options)} in {path} is not allowed; give an object, option to value."
             )
         return cls(
             found.get("data_kind", "real"),
-            None if encoders is None else tuple(_at(root, word) for word in encoders),
+            None if words is None else tuple(_at(root, word) for word in words),
             {name: _at(root, value) for name, value in options.items()},
         )
 

@@ -114,3 +114,15 @@ def first_of(root: Path, names: Iterable[str]) -> Path | None:
         if found:
             return found[0]
     return None
+
+
+def one_of(what: str, root: Path, names: Sequence[str]) -> Path:
+    """Return the file that :func:`first_of` finds.
+
+    Raises:
+        DatasetNotFoundError: if it finds none, naming them all; ``what`` says what is missing.
+    """
+    path = first_of(root, names)
+    if path is None:
+        raise DatasetNotFoundError(f"no {what} under {root}; looked for {', '.join(names)}.")
+    return path

@@ -72,7 +72,7 @@ class Scan:
 
 
 def scan(known: DataSet, root: Path, options: Mapping[str, Any] | None = None) -> Scan:
-    """Looks at a data root.
+    """Look at a data root.
 
     Args:
         known: the data set.
@@ -104,7 +104,7 @@ def scan(known: DataSet, root: Path, options: Mapping[str, Any] | None = None) -
 
 
 def _scan_stream(stream: Stream, root: Path) -> Part:
-    """One modality: every file as the file system shows it, pointers of Git LFS, and a few samples decoded."""
+    """Scan one modality: every file as the file system shows it, pointers of Git LFS, and a few samples decoded."""
     surveyed = survey(stream.rows, root / CACHE)
     problems = [entry.problem or _pointer(entry) for entry in surveyed]
     taken = estimate(stream.decoder, [e.row for e, problem in zip(surveyed, problems, strict=True) if problem is None])
@@ -122,7 +122,7 @@ def _scan_stream(stream: Stream, root: Path) -> Part:
 
 
 def _pointer(entry: SurveyedRow) -> tuple[str, str] | None:
-    """Kind and message where a file of a row is a pointer of Git LFS."""
+    """Return kind and message where a file of a row is a pointer of Git LFS."""
     try:
         for _, file in entry.files:
             if file.stat().st_size < MOST_OF_POINTER:
@@ -135,7 +135,7 @@ def _pointer(entry: SurveyedRow) -> tuple[str, str] | None:
 
 
 def media_task(known: DataSet, root: Path, options: Mapping[str, Any] | None = None) -> tuple[Task, MediaSource]:
-    """The task of a data set of media files, with its options, and its source.
+    """Return the task of a data set of media files, with its options, and its source.
 
     Raises:
         ConfigError: if it is none, or an option can't be.
@@ -146,7 +146,7 @@ def media_task(known: DataSet, root: Path, options: Mapping[str, Any] | None = N
 
 
 def _scan_fetched(known: DataSet, manifest: Manifest, root: Path, options: Mapping[str, Any] | None) -> Scan:
-    """Files against their checksums, and if all are right, the splits of a run."""
+    """Check files against their checksums, and if all are right, the splits of a run."""
     wrong: list[tuple[str, str]] = []
     for entry in manifest.entries:
         path = root / entry.path

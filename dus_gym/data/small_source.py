@@ -58,7 +58,7 @@ class SmallSource(DataSource):
         return super().has_validation(task, options, root)
 
     def _root_of(self, task: Task, root: Path | None) -> Path:
-        """The data root, if it is one."""
+        """Return the data root, if it is one."""
         if root is None or not root.is_dir():
             where = "no data_root was given" if root is None else f"data_root={root} is no folder"
             raise DatasetNotFoundError(f"DUS-{task.name}-v0 needs its data set and {where}.")

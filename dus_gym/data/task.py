@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dus_gym.errors import ConfigError
+from dus_gym.errors import ConfigError, check_positive
 from dus_gym.options import build_options
 
 if TYPE_CHECKING:
@@ -148,8 +148,7 @@ class Task:
         chosen = build_options(source.options_type, {**folder.options, **given}, f"option of task {self.name!r}:")
         task = source.configure(replace(self, options=chosen), chosen, root)
         if chosen.lr is not None:
-            if chosen.lr <= 0.0:
-                raise ConfigError(f"lr={chosen.lr!r} is not allowed; it must be above 0.")
+            check_positive("lr", chosen.lr)
             task = replace(task, lr=chosen.lr)
         if folder.encoders is None or "encoder" in given:
             return task

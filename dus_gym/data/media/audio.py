@@ -40,7 +40,7 @@ _BLOCK = 1 << 20
 
 
 def read_wave(path: Path, rate: int, least: int = 1) -> Wave:
-    """A sound file: channels averaged, resampled, clipped to ±1.
+    """Read a sound file: channels averaged, resampled, clipped to ±1.
 
     One definition of mono for every container: the mean of the channels, as they were decoded.
 
@@ -79,7 +79,7 @@ def read_wave(path: Path, rate: int, least: int = 1) -> Wave:
 
 
 def resampled(samples: Wave, found: int, rate: int) -> Wave:
-    """Samples at ``found`` a second as samples at ``rate`` a second."""
+    """Return samples at ``found`` a second as samples at ``rate`` a second."""
     if found == rate:
         return samples
     common = math.gcd(found, rate)
@@ -90,14 +90,14 @@ def resampled(samples: Wave, found: int, rate: int) -> Wave:
 
 @lru_cache(maxsize=16)
 def _low_pass(up: int, down: int) -> Wave:
-    """The filter that ``resample_poly`` designs anew in every call, which takes longer than using it."""
+    """Return the filter that ``resample_poly`` designs anew in every call, which takes longer than using it."""
     longest = max(up, down)
     found: Wave = firwin(20 * longest + 1, 1 / longest, window=("kaiser", 5.0)).astype(np.float32)
     return found
 
 
 def looped(wave: Wave, samples: int) -> Wave:
-    """The wave repeated until it has ``samples`` samples, and cut there."""
+    """Return the wave repeated until it has ``samples`` samples, and cut there."""
     return np.resize(wave, samples)
 
 
@@ -169,7 +169,7 @@ def _of_container(path: Path) -> tuple[Wave, int]:
 
 
 def _mean_of_channels(frame: av.AudioFrame) -> Wave:
-    """The mean, and no weights by loudspeaker: FFmpeg's own mono of two equal channels is √2 times as loud."""
+    """Return the mean, and no weights by loudspeaker: FFmpeg's own mono of two equal channels is √2 times as loud."""
     samples = frame.to_ndarray()
     if not frame.format.is_planar:  # (1, samples times channels)
         samples = samples.reshape(-1, len(frame.layout.channels)).T
@@ -202,5 +202,5 @@ class WaveformDecoder:
         return {"rate": self.rate, "least": self.least, "channels": CHANNELS, "resampler": RESAMPLER, "clip": 1.0}
 
     def __call__(self, row: Row) -> Wave:
-        """The row's samples."""
+        """Return the row's samples."""
         return read_wave(row.paths[0], self.rate, self.least)

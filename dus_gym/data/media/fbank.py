@@ -24,7 +24,7 @@ GEWU_MEAN, GEWU_STD = -4.503877, 5.141276
 
 
 def fbank(wave: Wave, rate: int, mels: int) -> npt.NDArray[np.float32]:
-    """Log energies of mel bands.
+    """Return log energies of mel bands.
 
     Frames of 25 ms every 10 ms, none beyond the edges; of each the mean is removed, then pre-emphasis 0.97, a
     symmetric Hann window, the power spectrum of the next power of two, triangles on the mel scale from 20 Hz up.
@@ -51,7 +51,7 @@ def fbank(wave: Wave, rate: int, mels: int) -> npt.NDArray[np.float32]:
 
 @lru_cache(maxsize=4)
 def _triangles(rate: int, points: int, mels: int) -> npt.NDArray[np.float64]:
-    """Weights ``(mels, points // 2)``; the highest bin has none."""
+    """Return weights ``(mels, points // 2)``; the highest bin has none."""
 
     def mel(hertz: Any) -> Any:
         return 1127.0 * np.log1p(hertz / 700.0)
@@ -91,7 +91,7 @@ class FbankDecoder:
         return {**sound, **kaldi, "pre_emphasis": PRE_EMPHASIS}
 
     def __call__(self, row: Row) -> Bank:
-        """The row's filter bank."""
+        """Return the row's filter bank."""
         path = row.paths[0]
         if path.suffix == ".npy":
             stored: Bank = read_array(path).astype(np.float16)

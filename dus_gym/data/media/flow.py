@@ -37,13 +37,13 @@ _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-hea
 
 
 def to_bytes(flow: Floats) -> Bytes:
-    """Flow in pixels a frame as bytes, same shape; at most 0.08 pixels off, and cut at ±20."""
+    """Return flow in pixels a frame as bytes, same shape; at most 0.08 pixels off, and cut at ±20."""
     return np.asarray(np.rint(np.clip(flow, -LIMIT, LIMIT) * (STEPS / LIMIT)) + ZERO, np.uint8)
 
 
 def resized(flow: Floats, size: int) -> Floats:
-    """Flow ``(T, H, W, 2)`` on a grid of ``size`` × ``size``: resampled (bilinear, antialiased) and its motion scaled
-    with the picture.
+    """Return flow ``(T, H, W, 2)`` on a grid of ``size`` × ``size``: resampled (bilinear, antialiased), and its motion
+    scaled with the picture.
     """
     height, width = flow.shape[1:3]
     if (height, width) == (size, size):
@@ -55,7 +55,7 @@ def resized(flow: Floats, size: int) -> Floats:
 
 
 def of_all_frames(flow: Bytes, frames: int, path: Path) -> Bytes:
-    """Flow of every frame: the last one, which has no frame after it, moves as the one before.
+    """Return flow of every frame: the last one, which has no frame after it, moves as the one before.
 
     Args:
         flow: ``(T, H, W, 2)`` with T = ``frames`` or one less.
@@ -79,7 +79,7 @@ class FlowFileDecoder:
     frames: int
     size: int
     naming: Mapping[str, Any]
-    """What ties a file to its sample, such as the digest of the list whose rows it is numbered by."""
+    """The tie between a file and its sample, such as the digest of the list whose rows it is numbered by."""
     name: str = "flow"
     libraries: tuple[str, ...] = ("torch",)
     """It resizes."""
@@ -96,7 +96,7 @@ class FlowFileDecoder:
         return {"flow": "files", "size": self.size, "limit": LIMIT, "naming": dict(self.naming)}
 
     def __call__(self, row: Row) -> Bytes:
-        """The row's flow.
+        """Return the row's flow.
 
         Raises:
             MediaError: for a file that is missing, damaged, of another shape or not finite. Loading runs no code.
@@ -113,7 +113,7 @@ class FlowFileDecoder:
 
 
 def opencv() -> ModuleType:
-    """OpenCV, which computes flow.
+    """Return OpenCV, which computes flow.
 
     Raises:
         ConfigError: if it is not installed; says how to get it.
@@ -163,7 +163,7 @@ class FlowDecoder:
         return {"flow": self.method, "size": self.size, "limit": LIMIT, **video.PARAMETERS}
 
     def __call__(self, row: Row) -> Bytes:
-        """The row's flow.
+        """Return the row's flow.
 
         Raises:
             MediaError: as :func:`~dus_gym.data.media.window.read_frames`.
@@ -175,7 +175,7 @@ class FlowDecoder:
 
 
 def between(first: Bytes, second: Bytes, method: str) -> Floats:
-    """The motion from one grey picture ``(H, W)`` to the next, in pixels: ``(H, W, 2)``, x, then y."""
+    """Return the motion from one grey picture ``(H, W)`` to the next, in pixels: ``(H, W, 2)``, x, then y."""
     cv2 = opencv()
     if method == "dis":
         found: Floats = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
@@ -212,7 +212,7 @@ class ClipFlowDecoder(FramesDecoder):
         return {**super().parameters, **how}
 
     def __call__(self, row: Row) -> Bytes:
-        """The row's flow.
+        """Return the row's flow.
 
         Raises:
             MediaError: for files that can't be read, or x and y of different numbers or sizes.

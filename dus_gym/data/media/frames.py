@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"[0-9]+")
 def places(
     counts: npt.NDArray[np.int64], frames: int, choice: FrameChoice, drawn: npt.NDArray[np.float64] | None = None
 ) -> npt.NDArray[np.int64]:
-    """Which of its frames each clip shows.
+    """Return the frames that each clip shows.
 
     Args:
         counts: frames that each clip has, at least 1, shape ``(k,)``.
@@ -52,7 +52,7 @@ def places(
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The pictures in a folder by the last number in their names: ``frame_2`` before ``frame_10``.
+    """Return the pictures in a folder by the last number in their names: ``frame_2`` before ``frame_10``.
 
     Raises:
         MediaError: if the folder is not there, or has none.
@@ -71,7 +71,7 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def stacked(pictures: list[Pixels], folder: Path) -> Pixels:
-    """The pictures of a folder as one array.
+    """Return the pictures of a folder as one array.
 
     Raises:
         MediaError: if they differ in size.
@@ -119,7 +119,7 @@ class FramesDecoder:
         return {**PARAMETERS, **kept, **size, **rate, "per_second": self.per_second, "exif": "ignored", "bits": 8}
 
     def __call__(self, row: Row) -> Pixels:
-        """The row's frames."""
+        """Return the row's frames."""
         path = row.paths[0]
         if path.is_file():
             every = read_every(path, self.per_second, self.short_side)
@@ -128,12 +128,12 @@ class FramesDecoder:
         return stacked([read_image(files[i], self.short_side) for i in self.kept_of_folder(len(files))], path)
 
     def kept_of_folder(self, count: int) -> list[int]:
-        """Which of a folder's ``count`` pictures are kept."""
+        """Return the numbers of the pictures that are kept of a folder's ``count``."""
         seen = [i for i in range(count) if self.rate is None or is_kept(i, self.rate, self.per_second)]
         return [seen[i] for i in self.kept(len(seen))]
 
     def kept(self, count: int) -> list[int]:
-        """Which of ``count`` frames that were looked at are kept."""
+        """Return the numbers of the frames that are kept of ``count`` that were looked at."""
         if self.keep == ALL:
             return list(range(count))
         choice = EVEN if self.keep == EVEN else FIRST

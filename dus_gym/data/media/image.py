@@ -26,7 +26,7 @@ DEEP_HELP = "save it with 8 bits, scaled as you mean it, or as an .npy array"
 
 
 def read_image(path: Path, short_side: int | None = SHORT_SIDE, *, as_shown: bool = False) -> Pixels:
-    """One picture.
+    """Read one picture.
 
     Everything becomes RGB as Pillow's ``convert`` makes it: grey three times, CMYK by its inversion, a palette by its
     colours. More than 8 bits per sample are refused: which 8 of them matter, nothing tells. Of an animation the first
@@ -59,7 +59,7 @@ def read_image(path: Path, short_side: int | None = SHORT_SIDE, *, as_shown: boo
 
 
 def fitted(pixels: Pixels, short_side: int | None) -> Pixels:
-    """A picture ``(H, W, C)`` with its shorter side at most ``short_side``; the longer one is rounded down, as
+    """Return a picture ``(H, W, C)`` with its shorter side at most ``short_side``; the longer one is rounded down, as
     torchvision does.
 
     PyTorch's kernel for bytes is Pillow's algorithm with shorter weights, in a fifth of the time: a byte in some
@@ -108,5 +108,5 @@ class ImageDecoder:
         return {"short_side": self.short_side, "resize": SHRINK, "colour": "rgb", "exif": "ignored", "bits": 8}
 
     def __call__(self, row: Row) -> Pixels:
-        """The row's picture."""
+        """Return the row's picture."""
         return read_image(row.paths[0], self.short_side)

@@ -40,7 +40,7 @@ class Place:
         return (self.ending,) if isinstance(self.ending, str) else self.ending
 
     def folders(self, split: str | None = None) -> Iterator[str]:
-        """Names of the folders, of one split or of all."""
+        """Yield names of the folders, of one split or of all."""
         if "{split}" not in self.folder:
             yield self.folder
             return
@@ -55,7 +55,7 @@ class Place:
 def locate(
     what: str, root: Path, records: Sequence[Record], places: Sequence[Place], closed: Sequence[str] = ()
 ) -> list[Path]:
-    """The media of every record: in the place that has most of them, the first of equals.
+    """Return the media of every record: in the place that has most of them, the first of equals.
 
     All come from one place, so that no data set is half of one preparation and half of another.
 
@@ -67,7 +67,7 @@ def locate(
         closed: folders where repositories leave pickles of what they made from the media.
 
     Returns:
-        One path a record. A clip that is not there has the path where it was expected.
+        One path per record. A clip that is not there has the path where it was expected.
 
     Raises:
         DatasetNotFoundError: if no place has any of them; says what was looked for.
@@ -93,7 +93,7 @@ def locate(
 
 
 def _listed(root: Path, place: Place, names: Iterable[str]) -> dict[str, Path]:
-    """Everything of a place's kind in the folders where these names would be, by name."""
+    """Return everything of a place's kind in the folders where these names would be, by name."""
     parents = sorted({name.rpartition("/")[0] for name in names})
     found: dict[str, tuple[int, Path]] = {}
     for folder, parent in product(place.folders(), parents):

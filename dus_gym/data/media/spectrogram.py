@@ -29,11 +29,11 @@ class STFT:
     floor: float = 1e-7
 
     def shape(self, samples: int) -> tuple[int, int]:
-        """Bins and frames of so many samples."""
+        """Return bins and frames of so many samples."""
         return self.n_fft // 2 + 1, samples // self.hop + 1
 
     def __call__(self, waves: Tensor) -> Tensor:
-        """Samples ``(k, n)`` to ``(k, bins, frames)``."""
+        """Turn samples ``(k, n)`` into ``(k, bins, frames)``."""
         window = torch.hann_window(self.n_fft, device=waves.device)
         found = torch.stft(
             waves, self.n_fft, self.hop, window=window, center=True, pad_mode="constant", return_complex=True
@@ -68,7 +68,7 @@ class SpectrogramDecoder:
         return {**sound, "stft": {**asdict(self.stft), "window": "hann", "pad": "constant"}}
 
     def __call__(self, row: Row) -> Spectrogram:
-        """The row's spectrogram."""
+        """Return the row's spectrogram."""
         wave = looped(read_wave(row.paths[0], self.rate, self.stft.n_fft), self.samples)
         found: Spectrogram = self.stft(torch.from_numpy(wave)[None])[0].half().contiguous().numpy()
         return found

@@ -13,26 +13,26 @@ _SPACES = re.compile(r"\s{2,}")
 
 
 def plain(text: str) -> str:
-    """The text as published."""
+    """Return the text as published."""
     return text
 
 
 def bss_words(text: str) -> str:
-    """BSS on Twitter2015: the first twenty words of plain letters, in lower case; the rest, ``#`` and ``@`` with it,
-    is dropped. Words with a digit or ``_`` are no such words, and ``$T$`` becomes ``t``.
+    """Clean as BSS on Twitter2015: the first twenty words of plain letters, in lower case; the rest, ``#`` and ``@``
+    with it, is dropped. Words with a digit or ``_`` are no such words, and ``$T$`` becomes ``t``.
     """
     return " ".join(_ENGLISH.findall(text)[:20]).lower()
 
 
 def bss_caption(text: str) -> str:
-    """BSS on Sarcasm: lower case without punctuation marks, ``-`` and ``/`` read as spaces, the first fifty words."""
+    """Clean as BSS on Sarcasm: lower case, no punctuation, ``-`` and ``/`` read as spaces, the first fifty words."""
     bare = _MARKS.sub("", text.lower()).replace("-", " ").replace("/", " ").replace("<person>", "person")
     return " ".join(_SPACES.sub(" ", bare).rstrip("\n").strip(" ").split(" ")[:50])
 
 
 def title(text: str) -> str:
-    """BalanceBenchmark on Food-101: without ``RT`` at the beginning, links and all that follows them in a line, and
-    ``#``.
+    """Clean as BalanceBenchmark on Food-101: without ``RT`` at the beginning, links and all that follows them in a
+    line, and ``#``.
     """
     return _LINK.sub("", _RETWEET.sub("", text)).replace("#", "")
 

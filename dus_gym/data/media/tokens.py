@@ -59,7 +59,7 @@ class Vocabulary:
 
 
 def load_vocabulary(name: str) -> Vocabulary:
-    """A vocabulary from disk, from the hub's local cache, or else from the hub. Loading runs no code.
+    """Load a vocabulary from disk, from the hub's local cache, or else from the hub. Loading runs no code.
 
     A ``vocab.txt`` is read as BERT's: lower-cased, unless it has words with capital letters.
 
@@ -160,7 +160,7 @@ class TokenDecoder:
         }
 
     def __call__(self, row: Row) -> Ids:
-        """The row's ids; its payload is made by :func:`text_row`."""
+        """Return the row's ids; its payload is made by :func:`text_row`."""
         text, target = (CLEANERS[self.clean](part) for part in json.loads(row.payload))
         found = self._tokenizer.encode(text, target or None, add_special_tokens=self.special).ids
         ids = np.zeros(self.length, np.int32)
@@ -169,7 +169,7 @@ class TokenDecoder:
 
 
 def text_row(sample: str, text: str, target: str = "") -> Row:
-    """A row of text, with the target as its second segment if there is one."""
+    """Return a row of text, with the target as its second segment if there is one."""
     return Row(sample, (), json.dumps([text, target], ensure_ascii=False))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ PARAMETERS = {
     "video": "pyav, counted from the first frame, turned as its display matrix says",
     "resize": "pillow-bilinear",
 }
-"""What of this file changes pixels, for the parameters of a decoder; beside the versions of av and Pillow."""
+"""Choices of this file that change pixels, for the parameters of a decoder; beside the versions of av and Pillow."""
 MOST_BITS = 12
 """Of a sample of colour: cameras record up to so many, scaled to their full range. Grey ones may be measurements."""
 _FORMATS: dict[Colour, str] = {"rgb": "rgb24", "grey": "gray"}
@@ -33,7 +34,7 @@ _FORMATS: dict[Colour, str] = {"rgb": "rgb24", "grey": "gray"}
 def read_window(
     path: Path, start: int, end: int, size: tuple[int, int] | None = None, colour: Colour = "rgb"
 ) -> Pixels:
-    """Frames ``start`` to ``end - 1`` of a video, counted from 0 in the order they are shown.
+    """Return frames ``start`` to ``end - 1`` of a video, counted from 0 in the order they are shown.
 
     Frames are counted by decoding from the first on: seeking lands on another frame in files whose index is wrong.
     They are turned by quarters as the file says, as OpenCV and every player show them.
@@ -68,7 +69,7 @@ def read_window(
 
 
 def read_every(path: Path, per_second: int, short_side: int | None = None) -> Pixels:
-    """``per_second`` evenly spaced frames of every second of a video.
+    """Return ``per_second`` evenly spaced frames of every second of a video.
 
     The frame rate is cut to an integer, and :func:`is_kept` chooses.
 
@@ -106,7 +107,7 @@ def is_kept(number: int, rate: int, per_second: int) -> bool:
 
 
 def read_pairs(path: Path, per_second: int, short_side: int | None = None) -> Pixels:
-    """Each frame that :func:`read_every` keeps, with the one after it: what motion is computed from.
+    """Return each frame that :func:`read_every` keeps with the one after it: what motion is computed from.
 
     A last frame that is kept stands second, after the one before it: nothing comes after it.
 
@@ -127,25 +128,21 @@ def read_pairs(path: Path, per_second: int, short_side: int | None = None) -> Pi
         return _stacked(shown, path)
 
     pairs: list[Pixels] = []
-    earlier: av.VideoFrame | None = None
-    before: av.VideoFrame | None = None
+    last, two = 0, None
     with _frames(path) as (frames, rate):
-        kept = False
-        for number, frame in enumerate(frames):
-            if kept and before is not None:
-                pairs.append(grey(before, frame))
-            kept = is_kept(number, int(rate), per_second)
-            earlier, before = before, frame
-        if before is None or earlier is None:
+        for last, two in enumerate(pairwise(frames), start=1):
+            if is_kept(last - 1, int(rate), per_second):
+                pairs.append(grey(*two))
+        if two is None:
             raise MediaError("too-short", f"{path} has less than two frames; motion needs two")
-        if kept:
-            pairs.append(grey(earlier, before))
+        if is_kept(last, int(rate), per_second):
+            pairs.append(grey(*two))
     return _stacked(pairs, path)
 
 
 @contextmanager
 def _frames(path: Path) -> Iterator[tuple[Iterator[av.VideoFrame], float]]:
-    """The frames of the first video stream, and their number per second."""
+    """Yield the frames of the first video stream, and their number per second."""
     with opened(path) as container:
         if not container.streams.video:
             raise MediaError("undecodable", f"{path} has no video stream")
@@ -171,7 +168,7 @@ def _array(frame: av.VideoFrame, colour: Colour, change: Callable[[Pixels], Pixe
 
 
 def _quarter_turns(frame: av.VideoFrame) -> int:
-    """Counter-clockwise quarter turns between how a frame is stored and how it is to be shown."""
+    """Return the counter-clockwise quarter turns between how a frame is stored and how it is to be shown."""
     described: Any = frame.side_data  # PyAV declares a dict, and gives a container that is iterated over
     for data in described:
         if data.type is SideDataType.DISPLAYMATRIX:

@@ -21,7 +21,7 @@ CHANNELS: dict[video.Colour, int] = {"rgb": 3, "grey": 1}
 
 
 def read_frames(path: Path, start: int, end: int, size: int, colour: video.Colour) -> npt.NDArray[np.uint8]:
-    """Frames ``start`` to ``end - 1`` of a video, or of a folder that holds all its frames as numbered pictures.
+    """Return frames ``start`` to ``end - 1`` of a video, or of a folder that holds all its frames as numbered pictures.
 
     Args:
         path: the video, or the folder (as hampiholi's repository has it: ``frame00000.jpg`` and so on).
@@ -74,7 +74,7 @@ class WindowDecoder:
         return {"size": self.size, "colour": self.colour, **video.PARAMETERS}
 
     def __call__(self, row: Row) -> npt.NDArray[np.uint8]:
-        """The row's frames.
+        """Return the row's frames.
 
         Raises:
             MediaError: as :func:`read_frames`; a video that ends too early is ``too-short``.

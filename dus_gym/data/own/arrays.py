@@ -37,9 +37,9 @@ def is_arrays(path: Path) -> bool:
 
 
 def read_arrays(path: Path) -> Table:
-    """The table of a .npz file or a folder of .npy files; kept until another is read or the files change.
+    """Return the table of a .npz file or a folder of .npy files; kept until another is read or the files change.
 
-    One array a modality, ``labels`` (or ``y``), and if there are splits either ``split`` or one set of arrays for
+    One array per modality, ``labels`` (or ``y``), and if there are splits either ``split`` or one set of arrays for
     each, named ``train_…``, ``test_…`` and perhaps ``validation_…``.
 
     Raises:
@@ -96,7 +96,7 @@ def _check_members(path: Path) -> None:
 
 
 def _length(stream: IO[bytes]) -> int | None:
-    """The bytes that a .npy file has by its header; None for an array of objects, whose length no header tells."""
+    """Return the bytes that a .npy file has by its header; None for an array of objects, whose length no header tells."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(stream)
@@ -160,7 +160,7 @@ def _label_advice(labels: Array) -> str:
 
 
 def _whole(arrays: Mapping[str, Array], path: Path) -> Table:
-    """All samples in one set of arrays."""
+    """Return all samples in one set of arrays."""
     name, labels = _labels_of(arrays, path)
     ids, classes = class_ids(labels, f"array {name!r} in {path}")
     samples = {key: array for key, array in arrays.items() if key not in (name, SPLIT)}
@@ -177,7 +177,7 @@ def _whole(arrays: Mapping[str, Array], path: Path) -> Table:
 
 
 def _by_split(arrays: Mapping[str, Array], path: Path) -> Table:
-    """One set of arrays a split, told apart by the prefix of their names."""
+    """Return one set of arrays per split, told apart by the prefix of their names."""
     sets: dict[str, dict[str, Array]] = {}
     for name, array in arrays.items():
         prefix, _, rest = name.partition("_")

@@ -69,7 +69,7 @@ class Reader:
         return len(self._tensors[-1]) if isinstance(self.data, Mapping) else len(self.data)
 
     def item(self, index: int) -> tuple[list[Tensor], int]:
-        """One sample's modalities, and its label.
+        """Return one sample's modalities, and its label.
 
         Raises:
             ConfigError: for an item of another form.
@@ -93,7 +93,7 @@ class Reader:
         return tensors, self._class(label, index)
 
     def whole(self, num_classes: int) -> TensorSplit:
-        """All samples in memory, every item read once."""
+        """Return all samples in memory, every item read once."""
         if isinstance(self.data, Mapping):
             split = TensorSplit(tuple(self._tensors[:-1]), self._tensors[-1])
         else:
@@ -107,7 +107,7 @@ class Reader:
         return split
 
     def labels(self, num_classes: int) -> Tensor:
-        """All labels ``(n,)``: of the dataset's ``targets`` if it has them, otherwise of its items, one by one."""
+        """Return all labels ``(n,)``: of the dataset's ``targets`` if it has them, otherwise of its items, one by one."""
         found = getattr(self.data, "targets", None)
         if found is None:
             found = [self.item(i)[1] for i in range(len(self))]
@@ -116,7 +116,7 @@ class Reader:
         return labels
 
     def stacked(self, values: Sequence[Tensor], modality: int) -> Tensor:
-        """Samples of one modality as a batch.
+        """Return samples of one modality as a batch.
 
         Raises:
             ConfigError: for samples of differing shapes.
@@ -223,22 +223,22 @@ class ItemSplit:
         self.labels = labels.to(self.device)
 
     def fetch(self, modality: int, indices: Tensor, draws: Indices | None = None) -> Tensor:
-        """Modality ``modality`` of the rows ``indices``."""
+        """Return modality ``modality`` of the rows ``indices``."""
         return self.finish(modality, self.prepare(modality, indices.cpu().numpy(), draws))
 
     def prepare(self, modality: int, rows: Indices, draws: Indices | None = None) -> Any:
-        """Reads the items; the part another thread may do."""
+        """Read the items; the part another thread may do."""
         return self.reader.stacked([self.reader.item(i)[0][modality] for i in self.rows[rows].tolist()], modality)
 
     def finish(self, modality: int, prepared: Any) -> Tensor:
-        """The batch on the device."""
+        """Return the batch on the device."""
         batch: Tensor = prepared
         if self.device.type == "cuda":
             batch = batch.pin_memory()
         return batch.to(self.device, non_blocking=True)
 
     def to(self, device: torch.device) -> ItemSplit:
-        """The same split with batches and labels on ``device``."""
+        """Return the same split with batches and labels on ``device``."""
         return self if device == self.device else ItemSplit(self.reader, self.rows, self.labels, device)
 
 
@@ -268,7 +268,7 @@ class Datasets(DataSource):
         )
 
     def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
-        """One run's splits."""
+        """Return one run's splits."""
         assert isinstance(options, DatasetOptions)
         labels = {split: self._labels(split, task) for split, reader in self.readers.items() if reader is not None}
         rows = {split: np.arange(len(found)) for split, found in labels.items()}

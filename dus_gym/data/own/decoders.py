@@ -51,7 +51,7 @@ class Picture:
         return (3, self.size, self.size)
 
     def __call__(self, row: Row) -> Array:
-        """The picture of a row."""
+        """Return the picture of a row."""
         whole = Image.fromarray(read_image(row.paths[0], None, as_shown=True))
         small = whole.resize((self.size, self.size), Image.Resampling.BILINEAR)
         return np.ascontiguousarray(np.asarray(small, np.uint8).transpose(2, 0, 1))
@@ -85,7 +85,7 @@ class Sound:
         return round(self.seconds * RATE)
 
     def __call__(self, row: Row) -> Array:
-        """The spectrogram of a row."""
+        """Return the spectrogram of a row."""
         mono = read_wave(row.paths[0], RATE)
         whole = np.zeros(max(self._samples, WINDOW), np.float32)
         whole[: min(len(mono), self._samples)] = mono[: self._samples]
@@ -111,7 +111,7 @@ class ArrayFile:
         return {"kind": "array"}
 
     def __call__(self, row: Row) -> Array:
-        """The array of a row."""
+        """Return the array of a row."""
         found = np.atleast_1d(load_plain(row.paths[0]))
         with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, which the store reports
             return found.astype(np.float32)
@@ -132,7 +132,7 @@ class Text:
         return {"kind": "text"}
 
     def __call__(self, row: Row) -> Array:
-        """The text of a row."""
+        """Return the text of a row."""
         with reading(row.paths[0]):
             refuse_pointer(row.paths[0])
             content = row.paths[0].read_bytes()
@@ -141,7 +141,7 @@ class Text:
 
 
 def load_plain(path: Path) -> Array:
-    """A .npy file of numbers.
+    """Load a .npy file of numbers.
 
     Raises:
         MediaError: for anything else; a pickle is never loaded.

@@ -12,7 +12,7 @@ from dus_gym.data.store.key import canonical
 
 
 def digest_of(root: Path) -> str:
-    """16 hex digits: of the contents of arrays and of ``labels.csv``; of media files their names and sizes.
+    """Return 16 hex digits: of the contents of arrays and of ``labels.csv``; of media files their names and sizes.
 
     Nothing is opened where no file has changed since the last call.
     """

@@ -37,7 +37,7 @@ class Folder:
     kinds: dict[str, str]
     """Modality to a key of :data:`KINDS`."""
     rows: dict[str, list[Row]]
-    """Modality to one row a sample, in the order of the list; of a file that is missing, where it was expected."""
+    """Modality to one row per sample, in the order of the list; of a file that is missing, where it was expected."""
 
     @property
     def decoded(self) -> dict[str, str]:
@@ -46,7 +46,7 @@ class Folder:
 
 
 def read_folder(root: Path) -> Folder:
-    """The list and the files of a media folder.
+    """Read the list and the files of a media folder.
 
     ``labels.csv`` has a header with ``sample,label`` and perhaps ``split``; the sample ``a7`` is the file ``a7.jpg``,
     ``a7.wav``, ``a7.npy`` or ``a7.txt`` of each sub-folder.
@@ -124,7 +124,7 @@ def _lines(path: Path) -> list[dict[str, str]]:
 
 
 def _stripped(value: Any) -> Any:
-    """The text of a cell without the spaces around it; the list of cells beyond the header as it is."""
+    """Return the text of a cell without the spaces around it; the list of cells beyond the header as it is."""
     return value.strip() if isinstance(value, str) else value
 
 
@@ -149,7 +149,7 @@ def _files(folder: Path, samples: Sequence[str]) -> tuple[str, list[Row]]:
 
 
 def _composed(name: str) -> str:
-    """A name in one spelling: some systems store é as two characters, and lists have it as one."""
+    """Return a name in one spelling: some systems store é as two characters, and lists have it as one."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -168,7 +168,7 @@ def decoder_of(folder: Folder, name: str, picture_size: int, seconds: float) -> 
 
 
 def _first_shape(rows: Sequence[Row], where: Path) -> tuple[int, ...]:
-    """The shape of the first array that can be read: all others must have it too."""
+    """Return the shape of the first array that can be read: all others must have it too."""
     for row in rows:
         try:
             found = load_plain(row.paths[0])
@@ -179,7 +179,7 @@ def _first_shape(rows: Sequence[Row], where: Path) -> tuple[int, ...]:
 
 
 def gathered(folder: Folder, stores: dict[str, Store]) -> Table:
-    """The samples that every store can deliver, in memory."""
+    """Return the samples that every store can deliver, in memory."""
     kept = without_bad(folder.samples, list(stores.values()))
     samples = [folder.samples[i] for i in kept]
     splits = None if folder.splits is None else tuple(folder.splits[i] for i in kept)

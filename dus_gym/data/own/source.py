@@ -23,7 +23,15 @@ from dus_gym.data.splits import stratified
 from dus_gym.data.store import open_store, warn_of_bad
 from dus_gym.data.task import DataOptions, DataSource
 from dus_gym.encoders import encoder_options
-from dus_gym.errors import ConfigError, DatasetNotFoundError, check_at_least, check_choice, unknown_name
+from dus_gym.errors import (
+    ConfigError,
+    DatasetNotFoundError,
+    check_at_least,
+    check_choice,
+    check_fraction,
+    check_positive,
+    unknown_name,
+)
 from dus_gym.optim import OPTIMIZERS
 from dus_gym.seeding import RunSeeds
 
@@ -45,7 +53,7 @@ REGIMES = {3: "Digits3"}
 CONSTANT = 1e-6
 """A feature whose deviation is below this part of its mean is rounding alone, and stays unscaled."""
 HOW = (
-    "Give a .npz file with one array a modality and 'labels' (numpy.savez), a folder of such .npy files, or a folder "
+    "Give a .npz file with one array per modality and 'labels' (numpy.savez), a folder of such .npy files, or a folder "
     "with one sub-folder of media a modality and labels.csv: dus train --data FILE, or "
     'gym.make("dus_gym:DUS-Own-v0", data_root="FILE").'
 )
@@ -66,8 +74,7 @@ class OwnOptions(MediaOptions):
     """Axes of pictures and clips in arrays, by name each: face=HWC,clip=TCHW; CHW, HWC, CTHW, THWC or TCHW. auto: the
     one axis that is 1, 3 or 4 long is that of the channels; where none or several are, this option is asked for."""
     standardise: bool = True
-    """Whether every feature of a vector, and every channel of a picture or map, gets mean 0 and deviation 1 in
-    train."""
+    """Every feature of a vector, and every channel of a picture or map, to mean 0 and deviation 1 in train."""
     optimizer: str = "sgd"
     """sgd or adam."""
     picture_size: int = 64
@@ -83,10 +90,8 @@ class OwnOptions(MediaOptions):
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_at_least("picture_size", self.picture_size, 4)
         check_at_least("words", self.words, 1)
-        if self.seconds <= 0:
-            raise ConfigError(f"seconds={self.seconds!r} is not allowed; it must be above 0.")
-        if not 0.0 < self.test_fraction < 1.0:
-            raise ConfigError(f"test_fraction={self.test_fraction!r} is not allowed; it must be between 0 and 1.")
+        check_positive("seconds", self.seconds)
+        check_fraction("test_fraction", self.test_fraction, "(0, 1)")
 
 
 class Own(DataSource):
@@ -95,7 +100,7 @@ class Own(DataSource):
     options_type: ClassVar[type[OwnOptions]] = OwnOptions
 
     def configure(self, task: Task, options: DataOptions, root: Path | None) -> Task:
-        """The task that the data makes.
+        """Return the task that the data makes.
 
         Raises:
             ConfigError: for data that can't be used; the message names the array, column or file.
@@ -124,7 +129,7 @@ class Own(DataSource):
             if name in texts and encoder_options(word)[0] != "mlp":
                 raise ConfigError(
                     f"encoder={word!r} is not allowed for {name!r}: text files become counts of words, which 'mlp' "
-                    "takes. For a text encoder, give token ids as a .npy file a sample."
+                    "takes. For a text encoder, give token ids as a .npy file per sample."
                 )
         return replace(
             task,
@@ -144,7 +149,7 @@ class Own(DataSource):
         return len(split_rows(table, options, np.random.default_rng(0))["validation"]) > 0
 
     def _root_of(self, task: Task, root: Path | None) -> Path:
-        """The data, if it is there."""
+        """Return the data, if it is there."""
         if root is None or not root.exists():
             where = "no data was given" if root is None else f"data_root={root} is not there"
             raise DatasetNotFoundError(
@@ -154,7 +159,7 @@ class Own(DataSource):
         return root
 
     def build(self, task: Task, options: DataOptions, seeds: RunSeeds, root: Path | None) -> TaskData:
-        """One run's splits: the data's own ones, or a draw that keeps the classes' proportions."""
+        """Return one run's splits: the data's own ones, or a draw that keeps the classes' proportions."""
         assert isinstance(options, OwnOptions)
         root = self._root_of(task, root)
         table = read_arrays(root) if is_arrays(root) else self._decoded(read_folder(root), options)
@@ -188,14 +193,14 @@ class Own(DataSource):
     def _shape(
         self, folder: Folder, name: str, options: OwnOptions, layouts: Mapping[str, str]
     ) -> tuple[int, ...] | None:
-        """The shape of one decoded sample; None for texts."""
+        """Return the shape of one decoded sample; None for texts."""
         decoder = decoder_of(folder, name, options.picture_size, options.seconds)
         if decoder.fixed_shape is None:
             return None
         return _as_samples(np.empty((1, *decoder.fixed_shape), np.bool_), name, layouts).shape[1:]
 
     def _decoded(self, folder: Folder, options: OwnOptions) -> Table:
-        """The media in memory; decoded once, whatever the number of runs."""
+        """Return the media in memory; decoded once, whatever the number of runs."""
         cache = folder.root / CACHE if options.cache is None else Path(options.cache).expanduser()
         stores = {
             name: open_store(
@@ -218,7 +223,7 @@ OWN = Own()
 
 
 def chosen_encoders(text: str, names: Sequence[str], suggested: Sequence[str]) -> tuple[str, ...]:
-    """One encoder word a modality, from ``options.encoder`` and what the shapes suggest.
+    """Return one encoder word per modality, from ``options.encoder`` and what the shapes suggest.
 
     Raises:
         ConfigError: for an encoder or a modality that is not there.
@@ -243,7 +248,7 @@ def chosen_encoders(text: str, names: Sequence[str], suggested: Sequence[str]) -
 def split_rows(
     table: Table | Folder, options: OwnOptions, rng: np.random.Generator
 ) -> Mapping[str, npt.NDArray[np.int64]]:
-    """Rows of train, validation and test."""
+    """Return the rows of train, validation and test."""
     names = np.array(table.splits or ("train",) * len(table.labels), dtype="<U10")
 
     def move(split: str, fraction: float) -> None:
@@ -260,7 +265,7 @@ def split_rows(
 
 
 def layouts_of(names: Collection[str], decoded: Mapping[str, str], text: str) -> dict[str, str]:
-    """Layouts by modality, where ``options.layout`` (``text``) or a decoder says them.
+    """Return layouts by modality, where ``options.layout`` (``text``) or a decoder says them.
 
     Raises:
         ConfigError: for a modality or a layout that is not there, and where both say one.
@@ -279,7 +284,7 @@ def layouts_of(names: Collection[str], decoded: Mapping[str, str], text: str) ->
 
 
 def _as_samples(array: Array, name: str, layouts: Mapping[str, str]) -> Array:
-    """Samples as encoders take them: vectors ``(n, d)``, maps ``(n, C, H, W)``, clips ``(n, C, T, H, W)``.
+    """Return samples as encoders take them: vectors ``(n, d)``, maps ``(n, C, H, W)``, clips ``(n, C, T, H, W)``.
 
     Raises:
         ConfigError: where the layout is neither said nor to be seen, or not one of such samples.
@@ -315,7 +320,7 @@ def _as_samples(array: Array, name: str, layouts: Mapping[str, str]) -> Array:
 
 
 def encoder_for_shape(shape: tuple[int, ...]) -> str:
-    """The word of a small encoder for samples of a shape."""
+    """Return the word of a small encoder for samples of a shape."""
     if len(shape) < 3:
         return "mlp"
     return "cnn" if max(shape[-2:]) <= SMALL else LARGE_CNN

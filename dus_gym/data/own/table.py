@@ -87,7 +87,7 @@ def class_ids(labels: Array, where: str) -> tuple[npt.NDArray[np.int64], tuple[s
 
 
 def split_names(words: Sequence[object], where: str) -> tuple[str, ...]:
-    """One split a sample, from words or from 0, 1, 2.
+    """Return one split per sample, from words or from 0, 1, 2.
 
     Raises:
         ConfigError: for an unknown word, or no sample to train or to test on.
@@ -111,7 +111,7 @@ def split_names(words: Sequence[object], where: str) -> tuple[str, ...]:
 
 
 def check_names(names: Sequence[str], where: str) -> None:
-    """Refuses one modality, none, and names that can't name one.
+    """Refuse one modality, none, and names that can't name one.
 
     Raises:
         ConfigError: with what to do.
@@ -128,7 +128,7 @@ def check_names(names: Sequence[str], where: str) -> None:
 
 
 def check_samples(name: str, samples: Array, count: int, where: str) -> None:
-    """Refuses an array that can't be a modality of ``count`` samples.
+    """Refuse an array that can't be a modality of ``count`` samples.
 
     Raises:
         ConfigError: naming the array and what is wrong with it.

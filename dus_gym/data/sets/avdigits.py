@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from dus_gym.data.dataset import Indices, TaskData
 from dus_gym.data.manifest import Archive, Entry, Manifest
-from dus_gym.data.record import first_of
+from dus_gym.data.record import one_of
 from dus_gym.data.sets.embedded import digits
 from dus_gym.data.small_source import Features, SmallSource, in_memory, standardised
 from dus_gym.data.splits import stratified
@@ -119,9 +119,7 @@ def load(root: Path) -> Recordings:
         DatasetNotFoundError: naming the places that were looked at, or the first recording that is missing.
         MediaError: for a file that is no mono recording at 8 kHz.
     """
-    where = first_of(root, _FOLDERS)
-    if where is None:
-        raise DatasetNotFoundError(f"no recordings under {root}; looked for {', '.join(_FOLDERS)}.")
+    where = one_of("recordings", root, _FOLDERS)
     waves = {}
     for name, data in _files(where):
         match = _NAME.fullmatch(name)

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 from dus_gym.data.audio_video import AudioVideoOptions, AudioVideoSource, Loop
 from dus_gym.data.media.layout import VIDEO_ENDINGS, Place
 from dus_gym.data.media_source import Stream
-from dus_gym.data.record import Record, bad_line, first_of, rows_of, unique
+from dus_gym.data.record import Record, bad_line, one_of, rows_of, unique
 from dus_gym.data.task import DataOptions, Task
 from dus_gym.data.text_image import Preset, TextOptions, text_stream
-from dus_gym.errors import AnnotationError, DatasetNotFoundError, check_choice
+from dus_gym.errors import AnnotationError, check_choice
 
 CLASSES = {
     "three": ("negative", "neutral", "positive"),
@@ -82,10 +82,7 @@ def read_lists(root: Path, classes: str = "three") -> list[Record]:
     Raises:
         DatasetNotFoundError: naming the files that were looked for.
     """
-    path = first_of(root, _LISTS)
-    if path is None:
-        raise DatasetNotFoundError(f"no list of the sentences under {root}; looked for {', '.join(_LISTS)}.")
-    return parse_list(path, classes)
+    return parse_list(one_of("list of the sentences", root, _LISTS), classes)
 
 
 _CLIPS = tuple(Place(folder, VIDEO_ENDINGS) for folder in ("Raw", "MOSEI/Raw", "CMU-MOSEI/Raw"))

@@ -16,7 +16,7 @@ import numpy as np
 
 from dus_gym.data.dataset import Indices, TaskData
 from dus_gym.data.manifest import Entry, Manifest
-from dus_gym.data.record import first_of
+from dus_gym.data.record import one_of
 from dus_gym.data.sets import cremad
 from dus_gym.data.small_source import Features, SmallSource, in_memory, standardised
 from dus_gym.data.splits import VALIDATION_FRACTION, stratified
@@ -83,9 +83,7 @@ def load(root: Path) -> tuple[dict[str, Features], Indices, tuple[Indices, Indic
     Raises:
         DatasetNotFoundError: naming the files that were looked for, or a clip of the split that has no rating.
     """
-    table = first_of(root, _TABLES)
-    if table is None:
-        raise DatasetNotFoundError(f"no table of ratings under {root}; looked for {', '.join(_TABLES)}.")
+    table = one_of("table of ratings", root, _TABLES)
     try:
         records = cremad.read_lists(root)
     except DatasetNotFoundError:

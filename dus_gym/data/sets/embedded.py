@@ -40,7 +40,7 @@ VIEWS: dict[str, Callable[[Images], Images]] = {
     "left": lambda images: images[:, :, :4],
     "right": lambda images: images[:, :, 4:],
 }
-"""What each view keeps of images ``(n, 8, 8)``."""
+"""Views by name, each from images ``(n, 8, 8)``."""
 
 
 def _writers_split(rng: np.random.Generator) -> tuple[Indices, ...]:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dus_gym.data.record import Record, bad_line, class_table, first_of, rows_of, unique
+from dus_gym.data.record import Record, bad_line, class_table, one_of, rows_of, unique
 from dus_gym.data.task import Task
 from dus_gym.data.text_image import DEFAULT, Preset, TextImageOptions, TextImageSource
-from dus_gym.errors import DatasetNotFoundError
 
 CLASSES = class_table("food101.txt")
 """Names of the folders of pictures, sorted, as every loader numbers them."""
@@ -47,10 +46,7 @@ def read_lists(root: Path) -> list[Record]:
     records: list[Record] = []
     for split in ("train", "test"):
         names = [f"{folder}{split}_titles.csv" for folder in _FOLDERS]
-        path = first_of(root, names)
-        if path is None:
-            raise DatasetNotFoundError(f"no list of the {split} titles under {root}; looked for {', '.join(names)}.")
-        records += parse_list(path, split)
+        records += parse_list(one_of(f"list of the {split} titles", root, names), split)
     return records
 
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from dus_gym.data.dataset import Indices, TaskData
 from dus_gym.data.manifest import Entry, Manifest
-from dus_gym.data.record import first_of
+from dus_gym.data.record import one_of
 from dus_gym.data.small_source import SmallSource, in_memory, standardised
 from dus_gym.data.splits import VALIDATION_FRACTION, stratified
 from dus_gym.data.task import DataOptions, Task
-from dus_gym.errors import AnnotationError, ConfigError, DatasetNotFoundError, first_line, unknown_name
+from dus_gym.errors import AnnotationError, ConfigError, first_line, unknown_name
 
 if TYPE_CHECKING:
     from dus_gym.seeding import RunSeeds
@@ -54,9 +54,7 @@ def load(root: Path) -> tuple[dict[str, npt.NDArray[np.float64]], Indices]:
     """
     from scipy.io import loadmat
 
-    path = first_of(root, _FILES)
-    if path is None:
-        raise DatasetNotFoundError(f"no file of views under {root}; looked for {', '.join(_FILES)}.")
+    path = one_of("file of views", root, _FILES)
     try:
         found: dict[str, Any] = loadmat(path, variable_names=["X", "Y"])
         views = [np.asarray(view) for view in np.ravel(found["X"])]

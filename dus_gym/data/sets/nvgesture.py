@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dus_gym.data.media_source import MediaOptions, MediaSource, Stream
-from dus_gym.data.record import Record, bad_line, first_of, lines_of, unique
+from dus_gym.data.record import Record, bad_line, lines_of, one_of, unique
 from dus_gym.data.splits import carve_groups
 from dus_gym.data.store import Row
 from dus_gym.data.task import Task
@@ -69,10 +69,7 @@ def find_lists(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for split in ("train", "test"):
         names = [f"{folder}nvgesture_{split}_{ending}.lst" for ending in _ENDINGS for folder in _FOLDERS]
-        path = first_of(root, names)
-        if path is None:
-            raise DatasetNotFoundError(f"no list of the {split} clips under {root}; looked for {', '.join(names)}.")
-        found[split] = path
+        found[split] = one_of(f"list of the {split} clips", root, names)
     return found
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dus_gym.data.dataset import Indices, TaskData
 from dus_gym.data.manifest import Entry, Manifest
-from dus_gym.data.record import SPLITS, bad_line, first_of, lines_of
+from dus_gym.data.record import SPLITS, bad_line, lines_of, one_of
 from dus_gym.data.sets import sarcasm
 from dus_gym.data.small_source import SmallSource, in_memory
 from dus_gym.data.task import DataOptions, Task
@@ -68,10 +68,7 @@ def read_words(root: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         DatasetNotFoundError: naming the files that were looked for.
     """
-    path = first_of(root, _EXTRACT)
-    if path is None:
-        raise DatasetNotFoundError(f"no words of the pictures under {root}; looked for {', '.join(_EXTRACT)}.")
-    return parse_words(path)
+    return parse_words(one_of("words of the pictures", root, _EXTRACT))
 
 
 def word_ids(texts: Sequence[Sequence[str]], train: npt.NDArray[np.bool_], size: int, length: int) -> Indices:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dus_gym.data.record import Record, bad_line, first_of, lines_of
+from dus_gym.data.record import Record, bad_line, lines_of, one_of
 from dus_gym.data.task import Task
 from dus_gym.data.text_image import (
     DEFAULT,
@@ -98,9 +98,7 @@ def read_lists(root: Path) -> list[Record]:
     records: list[Record] = []
     for split, stems in _NAMES.items():
         names = [f"{folder}{stem}{ending}" for ending in _PARSERS for folder in _FOLDERS for stem in stems]
-        path = first_of(root, names)
-        if path is None:
-            raise DatasetNotFoundError(f"no list of the {split} tweets under {root}; looked for {', '.join(names)}.")
+        path = one_of(f"list of the {split} tweets", root, names)
         records += _PARSERS[path.suffix](path, split)
     return records
 

@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dus_gym.data.audio_video import ClipOptions, frames_stream
-from dus_gym.data.media.layout import FOLDER, VIDEO_ENDINGS, Place, locate
+from dus_gym.data.audio_video import ClipOptions, frames_stream, located_rows
+from dus_gym.data.media.layout import FOLDER, VIDEO_ENDINGS, Place
 from dus_gym.data.media_source import MediaSource, Stream
-from dus_gym.data.record import Record, bad_line, class_table, first_of, lines_of, unique
+from dus_gym.data.record import Record, bad_line, class_table, lines_of, one_of, unique
 from dus_gym.data.sets.nvgesture import FILES, FLOWS
 from dus_gym.data.splits import carve_groups
 from dus_gym.data.store import Row
 from dus_gym.data.task import Task
-from dus_gym.errors import DatasetNotFoundError, check_at_least, check_choice
+from dus_gym.errors import check_at_least, check_choice
 
 CLASSES = class_table("ucf101.txt")
 """In the order of ``classInd.txt``, which is not needed."""
@@ -63,10 +63,7 @@ def read_lists(root: Path, split: int = 1) -> list[Record]:
     records: list[Record] = []
     for part in ("train", "test"):
         names = [f"{folder}{part}list{split:02d}.txt" for folder in _FOLDERS]
-        path = first_of(root, names)
-        if path is None:
-            raise DatasetNotFoundError(f"no list of the {part} clips under {root}; looked for {', '.join(names)}.")
-        records += parse_list(path, part)
+        records += parse_list(one_of(f"list of the {part} clips", root, names), part)
     return unique(records, root)
 
 
@@ -90,7 +87,7 @@ class UCF101Options(ClipOptions):
     """files: pictures of all frames in tvl1_flow/u/CLIP/ and tvl1_flow/v/CLIP/; dis or farneback: computed between each
     frame that is kept and the next (the extra 'flow')."""
     split: int = 1
-    """Which of the three official splits."""
+    """Number of the official split, of three."""
     frames_per_clip: int = 3
     """T, of pictures and of flow; BalanceBenchmark's."""
     shared_crop: bool = True
@@ -137,16 +134,14 @@ class UCF101(MediaSource):
         from dus_gym.data.media.flow import STEPS, ZERO, ClipFlowDecoder
         from dus_gym.data.transforms import ImageTransform
 
-        pictures = locate("frames", root, records, (*_VIDEOS, *_FRAMES))
-        rows = [Row(record.sample, (path,)) for record, path in zip(records, pictures, strict=True)]
+        rows = located_rows("frames", root, records, (*_VIDEOS, *_FRAMES))
         # Bytes to -1 … 1, no motion to 0: what a mirror turns round is its sign.
         image = ImageTransform(mean=(ZERO / 255,) * 2, std=(STEPS / 255,) * 2, signed=(0,))
         method, moving = options.flow, rows
         if options.flow == FILES:
-            across = locate("optical flow", root, records, _FLOW)
-            down = [path.parent.with_name("v") / path.name for path in across]
-            both = zip(records, across, down, strict=True)
-            method, moving = None, [Row(record.sample, (x, y)) for record, x, y in both]
+            across = located_rows("optical flow", root, records, _FLOW)
+            moving = tuple(Row(row.sample, (x, x.parent.with_name("v") / x.name)) for row in across for x in row.paths)
+            method = None
         return [
             frames_stream(options, rows, name="rgb", rate=RATE),
             frames_stream(options, moving, ClipFlowDecoder, image, rate=RATE, method=method),

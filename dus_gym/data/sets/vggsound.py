@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 
 from dus_gym.data.audio_video import AudioVideoOptions, AudioVideoSource, Loop
 from dus_gym.data.media.layout import FOLDER, VIDEO_ENDINGS, Place
-from dus_gym.data.record import Record, bad_line, class_table, first_of, rows_of, unique
+from dus_gym.data.record import Record, bad_line, class_table, one_of, rows_of, unique
 from dus_gym.data.task import Task
-from dus_gym.errors import DatasetNotFoundError
 
 CLASSES = class_table("vggsound.txt")
 """Names of the published list, sorted, as the authors' loader numbers them; OGM-GE and BalanceBenchmark number them as
@@ -46,10 +45,7 @@ def read_lists(root: Path) -> list[Record]:
     Raises:
         DatasetNotFoundError: naming the files that were looked for.
     """
-    path = first_of(root, _LISTS)
-    if path is None:
-        raise DatasetNotFoundError(f"no list of the clips under {root}; looked for {', '.join(_LISTS)}.")
-    return parse_list(path)
+    return parse_list(one_of("list of the clips", root, _LISTS))
 
 
 def unpadded(clip: str) -> str:

@@ -12,7 +12,7 @@ from dus_gym.data.store.reader import Ragged
 
 
 def to_device(arrays: Array | list[Array], device: torch.device) -> Tensor | Sequence[Tensor]:
-    """A batch on ``device``: a tensor ``(k, ...)``, or k tensors where the arrays differ in shape.
+    """Return a batch on ``device``: a tensor ``(k, ...)``, or k tensors where the arrays differ in shape.
 
     Where a store has gathered them, ragged arrays lie one after another and travel together.
     """

@@ -31,7 +31,7 @@ class ClipTransform:
     image: ImageTransform = field(default_factory=ImageTransform)
     """What becomes of a frame."""
     shared: bool = False
-    """Whether all frames of a clip are cropped and mirrored alike; the peers draw anew for each."""
+    """One draw of crop and mirror for all frames of a clip; the peers draw anew for each."""
 
     def __post_init__(self) -> None:
         check_at_least("frames", self.frames, 1)
@@ -44,13 +44,13 @@ class ClipTransform:
         return (channels, height, width) if self.frames == 1 else (channels, self.frames, height, width)
 
     def parts(self, lengths: npt.NDArray[np.int64], keys: Keys, train: bool) -> npt.NDArray[np.int64]:
-        """Which frames of each clip are seen, ``(k, T)``; all of them in order of a clip that has T."""
+        """Return the frames of each clip that are seen, ``(k, T)``; all of them in order of a clip that has T."""
         # Number T is no frame's: which frames are seen depends on no frame's crop.
         drawn = uniforms(split_keys(keys, self.frames), self.frames) if train and self.choice == SEGMENT else None
         return places(lengths, self.frames, self.choice, drawn)
 
     def __call__(self, arrays: Array | list[Array], keys: Keys, train: bool, device: torch.device) -> Tensor:
-        """A batch ``(k, *shape)`` on ``device``; see :class:`~dus_gym.data.store.split.Transform`."""
+        """Return a batch ``(k, *shape)`` on ``device``; see :class:`~dus_gym.data.store.split.Transform`."""
         k, t = len(arrays), self.frames
         if k == 0:
             return torch.empty(0, *self.shape, device=device)

@@ -15,12 +15,12 @@ _EACH = 4
 
 
 def whole_boxes(heights: npt.NDArray[np.int64], widths: npt.NDArray[np.int64]) -> Boxes:
-    """The boxes of whole pictures."""
+    """Return the boxes of whole pictures."""
     return np.stack([np.zeros_like(heights), np.zeros_like(widths), heights, widths], axis=1)
 
 
 def middle_squares(heights: npt.NDArray[np.int64], widths: npt.NDArray[np.int64]) -> Boxes:
-    """The largest squares in the middle of pictures."""
+    """Return the largest squares in the middle of pictures."""
     sides = np.minimum(heights, widths)
     return np.stack([(heights - sides) // 2, (widths - sides) // 2, sides, sides], axis=1)
 
@@ -32,7 +32,7 @@ def random_boxes(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> tuple[Boxes, npt.NDArray[np.float64]]:
-    """Boxes as torchvision's ``RandomResizedCrop`` draws them, and a coin each for flips.
+    """Return boxes as torchvision's ``RandomResizedCrop`` draws them, and a coin each for flips.
 
     Ten tries of an area and an aspect (uniform in its logarithm); the first that fits the picture is taken, and where
     none does the largest box in the middle whose aspect is allowed.

@@ -44,11 +44,11 @@ class ImageTransform:
     signed: tuple[int, ...] = ()
     """Channels that change their sign in a mirror, as motion to the right does."""
     crop: bool = True
-    """Whether training takes random crops; if not, it sees what evaluation sees, mirrored or as it is."""
+    """Random crops in training; without them it sees what evaluation sees, mirrored or as it is."""
     augment: bool = True
-    """Whether training differs from evaluation at all."""
+    """Any difference between training and evaluation."""
     fit: str = "whole"
-    """What evaluation sees: ``whole``, or ``centre``, the largest square in the middle."""
+    """The part that evaluation sees: ``whole``, or ``centre``, the largest square in the middle."""
     kernel: Kernel = BILINEAR
     """``bilinear`` or ``bicubic``; both antialiased."""
 
@@ -62,7 +62,7 @@ class ImageTransform:
         return len(self.mean), self.size, self.size
 
     def __call__(self, arrays: Array | list[Array], keys: Keys, train: bool, device: torch.device) -> Tensor:
-        """A batch ``(k, C, size, size)`` on ``device``; see :class:`~dus_gym.data.store.split.Transform`."""
+        """Return a batch ``(k, C, size, size)`` on ``device``; see :class:`~dus_gym.data.store.split.Transform`."""
         sizes = np.array([array.shape[:2] for array in arrays], np.int64).reshape(len(arrays), 2)
         boxes, flips = self.choose(keys, sizes[:, 0], sizes[:, 1], train)
         pictures = to_device(arrays, device)
@@ -71,18 +71,18 @@ class ImageTransform:
         return self.seen(pictures, boxes, flips)
 
     def seen(self, pictures: Sequence[Tensor] | Tensor, boxes: Boxes, flips: npt.NDArray[np.bool_]) -> Tensor:
-        """The boxes of k pictures as the encoder takes them, ``(k, C, size, size)``; see :func:`resized`."""
+        """Return the boxes of k pictures as the encoder takes them, ``(k, C, size, size)``; see :func:`resized`."""
         scaling = Scaling.of(self.mean, self.std)
         found = resized(pictures, boxes, flips, (self.size, self.size), scaling, self.kernel)
         mirrored = np.flatnonzero(flips)
-        for channel in self.signed if len(mirrored) else ():
+        for channel in self.signed:
             found[mirrored, channel] *= -1
         return found
 
     def choose(
         self, keys: Keys, heights: npt.NDArray[np.int64], widths: npt.NDArray[np.int64], train: bool
     ) -> tuple[Boxes, npt.NDArray[np.bool_]]:
-        """The crop box of each picture, ``(k, 4)``, and which are mirrored, ``(k,)``."""
+        """Return the crop box of each picture, ``(k, 4)``, and which are mirrored, ``(k,)``."""
         seen = (whole_boxes if self.fit == "whole" else middle_squares)(heights, widths)
         if not (train and self.augment):
             return seen, np.zeros(len(heights), np.bool_)

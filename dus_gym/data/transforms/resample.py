@@ -34,11 +34,11 @@ class Scaling:
 
     @classmethod
     def of(cls, mean: Sequence[float], std: Sequence[float]) -> Scaling:
-        """For a mean and deviation of values between 0 and 1."""
+        """Return the scaling for a mean and deviation of values between 0 and 1."""
         return cls(tuple(1.0 / (255.0 * s) for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True)))
 
     def columns(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Factor and offset, ``(channels, 1, 1)`` each."""
+        """Return factor and offset, ``(channels, 1, 1)`` each."""
         factor, offset = (
             torch.tensor(values).to(device, non_blocking=True)[:, None, None] for values in (self.factor, self.offset)
         )
@@ -53,7 +53,7 @@ def resized(
     scaling: Scaling,
     kernel: Kernel = BILINEAR,
 ) -> Tensor:
-    """One box of each picture, resized, mirrored where asked, scaled.
+    """Return one box of each picture, resized, mirrored where asked, scaled.
 
     Args:
         pictures: k pictures ``(H, W, C)`` of bytes on one device, each of its own size.
@@ -119,7 +119,7 @@ def _at_once(
 
 
 def _canvas(pictures: Sequence[Tensor] | Tensor) -> Tensor:
-    """The pictures in the top left corners of one array ``(k, H, W, C)``; what lies outside is never looked at."""
+    """Return the pictures in the top left corners of one array ``(k, H, W, C)``; what lies outside is never looked at."""
     if isinstance(pictures, Tensor):
         return pictures
     if len({picture.shape for picture in pictures}) == 1:
@@ -148,7 +148,7 @@ def _weights(start: Tensor, length: Tensor, out: int, length_of_canvas: int, ker
 
 
 def _cubic(away: Tensor) -> Tensor:
-    """Keys' cubic convolution with a = -0.5, by distance in pixels."""
+    """Return Keys' cubic convolution with a = -0.5, by distance in pixels."""
     near = (1.5 * away - 2.5) * away * away + 1.0
     far = ((-0.5 * away + 2.5) * away - 4.0) * away + 2.0
     return torch.where(away < 1.0, near, torch.where(away < 2.0, far, 0.0))

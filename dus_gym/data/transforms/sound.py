@@ -21,7 +21,7 @@ class SpectrogramTransform:
     offset: float = 0.0
 
     def __call__(self, arrays: Array | list[Array], keys: Keys, train: bool, device: torch.device) -> Tensor:
-        """A batch ``(k, 1, …)`` on ``device``; see :class:`~dus_gym.data.store.split.Transform`."""
+        """Return a batch ``(k, 1, …)`` on ``device``; see :class:`~dus_gym.data.store.split.Transform`."""
         stored = to_device(arrays, device)
         assert isinstance(stored, Tensor), "a fixed shape was stored"
         found = stored[:, None].to(torch.float32)
@@ -45,7 +45,7 @@ class WaveformTransform:
         return 1, *self.stft.shape(self.samples)
 
     def __call__(self, arrays: Array | list[Array], keys: Keys, train: bool, device: torch.device) -> Tensor:
-        """A batch ``(k, *shape)`` on ``device``; see :class:`~dus_gym.data.store.split.Transform`."""
+        """Return a batch ``(k, *shape)`` on ``device``; see :class:`~dus_gym.data.store.split.Transform`."""
         waves = to_device(arrays, device)
         if len(waves) == 0:
             return torch.empty(0, *self.shape, device=device)

@@ -35,7 +35,7 @@ class WindowTransform:
     """Whether channels come out in reverse order: BGR, as OpenCV reads pictures."""
 
     def __call__(self, arrays: Array | list[Array], keys: Keys, train: bool, device: torch.device) -> Tensor:
-        """A batch ``(k, C, t, crop, crop)`` on ``device``; see :class:`~dus_gym.data.store.split.Transform`."""
+        """Return a batch ``(k, C, t, crop, crop)`` on ``device``; see :class:`~dus_gym.data.store.split.Transform`."""
         clips = to_device(arrays, device)
         assert isinstance(clips, Tensor), "a fixed shape was stored"
         k, stored, height, width, channels = clips.shape

@@ -281,6 +281,14 @@ def test_options_that_cannot_be_are_named(option):
         get_task(TASK).configured(option)
 
 
+@pytest.mark.parametrize("written", [{"options": [0] * 10_000}, {"encoders": [0] * 10_000}])
+def test_nonsense_in_a_folder_is_named_in_one_short_line(root, written):
+    (root / SETTINGS).write_text(json.dumps(written))
+    with pytest.raises(ConfigError, match=rf"{SETTINGS} is not allowed; give") as caught:
+        get_task(TASK).configured(None, root)
+    assert len(str(caught.value)) < len(str(root)) + 200
+
+
 # -- a run -------------------------------------------------------------------------------------------
 
 

@@ -8,19 +8,8 @@ from typing import Any
 import numpy as np
 
 from dus_gym.data.sets.cmu_mosei import CLASSES
-from dus_gym.data.sets.mock.material import (
-    SOUND_RATE,
-    TELLING,
-    picture,
-    plan,
-    sentence,
-    tone,
-    write_lines,
-    write_video,
-    write_vocabulary,
-)
+from dus_gym.data.sets.mock.material import TELLING, plan, sentence, write_clip, write_lines, write_vocabulary
 
-HEIGHT, WIDTH, FRAMES, RATE = 48, 64, 4, 2
 HEADER = "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode"
 SENTIMENTS = (-1.3333334, 0.0, 0.6666667)
 MODES = {"train": "train", "validation": "valid", "test": "test"}
@@ -32,9 +21,7 @@ def write(root: Path, clips: int, rng: np.random.Generator) -> dict[str, Any]:
     for clip in plan(clips, len(names), tuple(MODES)):
         video = f"-{clip.split[:2]}{clip.turn // 4:03d}_mock"
         number = clip.turn % 4 + 4 * clip.label
-        frames = np.stack([picture(clip.position, HEIGHT, WIDTH, rng) for _ in range(FRAMES)])
-        wave = tone(clip.position, FRAMES / RATE, SOUND_RATE, rng)
-        write_video(root / f"Raw/{video}/{number}.mp4", frames, RATE, wave)
+        write_clip(root / f"Raw/{video}/{number}.mp4", clip.position, rng)
         text = " ".join(sentence(TELLING[clip.label], rng))
         cells = (video, number, f'"{text}, so"', SENTIMENTS[clip.label], "", "", "", names[clip.label].capitalize())
         lines.append(",".join(map(str, (*cells, MODES[clip.split]))))

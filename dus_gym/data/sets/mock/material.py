@@ -173,6 +173,12 @@ def write_jpg(path: Path, image: Array) -> None:
 SOUND_RATE = 16_000
 
 
+def write_clip(path: Path, position: float, rng: np.random.Generator) -> None:
+    """Write two seconds of pictures and a tone that follow from a class's position, as a small video with sound."""
+    frames = np.stack([picture(position, 48, 64, rng) for _ in range(4)])
+    write_video(path, frames, rate=2, wave=tone(position, 2.0, SOUND_RATE, rng))
+
+
 def write_video(path: Path, frames: Array, rate: int = 30, wave: Array | None = None) -> None:
     """Write RGB frames ``(frames, height, width, 3)`` of uint8 as MPEG-4 video; height and width are even.
 

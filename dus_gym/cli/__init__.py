@@ -1,13 +1,15 @@
-"""The command line: ``dus COMMAND``, one module a command."""
+"""The command line: ``dus COMMAND``, one module per command."""
 
 from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
 
@@ -113,6 +115,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(code)
 
 
+@contextmanager
+def _log_kept() -> Iterator[None]:
+    """Leave the package's log as it was: a command shows what is logged, and the program that called it need not."""
+    log = logging.getLogger("dus_gym")
+    level, handlers = log.level, log.handlers
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.handlers = handlers
+
+
 def _run(words: list[str]) -> int | None:
     """Run one command and return its exit code, None once it is done; a command may exit by itself."""
     asked = words
@@ -135,7 +149,7 @@ def _run(words: list[str]) -> int | None:
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
         module, function = ("listings", name) if name in LISTINGS else (name.replace("-", "_"), "main")
-        with surveys_kept():
+        with surveys_kept(), _log_kept():
             getattr(import_module(f"dus_gym.cli.{module}"), function)(words)
     except (ConfigError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
         # Asked for something that can't be: a name, a value, a folder, files that are not there.

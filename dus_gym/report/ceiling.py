@@ -6,7 +6,6 @@ import base64
 from html import escape
 from pathlib import Path
 
-from dus_gym import __version__
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.ceiling import COMPARED, Ceiling
 from dus_gym.experiments.serialize import from_json
@@ -64,7 +63,6 @@ def ceiling_page(folder: Path) -> Page:
             Section("result", "Result", [_picture(folder / CEILING_PICTURE), found.table().html()]),
             Section("comparison", "The comparison behind it", [part.table().html() for part in parts]),
         ],
-        foot=f"Written by dus-gym {__version__}. This page is one file and loads nothing from anywhere.",
     )
 
 

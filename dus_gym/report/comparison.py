@@ -9,7 +9,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from dus_gym import __version__
 from dus_gym.errors import ConfigError
 from dus_gym.experiments.comparison import Comparison
 from dus_gym.experiments.drivers import name_agent
@@ -124,7 +123,6 @@ def comparison_page(comparison: Comparison) -> Page:
         following=following,
         facts=facts,
         sections=sections,
-        foot=f"Written by dus-gym {__version__}. This page is one file and loads nothing from anywhere.",
         warning=" ".join(dict.fromkeys(above)),
     )
 
@@ -232,7 +230,6 @@ def _samples(part: TaskComparison, runs: Runs, key: str, title: str) -> str:
         names,
         drawn,
         unit="samples per iteration",
-        level=3,
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
+from dus_gym import __version__
+
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """Browsers refuse the page everything but what is written in it."""
 
@@ -67,7 +69,6 @@ class Page:
     facts: Sequence[tuple[str, str]]
     """Name and value, such as the trainer."""
     sections: Sequence[Section]
-    foot: str
     warning: str = ""
     """Above everything: that nothing was trained, that a run diverged."""
     opening: Sequence[str] = ()
@@ -100,7 +101,8 @@ class Page:
             + "".join(self.following)
             + f'<dl class="facts">{facts}</dl>\n</header>\n<nav aria-label="Sections"><ul>{links}</ul></nav>\n'
             f'<main id="main" tabindex="-1">\n{"".join(one.html() for one in sections)}\n</main>\n'
-            f"<footer><p>{escape(self.foot)}</p></footer>\n<script>\n{script}</script>\n</body>\n</html>\n"
+            f"<footer><p>Written by dus-gym {__version__}. This page is one file and loads nothing from anywhere.</p>"
+            f"</footer>\n<script>\n{script}</script>\n</body>\n</html>\n"
         )
 
 

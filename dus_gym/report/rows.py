@@ -66,7 +66,6 @@ def differences(
     *,
     reference: str,
     legend: Mapping[str, str],
-    level: int = 2,
 ) -> str:
     """Return the picture of differences to a reference, which stands at zero, in points of accuracy.
 
@@ -77,7 +76,6 @@ def differences(
         groups: rows by the title of their group, in order; a group without a title has no heading.
         reference: its name.
         legend: the meaning of each kind of mark, of ``interval`` and of ``seed``; those that are drawn are explained.
-        level: of the heading.
     """
     rows = [row for group in groups.values() for row in group]
     bound = max(LEAST_DRAWN, BEYOND * max(abs(row.points) for row in rows))
@@ -108,12 +106,10 @@ def differences(
     )
     head = ("agent", "", "points [95 % interval]", "outcome")
     foot = f'{ends}<p class="unit">points of accuracy; {escape(reference)} at 0</p>'
-    return _figure(key, title, says, level, meanings, head, body, axis, foot)
+    return _figure(key, f"<h2>{escape(title)}</h2>", says, meanings, head, body, axis, foot)
 
 
-def bars(
-    key: str, title: str, says: str, parts: Sequence[str], rows: Sequence[Bar], *, unit: str, level: int = 2
-) -> str:
+def bars(key: str, title: str, says: str, parts: Sequence[str], rows: Sequence[Bar], *, unit: str) -> str:
     """Return the picture of stacked bars; the ends of the first row's parts are marked in all of them.
 
     Args:
@@ -123,7 +119,6 @@ def bars(
         parts: names of a bar's parts.
         rows: in order.
         unit: of the axis.
-        level: of the heading.
     """
     axis = _Axis(0.0, max(sum(row.parts) for row in rows), room=(0.0, ROOM))
     first = [sum(rows[0].parts[: k + 1]) for k in range(len(parts) - 1)]
@@ -146,15 +141,16 @@ def bars(
     legend.append(("", f'<line class="split" x1="13" x2="13" y1="6" y2="{HEIGHT - 6}"/>', f"split of {rows[0].name}"))
     head = ("agent", "", ", ".join(parts))
     body = [f"<tbody>{''.join(lines)}</tbody>"]
-    return _figure(key, title, says, level, legend, head, body, axis, f'<p class="unit">{escape(unit)}</p>')
+    heading = f"<h3>{escape(title)}</h3>" if title else ""
+    return _figure(key, heading, says, legend, head, body, axis, f'<p class="unit">{escape(unit)}</p>')
 
 
 class _Axis:
     """A range of values, drawn from 0 to 100 per cent."""
 
     def __init__(self, low: float, high: float, room: tuple[float, float] = (ROOM, ROOM)) -> None:
-        span = (high - low) or 1.0
-        self.low, self.high = low, high if high > low else low + span
+        self.low, self.high = low, high if high > low else low + 1.0
+        span = self.high - low
         self._from, self._to = self.low - room[0] * span, self.high + room[1] * span
 
     def at(self, value: float) -> str:
@@ -171,7 +167,7 @@ class _Axis:
 
 
 def _mark(axis: _Axis, row: Difference) -> str:
-    """The drawing of one difference: guides, the reference's line, every seed, the interval and the mean."""
+    """Draw one difference: guides, the reference's line, every seed, the interval and the mean."""
     middle = HEIGHT / 2
     drawn = [axis.guides(), _upright("zero", axis.at(0.0))]
     drawn += [
@@ -189,22 +185,22 @@ def _mark(axis: _Axis, row: Difference) -> str:
 
 
 def _name(name: str) -> str:
-    """The cell that names a row; a long name is broken where there is no room for it."""
+    """Return the cell that names a row; a long name is broken where there is no room for it."""
     return f'<th scope="row"{" class=long" if len(name) > LONG else ""}>{escape(name)}</th>'
 
 
 def _at(x: str, y: float, shape: str) -> str:
-    """A shape around a place that is given in per cent or pixels."""
+    """Put a shape around a place that is given in per cent or pixels."""
     return f'<svg x="{x}" y="{y:g}" width="1" height="1" overflow="visible">{shape}</svg>'
 
 
 def _arrow(side: int) -> str:
-    """A tip to the right (1) or left (-1)."""
+    """Draw a tip to the right (1) or left (-1)."""
     return f'<path class="arrow" d="M{-5 * side} -5L{3 * side} 0L{-5 * side} 5"/>'
 
 
-def _upright(kind: str, x: str) -> str:
-    return f'<line class="{kind}" x1="{x}" x2="{x}" y1="0" y2="{HEIGHT}"/>'
+def _upright(kind: str, x: str, height: int = HEIGHT) -> str:
+    return f'<line class="{kind}" x1="{x}" x2="{x}" y1="0" y2="{height}"/>'
 
 
 def _svg(drawn: str, height: int = HEIGHT) -> str:
@@ -218,26 +214,24 @@ def _outcome(word: str) -> str:
 
 def _figure(
     key: str,
-    title: str,
+    heading: str,
     says: str,
-    level: int,
     legend: Sequence[tuple[str, str, str]],
     head: Sequence[str],
     body: Sequence[str],
     axis: _Axis,
     foot: str,
 ) -> str:
-    """The whole picture: a table, of which screen readers read the words."""
+    """Return the whole picture: a table, of which screen readers read the words."""
     listed = "".join(
         f'<li class="{kind}"><svg width="26" height="{HEIGHT}" aria-hidden="true">{picture}</svg>{escape(words)}</li>'
         for kind, picture, words in legend
     )
     columns = "".join(f'<th scope="col">{escape(name)}</th>' if name else '<td class="strip"></td>' for name in head)
     numbers = "".join(
-        f'{_upright_tick(axis.at(value))}<text x="{axis.at(value)}" y="18">{number(value)}</text>'
+        f'{_upright("tick", axis.at(value), 5)}<text x="{axis.at(value)}" y="18">{number(value)}</text>'
         for value in axis.ticks()
     )
-    heading = f"<h{level}>{escape(title)}</h{level}>" if title else ""
     return (
         f'<figure class="rows" id="{key}" aria-labelledby="{key}-says">'
         f'<figcaption>{heading}<p id="{key}-says">{escape(says)}</p></figcaption>'
@@ -246,7 +240,3 @@ def _figure(
         f'<tfoot><tr><td></td><td class="strip">{_svg(numbers, 26)}{foot}</td>'
         f"{'<td></td>' * (len(head) - 2)}</tr></tfoot></table></figure>"
     )
-
-
-def _upright_tick(x: str) -> str:
-    return f'<line class="tick" x1="{x}" x2="{x}" y1="0" y2="5"/>'

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from dus_gym import __version__
 from dus_gym.experiments.probe_result import kept_probe, nothing_to_probe
 from dus_gym.experiments.results import SELECTIONS, Result, data_tables, name_task
 from dus_gym.experiments.spec import RunSpec
@@ -57,7 +56,6 @@ def run_page(config: Mapping[str, Any], result: Result | None, steps: Sequence[M
             Section("configuration", "Configuration", [settings_table(config)], folded=True),
         ],
         following=_next_command(config, result),
-        foot=f"Written by dus-gym {__version__}. This page is one file and loads nothing from anywhere.",
         warning=_warning(result),
     )
 

@@ -240,9 +240,7 @@ def test_a_damaged_zip_is_named(tmp_path):
         agent_from_policy(path, 2, trust=True)
 
 
-def test_the_training_runs_are_counted_and_announced_and_nothing_is_printed(caplog, capsys, monkeypatch):
-    # A command that another test ran in this process shows what is logged.
-    monkeypatch.setattr(logging.getLogger("dus_gym"), "handlers", [])
+def test_the_training_runs_are_counted_and_announced_and_nothing_is_printed(caplog, capsys):
     with caplog.at_level(logging.INFO, logger="dus_gym"):
         agent = trained("ppo", runs=3)
     assert "ppo: 3 training runs of 20 steps" in caplog.text

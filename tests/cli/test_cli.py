@@ -1,6 +1,7 @@
 """The command line as a user types it."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -34,6 +35,15 @@ def test_help_lists_the_commands_and_every_option(tmp_path):
     for word in ("--loss-norm", "--agent.rule", "--method.projection", "--min-fraction", "--resume", "--data-root"):
         assert word in text
     assert "--agent.policy" not in text
+
+
+def test_a_program_that_calls_a_command_has_its_log_back(tmp_path, monkeypatch):
+    log, own = logging.getLogger("dus_gym"), [logging.NullHandler()]
+    monkeypatch.setattr(log, "handlers", own)
+    level = log.level
+    for words, code in ((("runs", "list", "."), 0), (("train", "DUS-Fake-v0", "--epochs", 1, "--resume"), 2)):
+        dus(*words, cwd=tmp_path, check=code)
+        assert (log.handlers, log.level) == (own, level)
 
 
 def test_envs_lists_every_id(tmp_path):

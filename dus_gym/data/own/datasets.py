@@ -107,7 +107,7 @@ class Reader:
         return split
 
     def labels(self, num_classes: int) -> Tensor:
-        """Return all labels ``(n,)``: of the dataset's ``targets`` if it has them, otherwise of its items, one by one."""
+        """Return all labels ``(n,)``: of the dataset's ``targets`` if it has them, otherwise of its items, in turn."""
         found = getattr(self.data, "targets", None)
         if found is None:
             found = [self.item(i)[1] for i in range(len(self))]

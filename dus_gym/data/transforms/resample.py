@@ -119,7 +119,7 @@ def _at_once(
 
 
 def _canvas(pictures: Sequence[Tensor] | Tensor) -> Tensor:
-    """Return the pictures in the top left corners of one array ``(k, H, W, C)``; what lies outside is never looked at."""
+    """Return the pictures in the top left corners of one array ``(k, H, W, C)``; the rest is never looked at."""
     if isinstance(pictures, Tensor):
         return pictures
     if len({picture.shape for picture in pictures}) == 1:

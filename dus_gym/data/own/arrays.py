@@ -96,7 +96,7 @@ def _check_members(path: Path) -> None:
 
 
 def _length(stream: IO[bytes]) -> int | None:
-    """Return the bytes that a .npy file has by its header; None for an array of objects, whose length it does not tell."""
+    """Return the bytes that a .npy file has by its header; None for one of objects, whose length it does not tell."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(stream)

@@ -31,6 +31,7 @@ import dus_gym  # noqa: F401 - registers the ids
 from dus_gym.agents import make_agent
 from dus_gym.agents.base import Agent
 from dus_gym.agents.loop import run_episode
+from dus_gym.ambient import isolated_torch_modes
 from dus_gym.data.dataset import TaskData, TensorSplit
 from dus_gym.data.registry import REGISTERED, get_task
 from dus_gym.data.task import DataOptions, DataSource, Task
@@ -51,7 +52,7 @@ class Case:
     epochs: int
     iterations: int
     rounds: int
-    amp: bool = False
+    precision: str = "float32"
 
 
 class RandomImages(DataSource):
@@ -94,11 +95,13 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def bare_loop(run: Trainer, data: TaskData, sizes: Sequence[Sequence[int]], *, validate: bool) -> list[float]:
+def bare_loop(
+    run: Trainer, data: TaskData, sizes: Sequence[Sequence[int]], case: Case, *, validate: bool
+) -> list[float]:
     """The paper's baseline by hand from the same start, with ``sizes[e]`` in epoch e; seconds of each epoch."""
     model: MultimodalModel = copy.deepcopy(run.model)
     config, device = run.optimizer.config, run.device
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=run.config.amp)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=case.precision == "bfloat16")
     optimizer = torch.optim.SGD(
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
     )
@@ -184,7 +187,7 @@ def measure(case: Case, agent_name: str, device: str, *, validate: bool) -> tupl
         iterations=case.iterations,
         eval_every=eval_every,
         device=device,
-        amp=case.amp,
+        precision=case.precision,
     )
     core: DUSEnv = env.unwrapped  # type: ignore[assignment]
     bare: list[float] = []
@@ -196,7 +199,8 @@ def measure(case: Case, agent_name: str, device: str, *, validate: bool) -> tupl
         if not isinstance(run, Trainer):
             raise TypeError("the overhead benchmark needs the real trainer.")
         data = core.task.data(RunSeeds(0), None)
-        theirs = bare_loop(run, data, sizes, validate=validate)
+        with isolated_torch_modes(tf32=case.precision == "tf32"):
+            theirs = bare_loop(run, data, sizes, case, validate=validate)
         if round_number:  # the first warms up
             bare += [1000.0 * seconds / run.iterations_per_epoch for seconds in theirs[1:]]
             ratios += [a / b for a, b in zip(ours[1:], theirs[1:], strict=True)]
@@ -232,8 +236,8 @@ def main() -> None:
     if device.type == "cuda":
         large = register_resnet_task(64, 224)
         cases += [
-            Case("two ResNet-18, B = 64, 3×224×224", large, 4, 20, arguments.rounds),
-            Case("the same, mixed precision", large, 4, 20, arguments.rounds, amp=True),
+            Case(f"two ResNet-18, B = 64, 3×224×224, {precision}", large, 4, 20, arguments.rounds, precision)
+            for precision in ("float32", "tf32", "bfloat16")
         ]
         print(torch.cuda.get_device_name(device))
     print("| size | agent | validation | bare loop, ms per iteration | ours / bare |\n|---|---|---|---|---|")

@@ -26,16 +26,21 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager
-def isolated_torch_modes() -> Iterator[None]:
+def isolated_torch_modes(*, tf32: bool = False, cudnn_benchmark: bool = False) -> Iterator[None]:
     """Run a block under PyTorch's own modes and defaults and put the caller's back; also a decorator.
 
-    Inside, gradients are recorded outside inference mode, there is no autocast, no anomaly detection, no cuDNN
-    benchmark and no torch function mode (so no ``set_default_device``), new tensors are float32 and float32 products
-    are of full precision. Flags that ask for deterministic algorithms stay: they ask for the same bits, not for others.
-    So do torch dispatch modes, which are instruments such as counters of operations.
+    Inside, gradients are recorded outside inference mode, there is no autocast, no anomaly detection and no torch
+    function mode (so no ``set_default_device``), new tensors are float32. Flags that ask for deterministic algorithms
+    stay: they ask for the same bits, not for others. So do torch dispatch modes, which are instruments such as counters
+    of operations.
 
     A process forked from one that imported this package gets one CPU thread, as PyTorch's own DataLoader gives its
     workers: the parent's threads do not exist in it, and waiting for them would never end.
+
+    Args:
+        tf32: whether a card's float32 products and convolutions may round their factors to tf32; if not, they are of
+            full precision.
+        cudnn_benchmark: whether cuDNN times its algorithms for every new shape.
 
     Raises:
         ConfigError: in a forked process whose parent used what does not survive a fork, and where float32 precision was
@@ -46,14 +51,16 @@ def isolated_torch_modes() -> Iterator[None]:
 
     if _forked and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
-    dtype, precision, benchmark = torch.get_default_dtype(), _matmul_precision(), torch.backends.cudnn.benchmark
+    dtype, products = torch.get_default_dtype(), _product_precision()
+    cudnn, wanted = torch.backends.cudnn, ("high" if tf32 else "highest", tf32)
+    benchmark = cudnn.benchmark
     function_modes = []
     while torch._C._len_torch_function_stack() > 0:
         function_modes.append(_pop_mode())
     try:
         torch.set_default_dtype(torch.float32)
-        _set_matmul_precision(precision, "highest")
-        torch.backends.cudnn.benchmark = False
+        _set_product_precision(products, wanted)
+        cudnn.benchmark = cudnn_benchmark
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
@@ -67,18 +74,19 @@ def isolated_torch_modes() -> Iterator[None]:
             raise ConfigError(f"{FORK_HELP} PyTorch says: {error}") from error
         raise
     finally:
-        torch.backends.cudnn.benchmark = benchmark
-        _set_matmul_precision("highest", precision)
+        cudnn.benchmark = benchmark
+        _set_product_precision(wanted, products)
         torch.set_default_dtype(dtype)
         for mode in reversed(function_modes):
             _push_mode(mode)
 
 
-def _matmul_precision() -> str:
+def _product_precision() -> tuple[str, bool]:
+    """Return the precision of float32 products, and whether convolutions may use tf32."""
     import torch
 
     try:
-        return torch.get_float32_matmul_precision()
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     except RuntimeError as error:
         raise ConfigError(
             "torch.backends…fp32_precision is set, on which results would depend; set it back to 'none', or use "
@@ -86,9 +94,11 @@ def _matmul_precision() -> str:
         ) from error
 
 
-def _set_matmul_precision(current: str, wanted: str) -> None:
-    """Touches the setting only where it differs: writing it counts as using PyTorch's older interface."""
+def _set_product_precision(current: tuple[str, bool], wanted: tuple[str, bool]) -> None:
+    """Touch a setting only where it differs: writing it counts as using PyTorch's older interface."""
     import torch
 
-    if current != wanted:
-        torch.set_float32_matmul_precision(wanted)
+    if current[0] != wanted[0]:
+        torch.set_float32_matmul_precision(wanted[0])
+    if current[1] != wanted[1]:
+        torch.backends.cudnn.allow_tf32 = wanted[1]

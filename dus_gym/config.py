@@ -9,6 +9,7 @@ from dus_gym.allocation import ACTION_MODES, LEVERS, check_lever
 from dus_gym.discrepancy import CUMULATIVE_MODES
 from dus_gym.errors import ConfigError, check_at_least, check_choice
 from dus_gym.options import build_options
+from dus_gym.precision import PRECISIONS
 from dus_gym.rewards import REWARD_STATES, reward_names
 
 LOSS_NORMS = ("mean", "fixed")
@@ -78,8 +79,14 @@ class RunConfig:
     """A multiplier on the learning rate of each modality's encoder and head; 1 each if not given."""
     device: str = field(default="cpu", metadata={"common": True})
     """cpu, cuda or cuda:N."""
+    precision: str = field(default="auto", metadata={"choices": PRECISIONS})
+    """The number format of forward passes: float32, tf32 (NVIDIA's cards), bfloat16, or auto: bfloat16 on a card that
+    has it, float32 elsewhere."""
     amp: bool = False
-    """Mixed precision with bfloat16."""
+    """The same as precision=bfloat16."""
+    cudnn_benchmark: bool = False
+    """Let cuDNN time its convolutions once for every new batch size and keep the fastest. Pays where an epoch has many
+    iterations; the same seed then need not give the same bits. No effect on a CPU."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "interval", "total_batch", "iterations"):
@@ -96,6 +103,12 @@ class RunConfig:
                 known = setting.metadata["choices"]
                 check_choice(setting.name, getattr(self, setting.name), known() if callable(known) else known)
         check_lever(self.lever, self.action_mode)
+        if self.amp:
+            if self.precision not in ("auto", "bfloat16"):
+                raise ConfigError(
+                    f"amp=True asks for precision='bfloat16', and precision={self.precision!r} is set; leave one out."
+                )
+            object.__setattr__(self, "precision", "bfloat16")
         if self.lr_scale is not None:
             object.__setattr__(self, "lr_scale", tuple(float(scale) for scale in self.lr_scale))
             for scale in self.lr_scale:
@@ -103,7 +116,7 @@ class RunConfig:
                     raise ConfigError(f"lr_scale={self.lr_scale} is not allowed; every entry must be finite and >= 0.")
 
     def check_device(self) -> None:
-        """Refuse a device that is not here, or does not compute in the format asked for.
+        """Refuse a device that is not here.
 
         Raises:
             ConfigError: says what can be had.
@@ -121,8 +134,6 @@ class RunConfig:
                 f"device={self.device!r} is not available here; use 'cpu', or "
                 + (f"cuda:0 to cuda:{count - 1}." if count else "install a CUDA build of PyTorch.")
             )
-        if self.amp and not torch.cuda.is_bf16_supported():
-            raise ConfigError("amp=True needs an accelerator with bfloat16; use amp=False.")
 
     @classmethod
     def of(cls, settings: dict[str, Any]) -> RunConfig:

@@ -342,5 +342,15 @@ class GroupedOptimizer:
             for i, p in enumerate(self.parameters(name)):
                 kept = state["state"].get(f"{name}.{i}")
                 if kept:
-                    self.torch.state[p] = {key: value.to(p.device).clone() for key, value in kept.items()}
+                    self.torch.state[p] = {key: _laid_like(p, value) for key, value in kept.items()}
         self._start_momentum()
+
+
+def _laid_like(parameter: nn.Parameter, value: torch.Tensor) -> torch.Tensor:
+    """Return a copy on the parameter's device, in its layout of memory if it has its shape.
+
+    The fused kernel takes a parameter, its gradient and its momentum in one order; a file has no layout.
+    """
+    if value.shape != parameter.shape:
+        return value.to(parameter.device).clone()
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)

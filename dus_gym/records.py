@@ -118,6 +118,11 @@ class TrainingRun(Protocol):
     """True if intervals carry ``fused_accuracy``."""
 
     @property
+    def precision(self) -> str | None:
+        """The number format of forward passes; None where nothing is computed."""
+        ...
+
+    @property
     def overview(self) -> DataOverview | None:
         """What the run trains and tests on; None where nothing real is trained on."""
         ...

@@ -152,12 +152,13 @@ def save_state(path: Path, kind: str, state: Mapping[str, Any]) -> None:
         kind: what it is, such as ``"checkpoint"``; checked again when it is read.
         state: nested dicts and lists with string keys; leaves are tensors, arrays and JSON values.
     """
+    import torch
     from safetensors.torch import save
 
     tensors: dict[str, torch.Tensor] = {}
     skeleton = _pack(state, "", tensors)
     # Tensors may share memory (views of one another); safetensors wants each on its own.
-    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     header = {"format": str(FORMAT), "kind": kind, "state": json.dumps(skeleton, allow_nan=False)}
     write_atomically(path, _sealed(save(tensors, metadata=header)))
 

@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import Any, Self
+from functools import lru_cache, wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,12 +30,16 @@ from dus_gym.methods import independent_methods
 from dus_gym.methods.base import Method
 from dus_gym.model import MultimodalModel, initialised, stacked
 from dus_gym.optim import ByRun, GroupedOptimizer, OptimizerConfig, Schedule
+from dus_gym.precision import autocast, find_precision
 from dus_gym.recorder import Recorded, Recorder
 from dus_gym.records import Evaluation, Figures, Interval, Probe, Progress
 from dus_gym.seeding import RunSeeds, fresh_torch_state, isolated_torch_rng
 
 _log = logging.getLogger(__name__)
 Substeps = Callable[[Context], Iterator[Tensor]]
+P = ParamSpec("P")
+T = TypeVar("T")
+_Runs = TypeVar("_Runs", bound="TrainingRuns")
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,17 @@ class _Tally:
         return [h / n for h, n in zip(self.hits, self.samples, strict=True)]
 
 
+def _in_own_modes(method: Callable[Concatenate[_Runs, P], T]) -> Callable[Concatenate[_Runs, P], T]:
+    """Run a method of training runs under PyTorch's own modes and what their settings ask of them."""
+
+    @wraps(method)
+    def run(self: _Runs, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with isolated_torch_modes(tf32=self.precision == "tf32", cudnn_benchmark=self.config.cudnn_benchmark):
+            return method(self, *args, **kwargs)
+
+    return run
+
+
 class TrainingRuns:
     """R multimodal training runs on real data, which train as one computation.
 
@@ -167,6 +182,8 @@ class TrainingRuns:
         self.method = method
         self.config = config
         self.device = torch.device(config.device)
+        self.precision = find_precision(config.precision, config.device)
+        """The number format of forward passes."""
         self.progresses = [Progress(samples=[0] * m, coverage=[0.0] * m) for _ in seeds]
         self.validations: list[Figures] | None = None
         """Validation figures of the last evaluation, one a run; None before the first."""
@@ -189,6 +206,9 @@ class TrainingRuns:
 
         models = [initialised(build, seed.integer("initialisation")) for seed in seeds]
         self.model = (models[0] if self.num_runs == 1 else stacked(models)).to(self.device)
+        if self.precision == "bfloat16" and self.num_runs == 1:
+            # A card's bfloat16 convolutions want channels last; one whose weights lie so lays its output so, too.
+            self.model.to(memory_format=torch.channels_last)
         self.runs = self.model.runs
         """R, or None where tensors have no axis of runs."""
         scale = dict(zip(recipe.modalities, config.lr_scale or (1.0,) * m, strict=True))
@@ -234,8 +254,12 @@ class TrainingRuns:
             ended=self._ended_runs,
             logs=method.figures_of(recipe.modalities),
         )
+        self._start_fit()
+
+    @_in_own_modes
+    def _start_fit(self) -> None:
         with self._own_generators():
-            method.on_fit_start(self._ctx)
+            self.method.on_fit_start(self._ctx)
 
     def _split(self, splits: Sequence[Split]) -> Split:
         """Return the runs' splits on the device as one."""
@@ -247,7 +271,7 @@ class TrainingRuns:
 
     # -- what the environments call ----------------------------------------------------------------
 
-    @isolated_torch_modes()
+    @_in_own_modes
     def probe_all(self) -> list[Probe]:
         """Compute forward-only figures on B training samples and, if there are any, B validation samples, by run."""
 
@@ -261,7 +285,7 @@ class TrainingRuns:
         validation = [None] * self.num_runs if split is None else some(split, "validation")
         return [Probe(*both) for both in zip(train, validation, strict=True)]
 
-    @isolated_torch_modes()
+    @_in_own_modes
     def train_all(
         self,
         sizes: Sequence[Sequence[int]],
@@ -337,12 +361,12 @@ class TrainingRuns:
             self.optimizer.end([r for r in going if self.ended[r]])
         return intervals
 
-    @isolated_torch_modes()
+    @_in_own_modes
     def validate_all(self) -> list[Figures] | None:
         """Evaluate the validation split with the models as they are, by run; None without one."""
         return self._figures("validation")
 
-    @isolated_torch_modes()
+    @_in_own_modes
     def evaluate_all(self) -> list[Evaluation]:
         """Evaluate the test split with the selected model of each run."""
         if self.config.select == "last" or not any(self._best.phases):
@@ -648,9 +672,7 @@ class TrainingRuns:
         return self._evaluator.features(self._validation_split)
 
     def _autocast(self) -> torch.autocast | nullcontext[None]:
-        if self.config.amp:
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+        return autocast(self.precision, self.device)
 
     def _own_generators(self) -> AbstractContextManager[None]:
         """Let layers draw from the run's own generators; several runs have no layer that draws."""
@@ -671,7 +693,7 @@ class TrainingRuns:
 
     # -- memory ------------------------------------------------------------------------------------
 
-    @isolated_torch_modes()
+    @_in_own_modes
     def bytes_of_a_run(self) -> int:
         """Return about how much memory one run takes among many of its kind, by training one iteration of this one.
 
@@ -723,7 +745,7 @@ class TrainingRuns:
         self.model.load_state_dict(state["model"])
         self.method.load_state_dict(state["method"])
 
-    @isolated_torch_modes()
+    @_in_own_modes
     def fork(self) -> Self:
         """Copy the whole run, or all runs, in memory; the data, which nobody changes, is shared.
 
@@ -749,7 +771,7 @@ class TrainingRuns:
         twin._best = self._best.copied()
         return twin
 
-    @isolated_torch_modes()
+    @_in_own_modes
     def snapshot(self) -> dict[str, Any]:
         """Return model, method, optimiser, schedule, data order, generators, counters, selection; lists are by run."""
         validations = self.validations
@@ -771,7 +793,7 @@ class TrainingRuns:
             "logged": [dict(figures) for figures in self.logged_all],
         }
 
-    @isolated_torch_modes()
+    @_in_own_modes
     def restore(self, state: dict[str, Any]) -> None:
         """Put a snapshot of the same task, method, settings and number of runs back."""
         self._load_weights(state["weights"])

@@ -134,7 +134,7 @@ class FakeTrainer:
     Args:
         task: gives modalities, classes, epochs, batch and the regime.
         method: only its heads and predictor matter: the curves are the baseline's.
-        config: ``pairing``, ``update``, ``device`` and ``amp`` change nothing here.
+        config: ``pairing``, ``update``, ``device`` and ``precision`` change nothing here.
         seeds: the noise comes from here.
     """
 
@@ -142,6 +142,7 @@ class FakeTrainer:
     data_kind = "mock"
     dropped: Mapping[str, int] = {}
     has_validation = True
+    precision = None
     overview = None
 
     def __init__(self, task: Task, method: type[Method], config: RunConfig, seeds: RunSeeds) -> None:

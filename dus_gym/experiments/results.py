@@ -211,6 +211,8 @@ class Result:
     """The name of own data; None for every other task."""
     together: tuple[int, ...] = ()
     """Seeds of the runs that trained as one computation, this one's among them, in order; none: this run alone."""
+    precision: str | None = None
+    """The number format of forward passes: ``float32``, ``tf32`` or ``bfloat16``; None for a fake run."""
     folder: Path | None = field(default=None, metadata={NOT_KEPT: True}, compare=False)
     """Where the run is kept; None if it is not."""
 

@@ -117,6 +117,7 @@ def execute(
         data_kind=run.data_kind,
         dropped=run.dropped,
         data=run.overview,
+        precision=run.precision,
         seconds=going.seconds,
         agent_seconds=going.deciding.seconds,
         prepared=going.prepared,
@@ -290,6 +291,7 @@ class Finished:
     data_kind: str
     dropped: Mapping[str, int]
     data: DataOverview | None
+    precision: str | None
     seconds: float
     """Of the whole run; its part of what several runs took together."""
     agent_seconds: float
@@ -348,6 +350,7 @@ def result_of(
         folder_settings=spec.folder_settings(),
         policy=spec.policy,
         together=run.together,
+        precision=run.precision,
         select=core.config.select,
         epochs=run.epochs,
         total_batch=core.allocation.total_batch,

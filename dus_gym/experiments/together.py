@@ -291,6 +291,7 @@ class _Together:
                 data_kind=runs.data_kind,
                 dropped=runs.dropped,
                 data=runs.overviews[r],
+                precision=runs.precision,
                 seconds=seconds,
                 agent_seconds=episodes.watches[r].seconds + self.preparing / n,
                 prepared=self.prepared[r],

@@ -1,6 +1,7 @@
 """The one training loop, through small runs on the digits: bits, order, figures against a bare PyTorch loop."""
 
 import copy
+import dataclasses
 import math
 import random
 
@@ -9,10 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError
 from dus_gym.methods.base import Method
 from dus_gym.methods.baseline import Baseline
 from dus_gym.methods.mla import rls_update
+from dus_gym.precision import find_precision
 from dus_gym.state import load_state, save_state
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -567,6 +570,30 @@ def test_mixed_precision_runs_on_the_cpu_and_is_another_run(digits_run, weights_
     assert finish(digits_run(method="mla", amp=True)).evaluate().fused["concat"] is None
 
 
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+@pytest.mark.parametrize("benchmark", [False, True])
+def test_products_and_convolutions_of_a_run_are_of_its_precision_and_the_callers_come_back(
+    digits_run, precision, benchmark
+):
+    def modes():
+        cudnn = torch.backends.cudnn
+        return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+
+    seen = []
+
+    class Looking(Baseline):
+        def terms(self, ctx):
+            seen.append(modes())
+            yield from super().terms(ctx)
+
+    run, before = digits_run(method=Looking(), cudnn_benchmark=benchmark), modes()
+    # What a card would have been asked for.
+    run.precision = precision
+    run.train([64, 64], 1)
+    assert seen == [("highest" if precision == "float32" else "high", precision == "tf32", benchmark)]
+    assert modes() == before
+
+
 @pytest.mark.parametrize("method", ["baseline", "mla"])
 @pytest.mark.parametrize("settings", [{}, {"loss_norm": "fixed", "select": "validation"}, {"pairing": "independent"}])
 def test_a_diverged_run_says_so_in_finite_figures(digits_run, method, settings):
@@ -611,12 +638,49 @@ def test_settings_that_do_not_fit_are_refused_at_construction(digits_run, monkey
         digits_run(data=without_validation, method=method if isinstance(method, str) else method(), **settings)
 
 
-def test_mixed_precision_needs_bfloat16(digits_run, monkeypatch):
+@pytest.mark.parametrize(
+    ("capability", "wanted", "found"),
+    [
+        ((8, 0), "auto", "bfloat16"),
+        ((9, 0), "tf32", "tf32"),
+        ((9, 0), "float32", "float32"),
+        ((7, 5), "auto", "float32"),
+        (None, "auto", "float32"),
+        (None, "bfloat16", "bfloat16"),
+    ],
+)
+def test_auto_is_bfloat16_where_a_card_has_it(monkeypatch, capability, wanted, found):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert find_precision(wanted, "cpu" if capability is None else "cuda:0") == found
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (
+            {"device": "cuda", "amp": True},
+            r"precision='bfloat16' needs .* 8\.0 or more, and device='cuda' is a T4 of 7\.5",
+        ),
+        ({"device": "cuda", "precision": "tf32"}, r"precision='tf32' needs .*; use float32"),
+        ({"precision": "tf32"}, r"precision='tf32' is a format of NVIDIA's cards; on the CPU use float32 or bfloat16"),
+        ({"precision": "float16"}, r"precision='float16'.*auto, float32, tf32, bfloat16"),
+        ({"precision": "tf32", "amp": True}, r"amp=True asks for precision='bfloat16', and precision='tf32' is set"),
+    ],
+)
+def test_a_precision_that_the_device_lacks_is_refused(digits_run, monkeypatch, settings, named):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    with pytest.raises(ConfigError, match=r"amp=True needs .*bfloat16"):
-        digits_run(device="cuda", amp=True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "T4")
+    with pytest.raises(ConfigError, match=named):
+        digits_run(**settings)
+
+
+def test_amp_is_a_word_for_bfloat16_and_the_run_says_what_it_computes_in(digits_run):
+    assert RunConfig(amp=True) == dataclasses.replace(RunConfig(precision="bfloat16"), amp=True)
+    assert [digits_run(**of).precision for of in ({}, {"amp": True}, {"precision": "bfloat16"})] == [
+        "float32", "bfloat16", "bfloat16",
+    ]  # fmt: skip
 
 
 def test_a_task_without_validation_trains(digits_run):
@@ -637,11 +701,11 @@ def test_a_task_without_validation_trains(digits_run):
 
 @pytest.mark.gpu
 @gpu
-@pytest.mark.parametrize("amp", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
 @pytest.mark.parametrize("method", ["baseline", "mla"])
-def test_a_gpu_trains_to_the_cpus_accuracy(digits_run, method, amp):
+def test_a_gpu_trains_to_the_cpus_accuracy(digits_run, method, precision):
     cpu = finish(digits_run(method=method, epochs=60))
-    cuda = finish(digits_run(method=method, epochs=60, device="cuda", amp=amp), every=11)
+    cuda = finish(digits_run(method=method, epochs=60, device="cuda", precision=precision), every=11)
     assert all(parameter.is_cuda for parameter in cuda.model.parameters())
     mine, theirs = cuda.evaluate(), cpu.evaluate()
     for predictor in ("method", "sum", "entropy"):
@@ -653,14 +717,16 @@ def test_a_gpu_trains_to_the_cpus_accuracy(digits_run, method, amp):
 
 @pytest.mark.gpu
 @gpu
-@pytest.mark.parametrize("amp", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
 @pytest.mark.parametrize("method", ["baseline", "mla", Dropped])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_snapshot_continues_to_the_bit_on_a_gpu(digits_run, weights_of, same_bits, tmp_path, method, amp, optimizer):
+def test_a_snapshot_continues_to_the_bit_on_a_gpu(
+    digits_run, weights_of, same_bits, tmp_path, method, precision, optimizer
+):
     def start():
         made = method if isinstance(method, str) else method()
         return digits_run(
-            method=made, device="cuda", amp=amp, epochs=5, select="validation",
+            method=made, device="cuda", precision=precision, epochs=5, select="validation",
             optimizer={"name": optimizer, "lr": 0.01, "schedule": "plateau", "patience": 1},
         )  # fmt: skip
 

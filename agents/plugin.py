@@ -14,6 +14,7 @@ from dus_gym.agents.adapters import as_agent
 from dus_gym.agents.base import Agent
 from dus_gym.agents.policy_files import agent_from_policy, shipped_policies
 from dus_gym.allocation import Allocation
+from dus_gym.curves import ModalityCurves, draw_curves
 from dus_gym.discrepancy import CumulativeScore
 from dus_gym.errors import ConfigError, check_at_least
 from dus_gym.hub import is_address
@@ -229,37 +230,27 @@ class DUS:
         entries = [entry for entry in self.history if entry["scores"]]
         if not entries:
             raise ConfigError("plot() was called before observe(), and there is nothing to show yet; train first.")
-        import matplotlib.style
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-
-        lever, unit = ("rates", "factor on the learning rate") if "rates" in entries[0] else ("sizes", "samples")
-        time = [entry["epoch"] for entry in entries]
-        # A palette that colour-blind readers tell apart.
-        with matplotlib.style.context("tableau-colorblind10"):
-            figure = Figure(figsize=(7.0, 5.0), layout="constrained")
-            scores, batches = figure.subplots(2, 1, sharex=True)
-            scores.set_prop_cycle(matplotlib.rcParams["axes.prop_cycle"])
-            for name in self.modalities:
-                (line,) = scores.plot(time, [entry["scores"][name] for entry in entries], lw=2, label=name)
-                colour = line.get_color()
-                scores.plot(time, [entry["train_scores"][name] for entry in entries], lw=1, alpha=0.5, color=colour)
-                validated = [entry["val_scores"].get(name, np.nan) for entry in entries]
-                scores.plot(time, validated, ls="--", lw=1, color=colour)
-                batches.step(time, [entry[lever][name] for entry in entries], where="mid", color=colour)
-        figure.suptitle(f"DUS in a loop of one's own, agent {self.agent.name}", fontsize=10)
-        scores.set_ylabel("p(true class)\nthin: epoch, dashed: validation")
-        scores.set_ylim(0.0, 1.02)
-        scores.legend(fontsize=8)
-        batches.set_ylabel(f"{unit} per iteration" if lever == "sizes" else unit)
-        batches.set_ylim(bottom=0.0)
-        batches.set_xlabel("epoch" if self.interval is None else f"decision, every {self.interval} iterations")
-        batches.xaxis.set_major_locator(MaxNLocator(integer=True))
-        for axes in (scores, batches):
-            axes.grid(alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
+        rates = "rates" in entries[0]
+        kind, given = ("rates", "factors on learning rates") if rates else ("sizes", "samples per iteration")
+        curves = [
+            ModalityCurves(
+                name,
+                cumulative=[entry["scores"][name] for entry in entries],
+                own=[entry["train_scores"][name] for entry in entries],
+                validation=[entry["val_scores"].get(name, float("nan")) for entry in entries],
+                given=[entry[kind][name] for entry in entries],
+            )
+            for name in self.modalities
+        ]
+        figure = draw_curves(
+            f"DUS in a loop of one's own, agent {self.agent.name}",
+            [entry["epoch"] for entry in entries],
+            curves,
+            given,
+            "epoch" if self.interval is None else f"decision, every {self.interval} iterations",
+        )
         if path is not None:
-            figure.savefig(path, dpi=120)
+            figure.savefig(path)
         return figure
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dus_gym.curves import COLOURS
+
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT = 48, 624
 """Where both charts begin and end, in pixels; numbers stand to the left."""
 SCORES, SIZES = (50, 190), (220, 360)
 """Top and bottom of the chart of scores and of that of sizes."""
 INK, GUIDE = (70, 70, 70), (222, 222, 222)
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""Of modalities: Okabe and Ito's palette, told apart by colour-blind readers too."""
 DOTTED = 40
 """Steps up to which each has a dot of its own."""
 MOST_SPLITS = 4

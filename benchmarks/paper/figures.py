@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dus_gym.envs.rendering import COLOURS
+from dus_gym.curves import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

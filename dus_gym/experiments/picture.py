@@ -1,4 +1,4 @@
-"""The picture of a run: cumulative scores and batch sizes over time (Figures 5 and 4 of the paper)."""
+"""Pictures of kept runs: one run's curves, and many runs' shares."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dus_gym.envs.rendering import COLOURS
+from dus_gym.curves import COLOURS, ModalityCurves, draw_curves
 
 
 def draw_run(path: Path, title: str, modalities: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> None:
@@ -18,44 +18,19 @@ def draw_run(path: Path, title: str, modalities: Sequence[str], steps: Sequence[
         modalities: names, in order.
         steps: lines of ``steps.jsonl``.
     """
-    from matplotlib.figure import Figure
-
-    iterations = [0, *(step["iterations"] for step in steps)]
-    figure = Figure(figsize=(7.0, 5.6), dpi=120)
-    # A fixed layout: fitting one draws the picture several times.
-    figure.subplots_adjust(left=0.12, right=0.96, bottom=0.09, top=0.88, hspace=0.1)
-    figure.suptitle(title, fontsize=10, wrap=True)
-    scores, parts = figure.subplots(2, 1, sharex=True)
     rates = any("rate/" + name in step for step in steps for name in modalities)
-    kind = "rate/" if rates else "size/"
-    bottom = [0.0] * len(steps)
-    for j, name in enumerate(modalities):
-        colour = COLOURS[j % len(COLOURS)]
-        scores.plot(iterations[1:], [step["observation"][j] for step in steps], color=colour, lw=2, label=name)
-        epoch = [step["train_score/" + name] for step in steps]
-        scores.plot(iterations[1:], epoch, color=colour, lw=1, alpha=0.45)
-        heights = [float(step[kind + name]) for step in steps]
-        tops = [b + h for b, h in zip(bottom, heights, strict=True)]
-        parts.fill_between(
-            iterations, [bottom[0], *bottom], [tops[0], *tops], step="pre", color=colour, alpha=0.85, lw=0
+    kind, given = ("rate/", "factors on learning rates") if rates else ("size/", "samples per iteration")
+    curves = [
+        ModalityCurves(
+            name,
+            cumulative=[step["observation"][j] for step in steps],
+            own=[step["train_score/" + name] for step in steps],
+            validation=[float(step.get("val_score/" + name, "nan")) for step in steps],
+            given=[float(step[kind + name]) for step in steps],
         )
-        bottom = tops
-    scores.set_ylim(0.0, 1.02)
-    scores.set_ylabel("discrepancy score\n(thin: last step alone)")
-    # Above the panel, where it hides no curve.
-    scores.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=min(5, len(modalities)), fontsize=8, frameon=False)
-    for k in range(1, len(modalities)):
-        equal = [whole * k / len(modalities) for whole in [bottom[0], *bottom]]
-        parts.plot(iterations, equal, drawstyle="steps-pre", color="black", lw=0.8, ls=":")
-    parts.set_ylim(0.0, max(bottom) * 1.02)
-    parts.set_xlim(0, iterations[-1])
-    what = "factors on learning rates" if rates else "samples per iteration"
-    parts.set_ylabel(f"{what}\n(dotted: equal split)")
-    parts.set_xlabel("iteration")
-    for axes in (scores, parts):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path)
+        for j, name in enumerate(modalities)
+    ]
+    draw_curves(title, [step["iterations"] for step in steps], curves, given, "iteration").savefig(path)
 
 
 def draw_shares(

@@ -167,7 +167,9 @@ def test_its_history_and_what_it_shows():
     assert [entry["val_scores"] for entry in dus.history] == [{}, pytest.approx({"a": 0.3, "b": 0.4})]
 
 
-@pytest.mark.parametrize(("lever", "unit"), [("samples", "samples per iteration"), ("rates", "factor on the learning")])
+@pytest.mark.parametrize(
+    ("lever", "unit"), [("samples", "samples per iteration"), ("rates", "factors on learning rates")]
+)
 def test_its_picture_shows_scores_validation_and_what_was_drawn(lever, unit, tmp_path):
     dus = DUS(["a", "b"], batch_size=10, epochs=3, agent="score", lever=lever)
     with pytest.raises(ConfigError, match=r"plot\(\) was called before observe\(\)"):
@@ -187,9 +189,14 @@ def test_its_picture_shows_scores_validation_and_what_was_drawn(lever, unit, tmp
     assert shown[2] == pytest.approx([0.5, np.nan], nan_ok=True)
     assert shown[3] == pytest.approx([0.2, 0.3])
     # Inverse to the scores, .6 to .2; the third epoch has not begun to train.
-    drawn = [line.get_ydata().tolist() for line in batches.lines]
-    assert drawn == ([[10, 5], [10, 15]] if lever == "samples" else [pytest.approx([1, 0.5]), pytest.approx([1, 1.5])])
+    first, second = (of.get_paths()[0].vertices for of in batches.collections)
+    one, two = ([10, 5], [20, 20]) if lever == "samples" else ([1, 0.5], [2, 2])
+    for epoch, (height, whole) in enumerate(zip(one, two, strict=True), start=1):
+        assert first[first[:, 0] == epoch, 1].max() >= height - 1e-6
+        assert second[second[:, 0] == epoch, 1].max() == pytest.approx(whole)
+    assert first[:, 1].tolist().count(pytest.approx(one[1])) >= 2
     assert unit in batches.get_ylabel()
+    assert "dashed: validation" in scores.get_ylabel()
     assert all(float(tick).is_integer() for tick in batches.get_xticks())
     assert len({line.get_color() for line in scores.lines}) == 2
     assert [text.get_text() for text in scores.get_legend().get_texts()] == ["a", "b"]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from dus_gym.envs.rendering import COLOURS, GUIDE, HEIGHT, INK, LEFT, RIGHT, SCORES, SIZES, WIDTH, _round_steps, draw
+from dus_gym.curves import COLOURS
+from dus_gym.envs.rendering import GUIDE, HEIGHT, INK, LEFT, RIGHT, SCORES, SIZES, WIDTH, _round_steps, draw
 
 BLUE, ORANGE = map(ImageColor.getrgb, COLOURS[:2])
 

@@ -47,6 +47,16 @@ def test_the_panels_have_names_numbers_and_what_was_decided(decided, name, heigh
     assert np.array_equal(equal, [heights[0]] * 3), "the first split is equal"
 
 
+def test_validation_is_dashed_where_there_is_any(figure):
+    validated = [of | {"val_score/pixels": 0.4, "val_score/columns": 0.3} for of in SIZES]
+    scores = figure(validated).axes[0]
+    assert "dashed: validation" in scores.get_ylabel()
+    assert [line.get_ydata().tolist() for line in scores.lines if line.get_linestyle() == "--"] == [
+        [0.4] * 2,
+        [0.3] * 2,
+    ]
+
+
 def test_the_legend_stands_above_the_curves(figure):
     made = figure(SIZES)
     made.canvas.draw()

@@ -45,8 +45,9 @@ def main() -> None:
             for precision in (REFERENCE, *options.formats.split(","))
         }
         reference = found.pop(REFERENCE)
+        assert reference is not None, "the baseline predicts"
         for precision, values in found.items():
-            assert reference is not None and values is not None, "the baseline predicts"
+            assert values is not None, "and in every format"
             changed = difference(paired(values, reference))
             rows.append([env, precision, spread(reference), spread(values), changed])
     head = ["task", "format", f"{REFERENCE}, %", "in the format, %", "difference, points (p)"]

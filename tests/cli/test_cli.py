@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import dus
 
@@ -258,6 +259,54 @@ def test_a_folder_that_is_no_run_is_never_touched(tmp_path):
         done = dus(*words, "--out", "thesis", "--force", cwd=tmp_path, check=2)
         assert "holds no" in done.stderr
     assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
+
+
+SEARCH = ("--constant-generations", 1, "--generations", 0, "--candidates", 4, "--seeds-per-generation", 1)
+ON_OWN_DATA = {
+    "train": ("--agent", "score", "--alone"),
+    "compare": ("--agents", "score", "--seeds", 2),
+    "ceiling": ("--agents", "score", "--seeds", 2, *SEARCH),
+}
+
+
+@pytest.fixture
+def own_data(tmp_path):
+    """40 samples of b, 15 of a, 5 of c, in two modalities."""
+    rng = np.random.default_rng(0)
+    labels = np.array(["b"] * 40 + ["a"] * 15 + ["c"] * 5)
+    means = np.searchsorted(["a", "b", "c"], labels)
+    sound = (rng.normal(size=(60, 5)) + means[:, None]).astype(np.float32)
+    face = (rng.normal(size=(60, 6, 6)) + means[:, None, None]).astype(np.float32)
+    np.savez(tmp_path / "own.npz", sound=sound, face=face, labels=labels)
+    return "own.npz"
+
+
+@pytest.mark.parametrize("command", ON_OWN_DATA)
+def test_own_data_is_described_before_anything_is_trained(command, own_data, tmp_path):
+    words = (command, "--data", own_data, "--epochs", 1, "--out", "made")
+    lines = dus(*words, *ON_OWN_DATA[command], cwd=tmp_path, check=0).stdout.splitlines()
+    # A fifth of each class tests: 8, 3 and 1; of what is left a tenth validates, and one at least.
+    assert lines[0] == (
+        "DUS-Own-v0/own: 2 modalities, 3 classes, 60 samples (43 train, 5 validation, 12 test). Always answering 'b', "
+        "the most frequent class of the test split, would be right for 66.7 % of it."
+    )
+    cells = [line.split("\t") for line in lines[1:]]
+    assert cells[0] == ["modality", "one sample", "prepared"]
+    assert [row[:2] for row in cells[1:3]] == [["sound", "5"], ["face", "1 × 6 × 6"]]
+    classes = cells.index(["class", "train", "validation", "test"])
+    assert cells[classes + 1 : classes + 4] == [["a", "11", "1", "3"], ["b", "29", "3", "8"], ["c", "3", "1", "1"]]
+    quiet = dus(*words, *ON_OWN_DATA[command], "--force", "--quiet", cwd=tmp_path, check=0)
+    assert quiet.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("train", ("--agent", "nobody")), ("compare", ("--agents", "nobody")), ("ceiling", ("--agents", "nobody"))],
+)
+def test_own_data_is_not_described_to_who_asks_for_what_can_not_be(command, words, own_data, tmp_path):
+    done = dus(command, "--data", own_data, *words, cwd=tmp_path, check=2)
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
 
 
 def test_without_out_every_run_gets_its_own_folder(tmp_path):

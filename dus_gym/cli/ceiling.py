@@ -14,7 +14,7 @@ from dus_gym.agents.controls import format_splits
 from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
 from dus_gym.cli.progress import progress_over
-from dus_gym.cli.run_options import METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
+from dus_gym.cli.run_options import METHOD, OWN_AGENT, TASK, OutputOptions, TaskOptions, beneath, call_arguments
 from dus_gym.cli.tables import print_data, print_line, print_prose, print_table, show_log
 from dus_gym.config import RunConfig
 from dus_gym.experiments.executors.executor import ScaleOptions
@@ -52,6 +52,7 @@ def main(words: list[str]) -> None:
         RunConfig,
         groups={"method": METHOD, "task": TASK},
         beneath=beneath,
+        epilog=OWN_AGENT.format(flag="--agents"),
     )
     from dus_gym.experiments.ceiling import ceiling
     from dus_gym.experiments.compare import plan_comparison

@@ -6,17 +6,18 @@ import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
+from itertools import zip_longest
 from typing import Any
 
 from dus_gym.experiments.probe_result import kept_probe, nothing_to_probe
-from dus_gym.experiments.results import SELECTIONS, Result, data_tables, name_task
+from dus_gym.experiments.results import LEGEND, SELECTIONS, Result, data_tables, name_task
 from dus_gym.experiments.spec import RunSpec
 from dus_gym.experiments.storage.run_folder import PICTURE, flat
 from dus_gym.experiments.table import Table
 from dus_gym.experiments.verdict import caveats, notes
 from dus_gym.options import with_said
-from dus_gym.records import Scores
 from dus_gym.report.curves import Curve, curve, drawn, figure, modalities_of
 from dus_gym.report.page import Page, Section, command_html, picture_html
 
@@ -163,19 +164,10 @@ def _remarks(result: Result | None) -> list[str]:
 
 
 def _result(result: Result) -> str:
-    rows = [
-        [name, *_percents(row), f"{row.score:.3f}", f"{row.samples}", f"{100 * row.coverage:.0f}"]
-        for name, row in result.modalities.items()
-    ]
-    rows += [
-        [f"fused, {name}", *_percents(row), "–", "–", "–"] for name, row in result.fused.items() if row is not None
-    ]
-    head = ["", "accuracy, %", "MAP, %", "macro-F1, %", "score", "samples", "data seen, %"]
-    return Table(head, rows, caption="Test split, scored once after the end").html()
-
-
-def _percents(row: Scores) -> list[str]:
-    return [f"{100 * value:.1f}" for value in (row.accuracy, row.map, row.macro_f1)]
+    table = result.table(f"Scored once after the end. {LEGEND}")
+    seen = [f"{100 * row.coverage:.0f}" for row in result.modalities.values()]
+    rows = [[*row, cell] for row, cell in zip_longest(table.rows, seen, fillvalue="")]
+    return replace(table, head=[*table.head, "data seen, %"], rows=rows).html()
 
 
 def run_charts(steps: Sequence[Mapping[str, Any]]) -> list[str]:

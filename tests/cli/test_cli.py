@@ -50,7 +50,10 @@ def test_a_program_that_calls_a_command_has_its_log_back(tmp_path, monkeypatch):
 def test_envs_lists_every_id(tmp_path):
     found = json.loads(dus("envs", "--json", cwd=tmp_path, check=0).stdout.splitlines()[-1])["envs"]
     assert {"DUS-Fake-v0", "DUS-Digits-v0", "DUS-NVGesture-v0"} <= {row["env"] for row in found}
-    assert all("DUS-" in line or line.startswith("    ") for line in dus("envs", cwd=tmp_path).stdout.splitlines())
+    lines = dus("envs", cwd=tmp_path).stdout.splitlines()
+    assert all("DUS-" in line or line.startswith("    ") for line in lines)
+    digits = next(line for line in lines if line.startswith("DUS-Digits-v0 "))
+    assert digits.endswith("100 epochs, 128 samples per iteration, data: embedded")
 
 
 def test_the_command_works_in_a_process_of_its_own(tmp_path):
@@ -70,12 +73,22 @@ def test_the_command_works_in_a_process_of_its_own(tmp_path):
 def test_train_writes_the_run_and_prints_its_summary(tmp_path):
     done = dus("train", "DUS-Digits-v0", "--epochs", 4, "--out", "run", "--json", cwd=tmp_path, check=0)
     lines = done.stdout.splitlines()
-    assert any("fused, entropy" in line for line in lines)
+    head = lines[1].split("\t")
+    assert head == ["test split", "accuracy, %", "MAP, %", "macro-F1, %", "score, 0 to 1", "samples drawn"]
+    cells = {row[0]: row[1:] for row in (line.split("\t") for line in lines[2:8])}
+    assert [*cells][2:] == ["fused, method", "fused, concat", "fused, sum", "fused, entropy"]
+    assert {*cells["fused, sum"][3:]} == {""}
+    legend = lines[9]
+    for said in ("MAP: mean average precision", "Score: mean probability of the true class", "Gap: largest minus"):
+        assert said in legend
     summary = json.loads(lines[-1])
     assert set(summary) >= {
         "env", "agent", "method", "seed", "trainer", "data_kind", "fused", "modalities", "gap", "iterations",
         "samples", "seconds",
     }  # fmt: skip
+    pixels = summary["modalities"]["pixels"]
+    figures = [f"{100 * pixels[name]:.1f}" for name in ("accuracy", "map", "macro_f1")]
+    assert cells["pixels"] == [*figures, f"{pixels['score']:.3f}", str(pixels["samples"])]
     assert set(summary["fused"]) == {"method", "concat", "sum", "entropy"}
     assert set(summary["fused"]["sum"]) == {"accuracy", "map", "macro_f1"}
     assert set(summary["modalities"]["pixels"]) >= {"accuracy", "map", "macro_f1", "samples", "score"}

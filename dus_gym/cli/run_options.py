@@ -92,8 +92,8 @@ class OutputOptions:
 
 
 OWN_AGENT = (
-    'Your own agent: call dus_gym.register_agent("mine", ...) in mine.py and add --import mine; then "mine" is a name '
-    "of {flag}."
+    'Your own agent: dus_gym.register_agent("mine", f) in mine.py, f(scores, info) giving shares, and --import mine; '
+    'then "mine" is a name of {flag}.'
 )
 """Help says so of the commands that take agents."""
 

@@ -26,8 +26,9 @@ SELECTIONS = {
 }
 """The choice of the evaluated model, in words."""
 LEGEND = (
-    "MAP: mean average precision over the classes. Score: mean probability of the true class over the training samples "
-    "of the last epoch. Gap: largest minus smallest score, mean over epochs."
+    "Fused, method: the method's own prediction, which comparisons are about. MAP: mean average precision over the "
+    "classes. Score: mean probability of the true class over the training samples of the last epoch. Gap: largest "
+    "minus smallest score, mean over epochs."
 )
 """Explains the words of a run's figures."""
 MOST_CLASSES = 20

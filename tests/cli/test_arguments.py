@@ -330,7 +330,8 @@ def test_help_is_one_screen_of_common_options_and_help_all_has_the_rest(command,
     assert "an .npz with an array per modality and `labels`" in text
     assert "0: no floor (the paper); 0.25 is recommended. (default: 0.0)" in text
     flag = {"train": "--agent", "compare": "--agents"}[command]
-    own = f'call dus_gym.register_agent("mine", ...) in mine.py and add --import mine; then "mine" is a name of {flag}.'
+    own = 'dus_gym.register_agent("mine", f) in mine.py, f(scores, info) giving shares, and --import mine; then "mine" '
+    own += f"is a name of {flag}."
     everything = " ".join(whole.split())
     assert own in text
     assert own in everything

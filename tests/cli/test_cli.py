@@ -79,6 +79,7 @@ def test_train_writes_the_run_and_prints_its_summary(tmp_path):
     assert [*cells][2:] == ["fused, method", "fused, concat", "fused, sum", "fused, entropy"]
     assert {*cells["fused, sum"][3:]} == {""}
     legend = lines[9]
+    assert legend.startswith("Fused, method: the method's own prediction")
     for said in ("MAP: mean average precision", "Score: mean probability of the true class", "Gap: largest minus"):
         assert said in legend
     summary = json.loads(lines[-1])

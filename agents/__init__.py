@@ -119,16 +119,21 @@ def merged(options: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[
     return {**(options or {}), **named}
 
 
-def register_agent(name: str, factory: type[Agent] | Factory, summary: str = "") -> None:
+def register_agent(name: str, agent: Any = None, summary: str = "", *, factory: Factory | None = None) -> None:
     """Register an agent of your own, in this process, under a word for ``make_agent`` and the command line.
 
-    Other processes must register it too: put the call into a module and write ``dus train --import your_module``.
+        dus_gym.register_agent("mine", lambda observation, info: 1.0 - observation)  # in mine.py
+        dus compare DUS-Digits-v0 --agents mine,steady --import mine
+
+    Other processes must register it too; ``--import`` sees to that.
 
     Args:
         name: letters, digits, ``-`` and ``_``.
-        factory: a subclass of :class:`Agent`, whose options become the command line's, or a function of
-            ``(num_modalities, seed)`` that returns an agent or anything :func:`dus_gym.as_agent` takes.
+        agent: a subclass of :class:`Agent`, whose options become the command line's, or what :func:`dus_gym.as_agent`
+            takes: a function of ``(observation, info)`` that returns shares, a network, a trained model.
         summary: one line for listings; the subclass's own if not given.
+        factory: in place of ``agent``, a function of ``(num_modalities, seed)`` that makes one, or what
+            :func:`dus_gym.as_agent` takes, anew for each run.
 
     Raises:
         ConfigError: for a name that exists or can't be a word, or for what makes no agent.
@@ -137,17 +142,24 @@ def register_agent(name: str, factory: type[Agent] | Factory, summary: str = "")
         raise ConfigError(f"name={name!r} is not allowed; give letters, digits, - and _.")
     if name in AGENTS or name in DRIVER_NAMES:
         raise ConfigError(f"name={name!r} is not allowed; there is an agent of this name already, choose another.")
-    if not isinstance(factory, type) and callable(factory):
-        AGENTS[name] = _class_of(factory, name, summary)
-    elif isinstance(factory, type) and issubclass(factory, Agent):
+    if (agent is None) == (factory is None):
+        raise ConfigError(f"agent={agent!r} and factory={factory!r} are not allowed; give one of the two.")
+    if isinstance(agent, type) and issubclass(agent, Agent):
         # A subclass, so that the caller's class stays as it is and its files name the registered word.
-        own = {"name": name, "summary": summary or factory.summary, "__doc__": factory.__doc__}
-        AGENTS[name] = type(factory.__name__, (factory,), own)
+        own = {"name": name, "summary": summary or agent.summary, "__doc__": agent.__doc__}
+        AGENTS[name] = type(agent.__name__, (agent,), own)
+        return
+    if factory is None:
+        if isinstance(agent, type | Agent) or not (callable(agent) or hasattr(agent, "predict")):
+            raise ConfigError(
+                f"agent={agent!r} is not allowed; give a subclass of dus_gym.Agent, a function of (observation, info), "
+                "a network or a model of stable-baselines3, or factory=."
+            )
+        AGENTS[name] = _class_of(lambda _num_modalities, _seed: agent, name, summary)
+    elif isinstance(factory, type) or not callable(factory):
+        raise ConfigError(f"factory={factory!r} is not allowed; give a function of (num_modalities, seed).")
     else:
-        raise ConfigError(
-            f"factory={factory!r} is not allowed; give a subclass of dus_gym.Agent or a function of "
-            "(num_modalities, seed)."
-        )
+        AGENTS[name] = _class_of(factory, name, summary)
 
 
 def _class_of(factory: Factory, word: str, line: str) -> type[Agent]:

@@ -41,7 +41,8 @@ class DUS:
 
     Args:
         modalities: names, in any order.
-        batch_size: B, the ordinary batch of one modality; N_B is m times that.
+        batch_size: B, the batch size of one modality in ordinary training; m modalities share m times as many, the
+            samples per iteration (N_B).
         epochs: decisions of the run, E of the heuristic: its epochs, or its intervals under ``interval``.
         agent: a name of the agent table, a policy file, the name of a shipped policy or the address of one on the hub,
             or anything that :func:`dus_gym.as_agent` takes; the recommended agent if not given, ``"reinforce"`` is the
@@ -51,7 +52,7 @@ class DUS:
             often than once per epoch (``reinforce`` with ``preset="tuned"``: every 5 iterations) wants to be asked as
             often, and is refused under another interval.
         min_samples: the fewest samples a modality may get.
-        min_fraction: the same as a fraction of the batch; 0 is the paper, 0.25 is recommended.
+        min_fraction: the same as a fraction of ``batch_size``; 0 sets no floor (the paper), 0.25 is recommended.
         cumulative: see :class:`dus_gym.discrepancy.CumulativeScore`.
         lever: ``"samples"``: :meth:`next_sizes` says how many samples to draw; ``"rates"``: batches are equal, and
             :meth:`next_rates` says what to multiply each modality's learning rates by.

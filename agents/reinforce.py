@@ -36,7 +36,7 @@ class ReinforceOptions(AgentOptions):
     split, Eq. 5 differentiated through it; literal: Eq. 6 as printed, on a deterministic split. literal walks
     away from uniform in whichever direction its random start leans: for study, not for use."""
     preset: str = "paper"
-    """paper: lr 1e-4, one update an epoch, no entropy bonus (nearly inert); tuned: lr 1e-2, an update every 5
+    """paper: lr 1e-4, one update per epoch, no entropy bonus (nearly inert); tuned: lr 1e-2, an update every 5
     iterations, entropy 0.5 (use it with --min-fraction .25)."""
     lr: float | None = None
     """Learning rate of the policy."""

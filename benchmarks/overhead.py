@@ -229,8 +229,8 @@ def main() -> None:
     torch.manual_seed(0)
     device = torch.device(arguments.device)
     cases = [
-        Case("digits, 6 iterations an epoch", "Digits", 100, 6, arguments.rounds),
-        Case("digits, 60 iterations an epoch", "Digits", 10, 60, arguments.rounds),
+        Case("digits, 6 iterations per epoch", "Digits", 100, 6, arguments.rounds),
+        Case("digits, 60 iterations per epoch", "Digits", 10, 60, arguments.rounds),
         Case("two ResNet-18, B = 16, 3×64×64", register_resnet_task(16, 64), 6, 4, max(2, arguments.rounds // 3)),
     ]
     if device.type == "cuda":

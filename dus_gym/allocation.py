@@ -90,7 +90,7 @@ def sizes_from_shares(shares: Sequence[float], total: int, floor: int = 0) -> li
 
     Args:
         shares: m numbers that sum to 1.
-        total: N_B, the samples of one iteration over all modalities.
+        total: N_B, the samples per iteration over all modalities.
         floor: the fewest samples a modality may get; ``m * floor <= total``.
 
     Returns:
@@ -132,7 +132,7 @@ def sizes_from_fractions(fractions: Sequence[float], base: int, floor: int = 0) 
 
     Args:
         fractions: m numbers in [0, 1].
-        base: B, the ordinary batch of one modality.
+        base: B, the batch size of one modality in ordinary training.
         floor: the fewest samples a modality may get.
     """
     return [max(floor, min(base, math.floor(fraction * base + 0.5))) for fraction in fractions]
@@ -190,7 +190,7 @@ class Allocation:
     num_modalities: int
     """m, the number of modalities."""
     total_batch: int
-    """N_B, the samples of one iteration over all modalities; m times the ordinary batch by default."""
+    """N_B, the samples per iteration over all modalities; by default m times the batch size of one."""
     mode: str = "shares"
     """``"shares"`` or ``"fractions"``, see the module's docstring."""
     min_samples: int = 2
@@ -219,7 +219,7 @@ class Allocation:
 
     @cached_property
     def base_batch(self) -> int:
-        """B, the ordinary batch of one modality."""
+        """B, the batch size of one modality in ordinary training."""
         return max(1, self.total_batch // self.num_modalities)
 
     @cached_property

@@ -28,17 +28,20 @@ class RunConfig:
     interval: int | None = None
     """Iterations of one step of the environment; one epoch if not given (Algorithm 1)."""
     total_batch: int | None = field(default=None, metadata={"common": "Samples per iteration over all modalities."})
-    """N_B, samples of one iteration over all modalities; m times the task's batch if not given."""
+    """Samples per iteration over all modalities (N_B of the paper); the number of modalities times the task's batch
+    size of one if not given."""
     iterations: int | None = None
-    """Iterations an epoch; n_train // B if not given."""
+    """Iterations per epoch; if not given as many as take each training sample once at equal batches (n_train // B)."""
     min_samples: int = 2
     """The fewest samples a modality may get (BatchNorm needs 2)."""
     min_fraction: float = field(
         default=0.0,
-        metadata={"common": "The fewest samples of a modality, as a fraction of an equal share; 0.25 is recommended."},
+        metadata={
+            "common": "Least part of an equal share that a modality gets; 0: no floor (the paper); 0.25 is recommended."
+        },
     )
-    """The fewest samples a modality may get, as a fraction of the equal share; 0 is the paper, 0.25 is
-    recommended."""
+    """The fewest samples a modality may get, as a fraction of the equal share. 0 sets none but min_samples, as in the
+    paper, where an agent may starve a modality; 0.25 is recommended."""
     cumulative: str = field(default="run", metadata={"choices": CUMULATIVE_MODES})
     """Eq. 3: run (the paper's running mean), epoch, ema, or none (the ablation without it)."""
     reward: str = field(default="paper", metadata={"choices": reward_names})
@@ -46,8 +49,8 @@ class RunConfig:
     reward_state: str = field(default="before", metadata={"choices": REWARD_STATES})
     """Which scores Eq. 5 reads: before (what the agent saw) or after (what its choice led to)."""
     action_mode: str = field(default="shares", metadata={"choices": ACTION_MODES})
-    """shares (a split of N_B) or fractions (of each modality's own batch; the total may shrink). An agent speaks
-    one of them; the command line sets it."""
+    """shares (a split of the samples per iteration) or fractions (of each modality's equal share of them; the total may
+    shrink). An agent speaks one of them; the command line sets it."""
     lever: str = field(
         default="samples", metadata={"common": "What shares move: batch sizes or learning rates.", "choices": LEVERS}
     )
@@ -60,8 +63,8 @@ class RunConfig:
             "choices": LOSS_NORMS,
         },
     )
-    """mean: each modality's loss is the mean over its own samples (the paper); fixed: the sum over B, which
-    makes the batch size a learning rate of the modality."""
+    """mean: each modality's loss is the mean over its own samples (the paper); fixed: their sum over B, the
+    equal share, which makes a modality's batch size its learning rate."""
     pairing: str = field(default="prefix", metadata={"choices": PAIRINGS})
     """prefix: all modalities read one shuffled stream, so the first min a_j samples are paired;
     independent: a stream each, nothing paired."""

@@ -55,7 +55,7 @@ class Context:
             is None where the task has none.
         loss_norm: ``"mean"`` or ``"fixed"``.
         batch: the current iteration's samples.
-        base_batch: B, the ordinary batch of one modality.
+        base_batch: B, the batch size of one modality in ordinary training.
         update: ``"joint"`` or ``"alternating"``.
         epoch, iteration: finished epochs and iterations.
         phase: the one under way, as ``Method.phases`` made it; in ``on_epoch_end`` that of the epoch that ended.

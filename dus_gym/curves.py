@@ -44,9 +44,12 @@ def draw_curves(
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(7.0, 5.6), dpi=120)
-    # A fixed layout: fitting one draws the picture several times.
-    figure.subplots_adjust(left=0.14, right=0.96, bottom=0.09, top=0.88, hspace=0.1)
+    # Letters that are still read where a phone shows the picture 350 points wide.
+    figure = Figure(figsize=(5.25, 5.1), dpi=160)
+    columns = min(4, len(modalities))
+    rows = -(-len(modalities) // columns)
+    # A fixed layout: fitting one draws the picture several times. The title above has up to three lines.
+    figure.subplots_adjust(left=0.18, right=0.95, bottom=0.1, top=0.86 - 0.04 * rows, hspace=0.1)
     figure.suptitle(title, fontsize=10, wrap=True)
     scores, parts = figure.subplots(2, 1, sharex=True)
     edges, bottom = [0, *times], [0.0] * len(times)
@@ -64,7 +67,10 @@ def draw_curves(
     thin = "thin: last step alone" + (",\ndashed: validation" if validated else "")
     scores.set_ylabel(f"discrepancy score\n({thin})")
     # Above the panel, where it hides no curve.
-    scores.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=min(5, len(modalities)), fontsize=8, frameon=False)
+    scores.legend(
+        loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, fontsize=10, frameon=False,
+        handlelength=1.0, columnspacing=1.0, borderaxespad=0.1,
+    )  # fmt: skip
     for k in range(1, len(modalities)):
         equal = [whole * k / len(modalities) for whole in [bottom[0], *bottom]]
         parts.plot(edges, equal, drawstyle="steps-pre", color="black", lw=0.8, ls=":")
@@ -72,7 +78,7 @@ def draw_curves(
     parts.set_xlim(0, edges[-1])
     parts.set_ylabel(f"{given}\n(dotted: equal split)")
     parts.set_xlabel(time)
-    parts.xaxis.set_major_locator(MaxNLocator(integer=True))
+    parts.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     for axes in (scores, parts):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

@@ -5,26 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dus_gym.errors import check_choice
+from dus_gym.errors import ConfigError, check_choice
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
 
 CUMULATIVE_MODES = ("run", "epoch", "ema", "none")
 EMA_DECAY = 0.95
 
 
-def true_class_probability(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def true_class_probability(logits: torch.Tensor, labels: torch.Tensor | npt.ArrayLike) -> torch.Tensor:
     """Return the probability each sample's logits give its own class.
 
     Args:
         logits: shape ``(..., c)``.
-        labels: shape ``(...)``, integer classes.
+        labels: shape ``(...)``, integer classes from 0 to c - 1, on any device.
 
     Returns:
         Shape ``(...)``; its mean is the paper's discrepancy score s_t. A mean, never a sum: modalities
         have different batch sizes, and a sum would compare the sizes.
+
+    Raises:
+        ConfigError: for labels of another shape, or that are no whole numbers.
     """
+    import torch
+
+    labels = torch.as_tensor(labels, device=logits.device)
+    if labels.is_floating_point() or labels.shape != logits.shape[:-1]:
+        raise ConfigError(
+            f"labels are {labels.dtype} of shape {tuple(labels.shape)}; logits of shape {tuple(logits.shape)} need the "
+            f"whole number of a class for each sample, shape {tuple(logits.shape[:-1])}."
+        )
+    labels = labels.long()
     return log_probabilities(logits).gather(-1, labels.unsqueeze(-1)).squeeze(-1).exp()
 
 

@@ -54,7 +54,7 @@ class Recipe:
     optimizer: OptimizerConfig
     epochs: int
     batch: int
-    """B, the ordinary batch of one modality."""
+    """B, the batch size of one modality in ordinary training."""
 
     @classmethod
     def of(cls, task: Task) -> Recipe:
@@ -992,7 +992,8 @@ def _phase_ends(phases: Sequence[Phase], epochs: int) -> list[tuple[int, Phase]]
 def _say_one_iteration(samples: int, batch: int, num_modalities: int) -> None:
     """Log, once for each size of data, that an epoch is a single iteration."""
     _log.warning(
-        "An epoch is one iteration: %d training samples at B = %d. A smaller total_batch makes more, such as %d.",
+        "An epoch is one iteration: %d training samples at a batch size of %d per modality. Fewer samples per "
+        "iteration make more, such as total_batch=%d.",
         samples,
         batch,
         num_modalities * max(2, samples // 8),

@@ -63,7 +63,7 @@ def register_task(
         encoders: by modality an encoder's word (``"mlp:hidden=32"``), or a function without arguments that makes a
             new ``nn.Module`` from ``(n, ...)`` to ``(n, d)``, such as its class. Those not named are chosen by shape.
         epochs: of a run, unless ``epochs=`` of the environment says otherwise.
-        batch: B, samples of one modality in an ordinary batch.
+        batch: B, the batch size of one modality in ordinary training.
         lr: learning rate.
         optimizer: ``"sgd"`` or ``"adam"``.
         schedule: ``"step"`` (a tenth after 70 % of the epochs) or ``"plateau"``.

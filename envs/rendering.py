@@ -27,7 +27,7 @@ def table(modalities: Sequence[str], history: Sequence[dict[str, Any]], total_ba
     """The last ten steps: cumulative score and batch size of each modality, and the reward."""
     widths = [max(14, len(name) + 2) for name in modalities]
     head = "step " + "".join(f"{name:>{w}}" for name, w in zip(modalities, widths, strict=True)) + "    reward"
-    lines = [f"cumulative score / batch size (N_B = {total_batch})", head]
+    lines = [f"cumulative score / batch size ({total_batch} samples per iteration)", head]
     first = max(0, len(history) - LAST)
     for i, row in enumerate(history[first:], start=first + 1):
         cells = "".join(
@@ -38,7 +38,7 @@ def table(modalities: Sequence[str], history: Sequence[dict[str, Any]], total_ba
 
 
 def draw(modalities: Sequence[str], history: Sequence[dict[str, Any]], total_batch: int) -> npt.NDArray[np.uint8]:
-    """Draw the cumulative scores over the steps, and below them the split of N_B; ``(400, 640, 3)`` uint8."""
+    """Draw the cumulative scores over the steps, and below them the sizes of the batches; ``(400, 640, 3)`` uint8."""
     from PIL import Image, ImageDraw, ImageFont
 
     picture = Image.new("RGB", (WIDTH, HEIGHT), "white")

@@ -277,7 +277,7 @@ def sizes_from_shares(shares: Floats, total: int, floor: int = 0) -> Ints:
 
     Args:
         shares: ``(m, n)``, each column summing to 1.
-        total: N_B, the samples of one iteration over all modalities.
+        total: N_B, the samples per iteration over all modalities.
         floor: fewest samples of a modality; ``m * floor <= total``.
 
     Returns:

@@ -43,6 +43,18 @@ def test_python_blocks_run(code, tmp_path):
         exec(compile(code, "documentation", "exec"), {"__name__": "documentation"})
 
 
+def test_the_readme_s_loop_takes_samples_from_what_is_memorised():
+    (code,) = [block.values[0] for block in blocks("python") if "dus.loaders(" in block.values[0]]
+    names = {"__name__": "documentation"}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["dus"].history[0]["sizes"] == {"audio": 32, "video": 32}
+    assert names["sizes"]["audio"] < 32 < names["sizes"]["video"]
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 140
+
+
 def shorter(command):
     """The same command on one short seed: whether it runs is the promise here, not its figures."""
     meta = ["--epochs", "2", "--runs", "2", "--seeds", "100,", "--eval-seeds", "120,"]

@@ -61,7 +61,7 @@ def draw_figure1(path: Path, title: str, rows: Sequence[RowRuns]) -> list[str]:
 
 
 def draw_figure3(path: Path, title: str, rows: Sequence[RowRuns]) -> list[str]:
-    """Draw accuracy over N_B and over the policy's learning rate."""
+    """Draw accuracy over the samples per iteration and over the policy's learning rate."""
     figure = _figure(title, width=9.0, height=3.8)
     said = []
     for axes, label, base, series in zip(

@@ -72,7 +72,7 @@ def _rows(*labels: str) -> tuple[PaperRow, ...]:
 ABLATION = (replace(ROWS["MLA"], label="Baseline"), *_rows("DUS w/o RL", "DUS"))
 """The rows of Tables 4, A3 and A4, which ablate DUS/MLA: those called Baseline have MLA's figures of Table 1."""
 TOTALS = (16, 32, 64, 128)
-"""N_B of Figure 3, the total over modalities."""
+"""Samples per iteration over all modalities (N_B) of Figure 3."""
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 """Learning rates of the policy in Figure 3; the paper's lowest is unreadable, 1e-5 is ours."""
 
@@ -188,7 +188,7 @@ ITEMS: dict[str, Item] = {
         ),
         Item(
             "fig3",
-            "Figure 3: N_B and the policy's learning rate",
+            "Figure 3: samples per iteration (N_B) and the policy's learning rate",
             ("Kinetics-Sounds",),
             (
                 *(replace(ROWS["DUS/MLA"], label=f"N_B = {total}", run={"total_batch": total}) for total in TOTALS),

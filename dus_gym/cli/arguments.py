@@ -97,6 +97,7 @@ def parse(
     *kinds: type[Any],
     groups: Mapping[str, Group] | None = None,
     beneath: Callable[[Given], Given] | None = None,
+    epilog: str = "",
 ) -> Parsed:
     """Return what the words behind a command say; ``--help`` prints the options and ends the process with 0.
 
@@ -108,6 +109,7 @@ def parse(
         groups: options whose names depend on the line, by the word before their dot.
         beneath: returns values that hold where the line says nothing, such as those of a settings file that the line
             names (:func:`read_settings`). Those of a group are dropped where the line names another agent, say.
+        epilog: stands below the options of help.
 
     Raises:
         ConfigError: for an option or name that there is none of (with the nearest one), a value of another type, a
@@ -135,7 +137,7 @@ def parse(
     if line.help:
         few = any(option.common for option in own) and not line.help_all
         shown = [_in_short(option) for option in options if option.common or "." in option.key] if few else options
-        print(_parser(shown, command, description).format_help(), end="")
+        print(_parser(shown, command, description, epilog).format_help(), end="")
         if few:
             print(f"\ndus {command} --help-all shows {len(options) - len(shown)} options more.")
         for name in [] if few else [name for name in groups if name not in found]:
@@ -343,7 +345,9 @@ ELSEWHERE["--learning-rate"] = ELSEWHERE["--lr"]
 METAVARS = {int: "N", float: "X", Path: "PATH"}
 
 
-def _parser(options: Sequence[_Option], command: str = "", description: str = "") -> argparse.ArgumentParser:
+def _parser(
+    options: Sequence[_Option], command: str = "", description: str = "", epilog: str = ""
+) -> argparse.ArgumentParser:
     """The parser of all options; with a command one whose help names the other words too."""
     usage = [option.flag if option.required else f"[{option.flag}]" for option in options if option.positional]
     usage += [f"{option.flag} {METAVARS.get(option.kind, 'WORD')}" for option in options if option.required
@@ -351,6 +355,7 @@ def _parser(options: Sequence[_Option], command: str = "", description: str = ""
     parser = argparse.ArgumentParser(
         usage=" ".join(["dus", command, *usage, "[options]"]),
         description=description,
+        epilog=epilog,
         add_help=False,
         allow_abbrev=False,
         exit_on_error=False,

@@ -14,12 +14,12 @@ from dus_gym.agents.controls import format_splits
 from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
 from dus_gym.cli.progress import progress_over
-from dus_gym.cli.run_options import METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
-from dus_gym.cli.tables import print_line, print_prose, print_table, show_log
+from dus_gym.cli.run_options import METHOD, OWN_AGENT, TASK, OutputOptions, TaskOptions, beneath, call_arguments
+from dus_gym.cli.tables import print_data, print_line, print_prose, print_table, show_log
 from dus_gym.config import RunConfig
 from dus_gym.experiments.executors.executor import ScaleOptions
 from dus_gym.experiments.search import SearchOptions
-from dus_gym.experiments.spec import RunSpec
+from dus_gym.experiments.spec import DEFAULT_AGENT
 from dus_gym.experiments.storage.run_folder import CEILING_PICTURE, latest, unused
 
 if TYPE_CHECKING:
@@ -52,18 +52,22 @@ def main(words: list[str]) -> None:
         RunConfig,
         groups={"method": METHOD, "task": TASK},
         beneath=beneath,
+        epilog=OWN_AGENT.format(flag="--agents"),
     )
     from dus_gym.experiments.ceiling import ceiling
+    from dus_gym.experiments.compare import plan_comparison
 
     options, output = parsed.build(CeilingOptions), parsed.build(OutputOptions)
     call = call_arguments(parsed)
+    first = plan_comparison(agents=options.agents or DEFAULT_AGENT, seeds=options.seeds, **call)[0].first
     console = open_console(quiet=output.quiet)
     show_log(console)
+    print_data(console, first)
     found = ceiling(
         agents=options.agents,
         seeds=options.seeds,
         search=parsed.build(SearchOptions),
-        out=_folder(RunSpec(call["env"], data_root=call["data_root"]).task_name, output),
+        out=_folder(first.task_name, output),
         resume=output.resume,
         force=output.force,
         yes=options.yes,

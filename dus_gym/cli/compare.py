@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dus_gym.cli.arguments import Given, parse
 from dus_gym.cli.console import open_console
 from dus_gym.cli.progress import progress_over
-from dus_gym.cli.run_options import METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
+from dus_gym.cli.run_options import METHOD, OWN_AGENT, TASK, OutputOptions, TaskOptions, beneath, call_arguments
 from dus_gym.cli.tables import print_comparison, print_data, show_log
 from dus_gym.config import RunConfig
 from dus_gym.experiments.executors.executor import ScaleOptions
@@ -52,6 +52,7 @@ def main(words: list[str]) -> None:
         RunConfig,
         groups={"method": METHOD, "task": TASK},
         beneath=_beneath,
+        epilog=OWN_AGENT.format(flag="--agents"),
     )
     options, output = parsed.build(CompareOptions), parsed.build(OutputOptions)
 

@@ -58,7 +58,7 @@ def envs(words: list[str]) -> None:
     def show(rows: Sequence[Row]) -> None:
         for row in rows:
             head = f"{row['env']:<25}{', '.join(row['modalities']):<24}{row['epochs']} epochs"
-            print(f"{head}, N_B = {row['total_batch']}, data: {row['data']}\n    {row['summary']}")
+            print(f"{head}, {row['total_batch']} samples per iteration, data: {row['data']}\n    {row['summary']}")
 
     _give("envs", options, rows, show)
 

@@ -36,9 +36,16 @@ class TaskOptions:
         },
     )
     """A registered id, such as DUS-Digits-v0; `dus envs` lists them. Not with --data."""
-    data: Path | None = field(default=None, metadata={"common": "Your own data in its place: a .npz file or a folder."})
-    """Data of your own instead of a registered id: a .npz file with an array per modality and labels, a folder of such
-    .npy files, or a folder with labels.csv and a sub-folder of media per modality."""
+    data: Path | None = field(
+        default=None,
+        metadata={
+            "common": "Your own data in place of ENV: a folder, or an .npz with an array per modality and `labels`."
+        },
+    )
+    """Data of your own instead of a registered id: an .npz file, a folder of such .npy files, or one with labels.csv
+    and a sub-folder of media per modality. The .npz has one array per modality, (n, …) under any name, and `labels`
+    (or `y`), one class per sample; perhaps also `split`, of train, validation or test; or, in their place, train_NAME
+    and test_NAME of each, labels too."""
     method: str = field(
         default=DEFAULT_METHOD,
         metadata={"common": "How the network is trained; `dus methods` says more.", "choices": METHODS},
@@ -82,6 +89,13 @@ class OutputOptions:
     """Print the result as one JSON object on the last line."""
     quiet: bool = False
     """Print nothing but errors and the --json line."""
+
+
+OWN_AGENT = (
+    'Your own agent: dus_gym.register_agent("mine", f) in mine.py, f(scores, info) giving shares, and --import mine; '
+    'then "mine" is a name of {flag}.'
+)
+"""Help says so of the commands that take agents."""
 
 
 def _agent_owner(given: Given) -> Owner | None:

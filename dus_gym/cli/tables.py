@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from dus_gym.experiments.results import SELECTIONS, Result, data_tables, said_settings
+from dus_gym.experiments.results import LEGEND, SELECTIONS, Result, data_tables, said_settings
 from dus_gym.experiments.table import Table as TextTable
-from dus_gym.experiments.table import percent
 from dus_gym.experiments.verdict import notes
 
 if TYPE_CHECKING:
@@ -50,21 +49,13 @@ def print_result(console: Console, result: Result) -> None:
         print_line(console, f"Left out because of bad files: {left_out}; the figures are of the others.", "bold yellow")
     if result.diverged:
         print_line(console, "The run diverged: a training loss was not finite.", style="bold red")
-    rows = [
-        [name, *map(percent, (row.accuracy, row.map, row.macro_f1)), f"{row.score:.3f}", str(row.samples)]
-        for name, row in result.modalities.items()
-    ]
-    rows += [
-        [f"fused, {name}", *map(percent, (row.accuracy, row.map, row.macro_f1)), "", ""]
-        for name, row in result.fused.items()
-        if row is not None
-    ]
-    print_table(console, TextTable(["test, %", "accuracy", "MAP", "macro-F1", "score", "samples"], rows, title))
+    print_table(console, result.table(title))
     print_line(
         console,
         f"gap {result.gap:.3f}   {result.iterations} iterations   {result.samples} samples   {result.seconds:.1f} s"
         + (f"   after {result.training_runs:.3g} training runs" if result.training_runs else ""),
     )
+    print_prose(console, LEGEND)
     for note in notes(result):
         print_prose(console, f"Warning: {note}", style="yellow")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dus_gym.cli.arguments import parse
 from dus_gym.cli.console import open_console
 from dus_gym.cli.progress import live_run
-from dus_gym.cli.run_options import AGENT, METHOD, TASK, OutputOptions, TaskOptions, beneath, call_arguments
+from dus_gym.cli.run_options import AGENT, METHOD, OWN_AGENT, TASK, OutputOptions, TaskOptions, beneath, call_arguments
 from dus_gym.cli.tables import print_command, print_data, print_prose, print_result, show_log
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError
@@ -38,7 +38,10 @@ BESIDE_SECONDS = 60.0
 class TrainOptions:
     """The agent and the run."""
 
-    agent: str = field(default=DEFAULT_AGENT, metadata={"common": True, "choices": agent_names})
+    agent: str = field(
+        default=DEFAULT_AGENT,
+        metadata={"common": "Who decides the batch sizes; `dus agents` says more.", "choices": agent_names},
+    )
     """Who decides the batch sizes; `dus agents` says more. Also the path of a policy file."""
     policy: str | None = field(
         default=None, metadata={"common": "A saved policy (a file or hf://OWNER/NAME) as the agent."}
@@ -66,6 +69,7 @@ def main(words: list[str]) -> None:
         RunConfig,
         groups={"agent": AGENT, "method": METHOD, "task": TASK},
         beneath=beneath,
+        epilog=OWN_AGENT.format(flag="--agent"),
     )
     options, output = parsed.build(TrainOptions), parsed.build(OutputOptions)
 

@@ -108,7 +108,7 @@ class Task:
     source: DataSource | str
     """The source of the samples; ``module:OBJECT`` if importing it loads a framework."""
     batch: int = 64
-    """B, the ordinary batch of one modality."""
+    """B, the batch size of one modality in ordinary training."""
     metric: str = "map"
     """The paper's second metric beside accuracy: ``map`` or ``macro_f1``."""
     optimizer: str = "sgd"

@@ -263,7 +263,7 @@ def _run(
 def _at_equal_samples(
     plan: TaskPlan, folder: Path, results: Mapping[tuple[str, int], Result]
 ) -> dict[str, list[PlannedRun]]:
-    """Uniform's runs with the N_B at which it sees as many samples as an agent that sees fewer, by that agent."""
+    """Uniform's runs with so few samples per iteration that it sees as many as an agent that sees fewer, by agent."""
     found: dict[str, list[PlannedRun]] = {}
     for name in plan.agents:
         mine, uniform = ([results[agent, seed] for seed in plan.seeds] for agent in (name, REFERENCE))

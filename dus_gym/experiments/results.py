@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,12 @@ SELECTIONS = {
     "best_test": "BEST TEST EPOCH, optimistic",
 }
 """The choice of the evaluated model, in words."""
+LEGEND = (
+    "Fused, method: the method's own prediction, which comparisons are about. MAP: mean average precision over the "
+    "classes. Score: mean probability of the true class over the training samples of the last epoch. Gap: largest "
+    "minus smallest score, mean over epochs."
+)
+"""Explains the words of a run's figures."""
 MOST_CLASSES = 20
 """Classes that a table of them has; of more, the most and the least frequent ones."""
 LONGEST_CLASS = 40
@@ -276,14 +281,21 @@ class Result:
         object.__setattr__(result, "folder", folder)
         return result
 
+    def table(self, caption: str = "") -> Table:
+        """Return the figures of every modality and way of fusing as a table; :data:`LEGEND` explains its words.
+
+        Args:
+            caption: the run's title if not given.
+        """
+        head = ["test split", "accuracy, %", "MAP, %", "macro-F1, %", "score, 0 to 1", "samples drawn"]
+        rows = [[name, *_percents(row), f"{row.score:.3f}", str(row.samples)] for name, row in self.modalities.items()]
+        rows += [[f"fused, {name}", *_percents(row), "", ""] for name, row in self.fused.items() if row is not None]
+        return Table(head, rows, caption or self.title)
+
     def _repr_html_(self) -> str:
-        """Show the figures as a table in a notebook."""
-        rows = [*self.modalities.items(), *((f"fused, {name}", row) for name, row in self.fused.items() if row)]
-        cells = "".join(
-            f"<tr><td>{html.escape(name)}</td>"
-            + "".join(f"<td>{100.0 * value:.1f}</td>" for value in (row.accuracy, row.map, row.macro_f1))
-            + "</tr>"
-            for name, row in rows
-        )
-        head = "<tr><th>test, %</th><th>accuracy</th><th>MAP</th><th>macro-F1</th></tr>"
-        return f"<p>{html.escape(self.title)}</p><table>{head}{cells}</table>"
+        """Show the table in a notebook."""
+        return f"{self.table().html()}<p>{LEGEND}</p>"
+
+
+def _percents(row: Scores) -> list[str]:
+    return [percent(value) for value in (row.accuracy, row.map, row.macro_f1)]

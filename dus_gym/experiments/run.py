@@ -275,7 +275,7 @@ def _keep_model(folder: RunFolder, going: _Going, result: Result) -> None:
     if isinstance(core.run, Trainer):
         with writing(folder.path / MODEL):
             save_state(folder.path / MODEL, "model", core.run.evaluated_weights())
-    title = f"{result.title} · trainer {result.trainer}, data {result.data_kind}"
+    title = f"{result.title}\ntrainer {result.trainer}, data {result.data_kind}"
     with writing(folder.path / PICTURE):
         draw_run(folder.path / PICTURE, title, core.modalities, going.records)
 

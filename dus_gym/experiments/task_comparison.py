@@ -76,7 +76,7 @@ class EqualSamples(Against):
     """An agent beside uniform with as many samples in as many iterations as the agent drew."""
 
     total_batch: int
-    """N_B of uniform's runs."""
+    """Samples per iteration of uniform's runs."""
     samples: float
     iterations: float
     by_seed: Mapping[str, Column]
@@ -430,15 +430,15 @@ def _itself(columns: Mapping[str, Column]) -> dict[str, Any]:
 
 
 def equal_total(runs: Sequence[Result], reference: Sequence[Result]) -> tuple[int, int] | None:
-    """Return the N_B at which uniform sees as many samples in as many iterations as an agent that draws fewer or more.
+    """Return the samples per iteration at which uniform sees as many as an agent that draws fewer or more in all.
 
     Args:
         runs: the agent's, one per seed.
         reference: uniform's.
 
     Returns:
-        N_B, a multiple of the number of modalities, and the iterations of an epoch; None for an agent that draws as
-        many as uniform, or whose runs all diverged.
+        Samples per iteration, a multiple of the number of modalities, and the iterations of an epoch; None for an agent
+        that draws as many as uniform, or whose runs all diverged.
     """
     whole = [run for run in runs if not run.diverged]
     if not whole:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-from html import escape
 from pathlib import Path
 
+from dus_gym.agents.controls import format_splits
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.ceiling import COMPARED, Ceiling
 from dus_gym.experiments.serialize import from_json
 from dus_gym.experiments.storage.comparison_folder import read_comparison
 from dus_gym.experiments.storage.run_folder import CEILING, CEILING_PICTURE, COMPARISON, read_object
-from dus_gym.report.page import Page, Section
+from dus_gym.report.page import Page, Section, picture_html
 
 
 def read_ceiling(folder: Path) -> Ceiling:
@@ -48,6 +47,17 @@ def ceiling_page(folder: Path) -> Page:
         title=f"{found.env}: ceiling",
         kicker=f"dus-gym ceiling · {found.env} · {found.method}",
         verdict=found.verdict,
+        opening=[
+            picture_html(
+                folder / CEILING_PICTURE,
+                "Who got which share",
+                "Mean share of each modality over the run, a panel for each split that was found and for each agent; "
+                "the dotted line is the equal split.",
+                f"Shares over the run, stacked: best constant {format_splits(found.constant)}, best schedule "
+                f"{format_splits(found.schedule)}, and each agent.",
+                wide=True,
+            )
+        ],
         remarks=[
             f"The search made {found.runs} training runs on the seeds {first} to {last}, and the figures are of "
             f"{len(found.seeds)} others.",
@@ -60,16 +70,7 @@ def ceiling_page(folder: Path) -> Page:
             *((key, str(value)) for key, value in found.settings.items()),
         ],
         sections=[
-            Section("result", "Result", [_picture(folder / CEILING_PICTURE), found.table().html()]),
+            Section("result", "Result", [found.table().html()]),
             Section("comparison", "The comparison behind it", [part.table().html() for part in parts]),
         ],
     )
-
-
-def _picture(file: Path) -> str:
-    """Return the picture of the splits as HTML that needs no file; nothing if there is none."""
-    if not file.is_file():
-        return ""
-    says = "Mean share of each modality over a run, a panel for each split that was found and for each agent"
-    source = f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
-    return f'<img src="{source}" alt="{escape(says)}" style="max-width: 100%; height: auto">'

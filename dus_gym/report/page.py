@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 
 from dus_gym import __version__
 
@@ -24,6 +26,30 @@ def command_html(said: str, command: str) -> str:
         f'<div class="command"><p>{escape(said)}</p><pre tabindex="0"><code>{" ".join(words)}</code></pre>'
         f'<button type="button" class="copy">Copy<span class="alt"> the command: {escape(said)}</span></button>'
         '<span class="copied" role="status"></span></div>'
+    )
+
+
+def picture_html(
+    file: Path, title: str, says: str, alt: str, *, figures: Sequence[str] = (), wide: bool = False
+) -> str:
+    """Return a picture of a folder as part of the page, which then needs no file; nothing if there is none.
+
+    Args:
+        file: a PNG file.
+        title: of the picture.
+        says: how to read it, in a sentence or two.
+        alt: what it shows, for those who can't see it.
+        figures: what can be read from it, a line each.
+        wide: gives it the whole width of the page, below its words.
+    """
+    if not file.is_file():
+        return ""
+    source = f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
+    lines = "".join(f"<li>{escape(line)}</li>" for line in figures)
+    return (
+        f'<figure class="picture{" wide" if wide else ""}"><figcaption><h2>{escape(title)}</h2><p>{escape(says)}</p>'
+        f"{f'<ul>{lines}</ul>' if lines else ''}</figcaption>"
+        f'<img src="{source}" alt="{escape(alt)}"></figure>'
     )
 
 

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
+from itertools import zip_longest
 from typing import Any
 
 from dus_gym.experiments.probe_result import kept_probe, nothing_to_probe
-from dus_gym.experiments.results import SELECTIONS, Result, data_tables, name_task
+from dus_gym.experiments.results import LEGEND, SELECTIONS, Result, data_tables, name_task
 from dus_gym.experiments.spec import RunSpec
-from dus_gym.experiments.storage.run_folder import flat
+from dus_gym.experiments.storage.run_folder import PICTURE, flat
 from dus_gym.experiments.table import Table
 from dus_gym.experiments.verdict import caveats, notes
 from dus_gym.options import with_said
-from dus_gym.records import Scores
 from dus_gym.report.curves import Curve, curve, drawn, figure, modalities_of
-from dus_gym.report.page import Page, Section, command_html
+from dus_gym.report.page import Page, Section, command_html, picture_html
 
 NOT_SETTINGS = ("written_by", "format", "command")
 
 
 def run_page(config: Mapping[str, Any], result: Result | None, steps: Sequence[Mapping[str, Any]]) -> Page:
-    """The page of a run.
+    """The page of a run: its headline and its picture, the result and what ``dus probe`` found; all else is folded.
 
     Args:
         config: of the run folder.
@@ -39,18 +41,23 @@ def run_page(config: Mapping[str, Any], result: Result | None, steps: Sequence[M
             ("trainer", result.trainer),
             ("data", result.data_kind),
             ("model", SELECTIONS[result.select]),
-            ("batch", f"B = {result.base_batch}, N_B = {result.total_batch}"),
+            ("samples per iteration", f"{result.total_batch}, an equal share is {result.base_batch}"),
         ]
+    charts = run_charts(steps)
+    picture = _picture(result, steps)
+    # A run without a picture, which goes on or is one of a comparison, opens with the two charts that would be in it.
+    opening, charts = ([picture], charts) if picture else ([_side_by_side(charts[:2])], charts[2:])
     return Page(
         title=f"{env}: {method} under {agent}",
         kicker=f"dus-gym run · {env} · {method} under {agent} · seed {config['seed']}",
         verdict=_verdict(result, steps),
+        opening=opening,
         remarks=_remarks(result),
         facts=facts,
         sections=[
             Section("result", "Result", [] if result is None else [_result(result)]),
-            Section("curves", "Over training", run_charts(steps), grid=True),
             Section("probe", "What each modality knows and contributes", _probe(config, result)),
+            Section("curves", "Over training", charts, grid=True, folded=True),
             Section("data", "Data", _data(result), folded=True),
             Section("cost", "Cost", [] if result is None else [_cost(result)], folded=True),
             Section("configuration", "Configuration", [settings_table(config)], folded=True),
@@ -82,6 +89,36 @@ def _verdict(result: Result | None, steps: Sequence[Mapping[str, Any]]) -> str:
         f"{100 * fused[first]:.1f} % test accuracy {by}: {abs(points):.1f} points {than} than {best} alone, "
         f"with a gap of {result.gap:.2f} between the modalities’ scores."
     )
+
+
+def _picture(result: Result | None, steps: Sequence[Mapping[str, Any]]) -> str:
+    """Return the picture that the run's folder keeps; nothing if there is none."""
+    if result is None or result.folder is None or not steps:
+        return ""
+    last, figures, rates = steps[-1], [], False
+    for j, name in enumerate(modalities_of(steps)):
+        moved = [rate for rate in map(figure(f"rate/{name}"), steps) if rate is not None]
+        rates = rates or bool(moved)
+        decided = (
+            f"learning rate × {math.fsum(moved) / len(moved):.2f}"
+            if moved
+            else f"{last[f'samples/{name}'] / max(last['iterations'], 1):.0f} samples per iteration"
+        )
+        figures.append(f"{name}: score {last['observation'][j]:.2f} at the end; {decided} on average")
+    decides = "the factors on the learning rates" if rates else "the samples of each modality per iteration"
+    return picture_html(
+        result.folder / PICTURE,
+        "What the agent saw, and what it decided",
+        "Above, the discrepancy scores: the mean probability that a modality gives the true class, over the run so far "
+        f"(thin: the last step alone; dashed: validation). Below, {decides}.",
+        f"Two panels over {last['iterations']} iterations: scores of the modalities, and {decides}, stacked.",
+        figures=figures,
+    )
+
+
+def _side_by_side(charts: Sequence[str]) -> str:
+    """Return charts in two columns where there is room; nothing without charts."""
+    return f'<div class="grid">{"".join(charts)}</div>' if any(charts) else ""
 
 
 def _next_command(config: Mapping[str, Any], result: Result | None) -> list[str]:
@@ -127,19 +164,10 @@ def _remarks(result: Result | None) -> list[str]:
 
 
 def _result(result: Result) -> str:
-    rows = [
-        [name, *_percents(row), f"{row.score:.3f}", f"{row.samples}", f"{100 * row.coverage:.0f}"]
-        for name, row in result.modalities.items()
-    ]
-    rows += [
-        [f"fused, {name}", *_percents(row), "–", "–", "–"] for name, row in result.fused.items() if row is not None
-    ]
-    head = ["", "accuracy, %", "MAP, %", "macro-F1, %", "score", "samples", "data seen, %"]
-    return Table(head, rows, caption="Test split, scored once after the end").html()
-
-
-def _percents(row: Scores) -> list[str]:
-    return [f"{100 * value:.1f}" for value in (row.accuracy, row.map, row.macro_f1)]
+    table = result.table(f"Scored once after the end. {LEGEND}")
+    seen = [f"{100 * row.coverage:.0f}" for row in result.modalities.values()]
+    rows = [[*row, cell] for row, cell in zip_longest(table.rows, seen, fillvalue="")]
+    return replace(table, head=[*table.head, "data seen, %"], rows=rows).html()
 
 
 def run_charts(steps: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -326,11 +326,22 @@ def test_a_subclass_is_an_agent_of_the_command_line(tables, tmp_path):
 
 @pytest.mark.parametrize("factory", [lambda m, seed: policy(m), lambda m, seed: Weaker(m, seed)])
 def test_a_factory_is_asked_at_every_run(tables, factory):
-    register_agent("made", factory)
+    register_agent("made", factory=factory)
     one, other = make_agent("made", 2), make_agent("made", 2)
     assert one is not other
     assert one.act(SCORES, {}).shape == (2,)
     assert dus_gym.DUS(["a", "b"], agent="made").agent is not one
+
+
+def test_a_function_of_what_is_seen_is_registered_as_it_is(tables):
+    register_agent("mine", lambda observation, info: 1.0 - observation, "more for the unsure")
+    agent = make_agent("mine", 2)
+    assert AGENTS["mine"].summary == "more for the unsure"
+    assert agent.name == "mine"
+    assert agent.act(np.float32([0.75, 0.5]), {}) == pytest.approx([0.25, 0.5])
+    register_agent("net", torch.nn.Linear(2, 2))
+    one, other = make_agent("net", 2), make_agent("net", 2, seed=1)
+    assert one.act(SCORES, {}) == pytest.approx(other.act(SCORES, {}))
 
 
 def test_a_name_that_exists_is_refused(tables):
@@ -339,9 +350,16 @@ def test_a_name_that_exists_is_refused(tables):
             register_agent(name, Weaker)
     with pytest.raises(ConfigError, match=r"name='a b'.*letters"):
         register_agent("a b", Weaker)
+    for given in (int, 3, Weaker(2)):
+        with pytest.raises(ConfigError, match=r"agent=.*subclass of dus_gym.Agent"):
+            register_agent("mine", given)
+        with pytest.raises(ConfigError, match=r"agent=.* and factory=.*one of the two"):
+            register_agent("mine", given, factory=policy)
     for factory in (int, 3):
-        with pytest.raises(ConfigError, match=r"factory=.*subclass of dus_gym.Agent"):
-            register_agent("mine", factory)
+        with pytest.raises(ConfigError, match=r"factory=.*function of \(num_modalities, seed\)"):
+            register_agent("mine", factory=factory)
+    with pytest.raises(ConfigError, match=r"agent=None and factory=None are not allowed"):
+        register_agent("mine")
 
 
 def test_a_reward_of_ones_own(tables):
@@ -376,7 +394,7 @@ def test_options_by_keyword_or_by_name_and_never_twice():
 def test_an_agent_and_a_reward_of_a_module_serve_the_command_line(tables, tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.py").write_text(
         "import dus_gym\n"
-        "dus_gym.register_agent('half-half', lambda m, seed: lambda observation, info: [1.0] * m)\n"
+        "dus_gym.register_agent('half-half', lambda observation, info: [1.0] * len(observation))\n"
         "dus_gym.register_reward('minus-gap', lambda step: -step.gap_after)\n"
     )
     monkeypatch.chdir(tmp_path)

@@ -327,6 +327,19 @@ def test_help_is_one_screen_of_common_options_and_help_all_has_the_rest(command,
     assert command == "compare" or all(name in text for name in agent_names())
     for jargon in ("N_B", "a_j", "Eq.", "pathwise", "logits"):
         assert jargon not in short
+    assert "an .npz with an array per modality and `labels`" in text
+    assert "0: no floor (the paper); 0.25 is recommended. (default: 0.0)" in text
+    flag = {"train": "--agent", "compare": "--agents"}[command]
+    own = 'dus_gym.register_agent("mine", f) in mine.py, f(scores, info) giving shares, and --import mine; then "mine" '
+    own += f"is a name of {flag}."
+    everything = " ".join(whole.split())
+    assert own in text
+    assert own in everything
+    for key in ("`labels` (or `y`)", "`split`", "train_NAME and test_NAME"):
+        assert key in everything
+    assert re.findall(r"[^.;]*N_B[^.;]*", everything) == [
+        " --total-batch N Samples per iteration over all modalities (N_B of the paper)"
+    ]
     more = re.search(r"--help-all shows (\d+) options more", text)
     assert int(more[1]) >= 15
     named = dus("train", "--agent", "score", "--help", cwd=tmp_path, check=0).stdout

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import dus
 
@@ -49,7 +50,10 @@ def test_a_program_that_calls_a_command_has_its_log_back(tmp_path, monkeypatch):
 def test_envs_lists_every_id(tmp_path):
     found = json.loads(dus("envs", "--json", cwd=tmp_path, check=0).stdout.splitlines()[-1])["envs"]
     assert {"DUS-Fake-v0", "DUS-Digits-v0", "DUS-NVGesture-v0"} <= {row["env"] for row in found}
-    assert all("DUS-" in line or line.startswith("    ") for line in dus("envs", cwd=tmp_path).stdout.splitlines())
+    lines = dus("envs", cwd=tmp_path).stdout.splitlines()
+    assert all("DUS-" in line or line.startswith("    ") for line in lines)
+    digits = next(line for line in lines if line.startswith("DUS-Digits-v0 "))
+    assert digits.endswith("100 epochs, 128 samples per iteration, data: embedded")
 
 
 def test_the_command_works_in_a_process_of_its_own(tmp_path):
@@ -69,12 +73,23 @@ def test_the_command_works_in_a_process_of_its_own(tmp_path):
 def test_train_writes_the_run_and_prints_its_summary(tmp_path):
     done = dus("train", "DUS-Digits-v0", "--epochs", 4, "--out", "run", "--json", cwd=tmp_path, check=0)
     lines = done.stdout.splitlines()
-    assert any("fused, entropy" in line for line in lines)
+    head = lines[1].split("\t")
+    assert head == ["test split", "accuracy, %", "MAP, %", "macro-F1, %", "score, 0 to 1", "samples drawn"]
+    cells = {row[0]: row[1:] for row in (line.split("\t") for line in lines[2:8])}
+    assert [*cells][2:] == ["fused, method", "fused, concat", "fused, sum", "fused, entropy"]
+    assert {*cells["fused, sum"][3:]} == {""}
+    legend = lines[9]
+    assert legend.startswith("Fused, method: the method's own prediction")
+    for said in ("MAP: mean average precision", "Score: mean probability of the true class", "Gap: largest minus"):
+        assert said in legend
     summary = json.loads(lines[-1])
     assert set(summary) >= {
         "env", "agent", "method", "seed", "trainer", "data_kind", "fused", "modalities", "gap", "iterations",
         "samples", "seconds",
     }  # fmt: skip
+    pixels = summary["modalities"]["pixels"]
+    figures = [f"{100 * pixels[name]:.1f}" for name in ("accuracy", "map", "macro_f1")]
+    assert cells["pixels"] == [*figures, f"{pixels['score']:.3f}", str(pixels["samples"])]
     assert set(summary["fused"]) == {"method", "concat", "sum", "entropy"}
     assert set(summary["fused"]["sum"]) == {"accuracy", "map", "macro_f1"}
     assert set(summary["modalities"]["pixels"]) >= {"accuracy", "map", "macro_f1", "samples", "score"}
@@ -258,6 +273,54 @@ def test_a_folder_that_is_no_run_is_never_touched(tmp_path):
         done = dus(*words, "--out", "thesis", "--force", cwd=tmp_path, check=2)
         assert "holds no" in done.stderr
     assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
+
+
+SEARCH = ("--constant-generations", 1, "--generations", 0, "--candidates", 4, "--seeds-per-generation", 1)
+ON_OWN_DATA = {
+    "train": ("--agent", "score", "--alone"),
+    "compare": ("--agents", "score", "--seeds", 2),
+    "ceiling": ("--agents", "score", "--seeds", 2, *SEARCH),
+}
+
+
+@pytest.fixture
+def own_data(tmp_path):
+    """40 samples of b, 15 of a, 5 of c, in two modalities."""
+    rng = np.random.default_rng(0)
+    labels = np.array(["b"] * 40 + ["a"] * 15 + ["c"] * 5)
+    means = np.searchsorted(["a", "b", "c"], labels)
+    sound = (rng.normal(size=(60, 5)) + means[:, None]).astype(np.float32)
+    face = (rng.normal(size=(60, 6, 6)) + means[:, None, None]).astype(np.float32)
+    np.savez(tmp_path / "own.npz", sound=sound, face=face, labels=labels)
+    return "own.npz"
+
+
+@pytest.mark.parametrize("command", ON_OWN_DATA)
+def test_own_data_is_described_before_anything_is_trained(command, own_data, tmp_path):
+    words = (command, "--data", own_data, "--epochs", 1, "--out", "made")
+    lines = dus(*words, *ON_OWN_DATA[command], cwd=tmp_path, check=0).stdout.splitlines()
+    # A fifth of each class tests: 8, 3 and 1; of what is left a tenth validates, and one at least.
+    assert lines[0] == (
+        "DUS-Own-v0/own: 2 modalities, 3 classes, 60 samples (43 train, 5 validation, 12 test). Always answering 'b', "
+        "the most frequent class of the test split, would be right for 66.7 % of it."
+    )
+    cells = [line.split("\t") for line in lines[1:]]
+    assert cells[0] == ["modality", "one sample", "prepared"]
+    assert [row[:2] for row in cells[1:3]] == [["sound", "5"], ["face", "1 × 6 × 6"]]
+    classes = cells.index(["class", "train", "validation", "test"])
+    assert cells[classes + 1 : classes + 4] == [["a", "11", "1", "3"], ["b", "29", "3", "8"], ["c", "3", "1", "1"]]
+    quiet = dus(*words, *ON_OWN_DATA[command], "--force", "--quiet", cwd=tmp_path, check=0)
+    assert quiet.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("train", ("--agent", "nobody")), ("compare", ("--agents", "nobody")), ("ceiling", ("--agents", "nobody"))],
+)
+def test_own_data_is_not_described_to_who_asks_for_what_can_not_be(command, words, own_data, tmp_path):
+    done = dus(command, "--data", own_data, *words, cwd=tmp_path, check=2)
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
 
 
 def test_without_out_every_run_gets_its_own_folder(tmp_path):

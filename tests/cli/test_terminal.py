@@ -76,7 +76,7 @@ def test_through_a_pipe_there_is_no_code_and_a_record_is_a_line(shown, command):
     cells = [line.split("\t") for line in text.splitlines() if "\t" in line]
     fused = [f"fused, {name}" for name in ("method", "concat", "sum", "entropy")]
     agents = ["agent", "uniform", "half", "half, at equal samples", "reinforce:policy=literal", "lr-matched"]
-    names = {"train": ["test, %", "pixels", "columns", *fused], "compare": 2 * agents}[command]
+    names = {"train": ["test split", "pixels", "columns", *fused], "compare": 2 * agents}[command]
     assert [row[0] for row in cells] == names
     assert {len(row) for row in cells} == {6}
     sentences = [line for line in text.splitlines() if line and "\t" not in line]

@@ -170,3 +170,24 @@ def test_the_true_class_probability_is_the_softmax_at_the_label(dtype):
     assert found.shape == (40,)
     assert found.dtype == wide.dtype, "a probability in half precision is too coarse to average"
     torch.testing.assert_close(found, expected)
+
+
+LOGITS = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]]))
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.tensor([1, 2]), torch.tensor([1, 2], dtype=torch.int32), np.array([1, 2]), [1, 2]],
+    ids=["int64", "int32", "numpy", "list"],
+)  # fmt: skip
+def test_the_probability_of_the_true_class_takes_labels_of_any_kind(labels):
+    assert true_class_probability(LOGITS, labels).tolist() == pytest.approx([0.25, 0.75])
+
+
+@pytest.mark.parametrize(
+    ("labels", "shape"), [([1], "(1,)"), ([[1, 2]], "(1, 2)"), ([1.0, 2.0], "(2,)"), (1, "()")],
+    ids=["too-few", "a-row", "floats", "a-number"],
+)  # fmt: skip
+def test_labels_that_are_not_one_class_per_sample_are_refused(labels, shape):
+    with pytest.raises(ConfigError, match=r"^labels are torch\..* of shape") as refused:
+        true_class_probability(LOGITS, labels)
+    assert f"of shape {shape}; logits of shape (2, 3)" in str(refused.value)

@@ -111,7 +111,7 @@ def test_a_registered_agent_is_compared_by_its_word(tmp_path):
         "import numpy as np\nimport dus_gym\n\n\n"
         "def make(num_modalities, seed):\n"
         "    return lambda observation, info: np.linspace(1.0, 2.0, num_modalities) / (1.5 * num_modalities)\n\n\n"
-        "dus_gym.register_agent('leaning', make, 'leans')\n"
+        "dus_gym.register_agent('leaning', factory=make, summary='leans')\n"
     )
     from dus_gym.agents import AGENTS
 

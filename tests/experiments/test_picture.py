@@ -1,5 +1,7 @@
 """``curves.png``: axes with names, numbers and units, and what was decided."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from made_results import step
@@ -64,3 +66,20 @@ def test_the_legend_stands_above_the_curves(figure):
     legend = scores.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == NAMES
     assert legend.get_window_extent().y0 >= scores.get_window_extent().y1
+
+
+def test_six_modalities_and_a_long_title_have_room_above_the_curves(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path: drawn.append(figure))
+    names = ["fourier", "profile", "karhunen", "pixels", "zernike", "morphology"]
+    figures = {f"{kind}/{name}": 8 for kind in ("size", "train_score") for name in names}
+    title = "DUS-MFeat-v0, mmpareto:alpha=0.25 under reinforce:preset=tuned, seed 0\ntrainer real, data real"
+    draw_run(tmp_path / "x.png", title, names, [step(1, **figures) | {"observation": [0.5] * 6, "iterations": 18000}])
+    made = drawn[0]
+    made.canvas.draw()
+    words, legend = made._suptitle.get_window_extent(), made.axes[0].get_legend().get_window_extent()
+    assert words.y0 > legend.y1
+    assert legend.y0 >= made.axes[0].get_window_extent().y1
+    assert legend.x1 <= made.bbox.x1
+    numbers = [label.get_window_extent() for label in made.axes[1].get_xticklabels()]
+    assert all(one.x1 < two.x0 for one, two in pairwise(numbers))

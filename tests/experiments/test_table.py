@@ -8,6 +8,7 @@ from rich.console import Console
 
 from dus_gym.errors import ConfigError
 from dus_gym.experiments.comparison import conclude
+from dus_gym.experiments.results import LEGEND
 from dus_gym.experiments.table import Table
 
 AT_EQUAL = {"half": [result(0.7 + OTHER_NOISE[s] - 0.015, samples=9600, total_batch=96) for s in SEEDS]}
@@ -145,3 +146,16 @@ def test_a_row_that_is_too_wide_breaks_its_name_after_colons_and_then_words_and_
         "  samples",
     ]  # fmt: skip
     assert all(row[0] in Table(["agent", "accuracy"], rows, "").text() for row in rows), "None breaks nothing"
+
+
+def test_a_run_s_table_names_the_unit_of_each_column():
+    table = result(0.8125).table()
+    assert table.head == ["test split", "accuracy, %", "MAP, %", "macro-F1, %", "score, 0 to 1", "samples drawn"]
+    assert table.rows[:2] == [
+        ["pixels", "60.0", "60.0", "60.0", "1.000", "64"], ["columns", "60.0", "60.0", "60.0", "0.600", "64"],
+    ]  # fmt: skip
+    fused = ["81.2", "81.2", "81.2", "", ""]
+    assert table.rows[2:] == [["fused, method", *fused], ["fused, concat", *fused], ["fused, sum", *fused]]
+    notebook = result(0.8125)._repr_html_()
+    assert table.html() in notebook
+    assert LEGEND in notebook

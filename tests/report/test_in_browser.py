@@ -122,6 +122,27 @@ def test_the_page_opens_with_the_verdict_s_picture_then_the_samples_and_the_rest
     assert shown(page, "figure.chart") > 4
 
 
+@pytest.mark.parametrize(("width", "phone"), [(1200, False), (390, True)])
+@pytest.mark.parametrize("name", ["run", "probed"])
+def test_a_run_s_page_opens_with_its_picture_which_can_be_read(name, width, phone, chromium, pages):
+    for page in opened(chromium, pages / name / "report.html"):
+        page.size(width, 900, phone=phone)
+        across, wide, top, left, right, command = page.run(
+            "(() => { const one = document.querySelector('header figure.picture img'); const box = "
+            "one.getBoundingClientRect(); return [box.width, one.naturalWidth, box.top, box.left, box.right, "
+            "document.querySelector('.command').getBoundingClientRect().top] })()"
+        )
+        heading = page.run("document.querySelector('h1').getBoundingClientRect().bottom")
+        assert heading < top < 600
+        assert top < command
+        assert 0 <= left < right <= width
+        # Its smallest letters are 10 points at 160 dots per inch.
+        assert 10 / 72 * 160 * across / wide >= 8.5
+        assert shown(page, "#result") == 1
+        assert shown(page, "figure.chart") == 0
+        assert page.run("document.documentElement.scrollWidth") <= width
+
+
 def test_the_picture_lies_where_its_axis_says_and_is_sorted(comparison):
     page = comparison
     rows = page.run(
@@ -236,10 +257,10 @@ def test_every_control_has_a_name_and_every_chart_a_text(page):
         for node in nodes
         if not node.get("ignored") and node.get("role", {}).get("value") in ("button", "slider", "image", "link")
     ]
-    charts = page.run("document.querySelectorAll('figure.chart').length")
+    charts = page.run("document.querySelectorAll('figure.chart, figure.picture').length")
     assert [role for role, *_ in named].count("image") == charts
     assert all(name for _, name, _ in named)
-    assert all(re.search(r"\d", description) for role, _, description in named if role == "image")
+    assert all(re.search(r"\d", name + description) for role, name, description in named if role == "image")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,5 +1,6 @@
 """``dus report``: what is on the page, whatever is in the folder."""
 
+import base64
 import json
 import re
 import shutil
@@ -25,7 +26,7 @@ from dus_gym.report.runs import Runs
 
 FAKE = ["--trainer", "fake", "--epochs", "4", "--quiet"]
 BY_SUM = Scores(0.5, 0.5, 0.5)
-VOID = {"meta", "link", "input", "line", "path", "circle", "polygon", "rect", "br"}
+VOID = {"meta", "link", "input", "line", "path", "circle", "polygon", "rect", "br", "img"}
 
 
 class Reader(HTMLParser):
@@ -90,6 +91,49 @@ def test_a_run_s_page_has_its_verdict_first_and_every_part(root):
     assert [tag for tag, _ in reader.tags].count("h1") == 1
     for words in ("fused, entropy", "run.min_samples", "trainer", "fake"):
         assert words in text
+
+
+def opening_of(html):
+    """What stands between a page's heading and its list of sections."""
+    return html[html.index("</h1>") : html.index("<nav")]
+
+
+def test_a_run_s_page_opens_with_its_headline_and_the_picture_that_its_folder_keeps(root):
+    html = page_of(root / "run").html()
+    opening = opening_of(html)
+    picture, rest = opening.split("</figure>", 1)
+    assert picture.startswith('</h1>\n<figure class="picture">')
+    assert f'src="data:image/png;base64,{base64.b64encode((root / "run/curves.png").read_bytes()).decode()}"' in picture
+    assert "dus compare DUS-Digits-v0" in re.sub("<[^>]*>", "", rest)
+    summary = json.loads((root / "run/summary.json").read_text())
+    last = json.loads((root / "run/steps.jsonl").read_text().splitlines()[-1])
+    for score, (name, row) in zip(last["observation"], summary["modalities"].items(), strict=True):
+        mean = row["samples"] / summary["iterations"]
+        assert f"<li>{name}: score {score:.2f} at the end; {mean:.0f} samples per iteration on average</li>" in picture
+    assert re.search(r'<section class="folded" aria-labelledby="curves">', html)
+
+
+def test_the_picture_s_words_are_of_learning_rates_where_those_move(tmp_path):
+    run = tmp_path / "run"
+    dus_gym.train("DUS-Fake-v0", "score", epochs=3, lever="rates", out=run)
+    steps = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
+    names = [key.removeprefix("rate/") for key in steps[0] if key.startswith("rate/")]
+    opening = opening_of(page_of(run).html())
+    for name in names:
+        mean = sum(step[f"rate/{name}"] for step in steps) / 3
+        assert f"learning rate × {mean:.2f} on average</li>" in opening
+    assert len(names) == 2
+    assert "the factors on the learning rates" in opening
+    assert "samples per iteration" not in opening.split("</figure>")[0]
+
+
+def test_a_run_without_a_picture_opens_with_the_two_charts_that_would_be_in_it(root):
+    html = page_of(next(root.glob("one/score*/seed1"))).html()
+    assert re.findall('<figure class="chart" id="([a-z]+)"', opening_of(html)) == ["scores", "sizes"]
+    assert "<img" not in html
+    charts = re.findall('<figure class="chart" id="([a-z]+)"', html)
+    assert charts == ["scores", "sizes", "gap", "validation", "loss", "reward"]
+    Reader(html)
 
 
 def test_a_comparison_s_page_says_what_the_comparison_says(root):
@@ -289,7 +333,7 @@ def test_names_can_not_become_code(root, text):
     (root / "run/steps.jsonl").write_text(steps)
     html = page_of(root / "run").html()
     reader = Reader(html)
-    assert "<img" not in html
+    assert html.count("<img") == 1, "the picture of the run"
     assert [tag for tag, _ in reader.tags].count("script") == len(re.findall('<figure class="chart"', html)) + 1
     one = next(found for found in re.findall(r'<script type="application/json">(.*?)</script>', html))
     assert text in [series["name"] for series in json.loads(one)["series"]]

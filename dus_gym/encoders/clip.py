@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dus_gym.encoders.pretrained import transformers_model
+from dus_gym.encoders.pretrained import ATTENTION, transformers_model
 from dus_gym.encoders.sizes import random_sizes
 from dus_gym.encoders.tokens import check_ids, check_text_shape, last_token
 from dus_gym.encoders.weights import NONE
@@ -104,6 +104,7 @@ class ClipText(nn.Module):
                 bos_token_id=max(vocabulary - 2, 0),
                 eos_token_id=vocabulary - 1,
                 pad_token_id=0,
+                **ATTENTION,
             )
             self.network = CLIPTextModelWithProjection(config)
         else:
@@ -154,6 +155,7 @@ class ClipImage(nn.Module):
                 num_channels=input_shape[0],
                 image_size=input_shape[1],
                 patch_size=patch,
+                **ATTENTION,
             )
             self.network = CLIPVisionModelWithProjection(config)
         else:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dus_gym.encoders.checkpointing import CheckpointingTransformer
 from dus_gym.encoders.pretrained import ATTENTION, transformers_model
 from dus_gym.encoders.sizes import random_sizes
 from dus_gym.encoders.tokens import check_ids, check_text_shape
@@ -49,7 +50,7 @@ class BertOptions:
         return random_sizes(self.weights, self, _SIZES)
 
 
-class Bert(nn.Module):
+class Bert(CheckpointingTransformer):
     """BERT and a linear projection to 1024 features. Its dropout draws from PyTorch's default generator.
 
     Args:

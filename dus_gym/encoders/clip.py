@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dus_gym.encoders.checkpointing import CheckpointingTransformer
 from dus_gym.encoders.pretrained import ATTENTION, transformers_model
 from dus_gym.encoders.sizes import random_sizes
 from dus_gym.encoders.tokens import check_ids, check_text_shape, last_token
@@ -72,7 +73,7 @@ class ClipImageOptions:
         return random_sizes(self.weights, self, _IMAGE_SIZES)
 
 
-class ClipText(nn.Module):
+class ClipText(CheckpointingTransformer):
     """CLIP's text transformer, pooled at the end-of-text token, projected, then adapted.
 
     Pooling takes the last id that is not 0. With a tokenizer's output padded by 0 that is the end-of-text token, by
@@ -125,7 +126,7 @@ class ClipText(nn.Module):
         return features
 
 
-class ClipImage(nn.Module):
+class ClipImage(CheckpointingTransformer):
     """CLIP's vision transformer, projected, then adapted.
 
     Args:

@@ -90,6 +90,9 @@ class RunConfig:
     cudnn_benchmark: bool = False
     """Let cuDNN time its convolutions once for every new batch size and keep the fastest. Pays where an epoch has many
     iterations; the same seed then need not give the same bits. No effect on a CPU."""
+    checkpointing: bool = False
+    """Keep only the inputs of the blocks of BERT, CLIP, ResNet and I3D in a training pass, and compute each block again
+    for its gradient: less memory for a third more computation, and the same bits."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "interval", "total_batch", "iterations"):

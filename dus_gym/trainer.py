@@ -23,7 +23,7 @@ from dus_gym.context import Context, Phase
 from dus_gym.data.dataset import DataOverview, Split, StackedSplit, TaskData, TensorSplit
 from dus_gym.data.prefetch import PreparedSplit, StackedPreparedSplit, in_order
 from dus_gym.data.task import Task
-from dus_gym.encoders import build_encoder
+from dus_gym.encoders import build_encoder, check_checkpointing
 from dus_gym.errors import ONE_BY_ONE, ConfigError, check_at_least
 from dus_gym.evaluation import Evaluator
 from dus_gym.methods import independent_methods
@@ -167,6 +167,13 @@ class TrainingRuns:
         self.num_runs = len(seeds)
         method.check(m, one.validation is not None)
         _check(config, method, one, m)
+        if config.checkpointing:
+            check_checkpointing(recipe.encoders)
+            if self.num_runs > 1:
+                raise ConfigError(
+                    f"checkpointing=True is for encoders of one run, so {self.num_runs} of them can't train as one "
+                    f"computation; {ONE_BY_ONE}, or leave it out."
+                )
         if self.num_runs > 1 and not method.maps_runs:
             raise ConfigError(
                 f"method={method.name!r} is written for one run, so {self.num_runs} of them can't train as one "
@@ -201,7 +208,10 @@ class TrainingRuns:
             _say_one_iteration(num_train, self.base_batch, m)
 
         def build() -> MultimodalModel:
-            encoders = [build_encoder(e, s) for e, s in zip(recipe.encoders, one.input_shapes, strict=True)]
+            encoders = [
+                build_encoder(word, shape, checkpointing=config.checkpointing)
+                for word, shape in zip(recipe.encoders, one.input_shapes, strict=True)
+            ]
             return MultimodalModel(encoders, recipe.num_classes, method.heads, method.fused_hidden)
 
         models = [initialised(build, seed.integer("initialisation")) for seed in seeds]

@@ -440,8 +440,8 @@ class DUSEnv(gym.Env[Array, Array]):
     def _identity(self) -> dict[str, Any]:
         config = asdict(self.config)
         config["lr_scale"] = None if self.config.lr_scale is None else list(self.config.lr_scale)
-        # Where a run computes does not make it another run.
-        del config["device"]
+        # Where a run computes, and what it keeps meanwhile, does not make it another run.
+        del config["device"], config["checkpointing"]
         return {
             "task": self.task.name,
             "trainer": self.trainer,

@@ -134,7 +134,7 @@ class FakeTrainer:
     Args:
         task: gives modalities, classes, epochs, batch and the regime.
         method: only its heads and predictor matter: the curves are the baseline's.
-        config: ``pairing``, ``update``, ``device`` and ``precision`` change nothing here.
+        config: ``pairing``, ``update``, ``device``, ``precision`` and ``checkpointing`` change nothing here.
         seeds: the noise comes from here.
     """
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
@@ -68,6 +68,57 @@ class TensorSplit:
     def to(self, device: torch.device) -> TensorSplit:
         """Return a copy on ``device``; itself where it is there already."""
         return TensorSplit(tuple(x.to(device) for x in self.inputs), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class TextSplit(TensorSplit):
+    """A split in memory with texts among its modalities, whose batches are cut to their longest text.
+
+    How long the texts are is kept on the host, where a batch is drawn: no accelerator is asked and waited for.
+    """
+
+    lengths: tuple[Indices | None, ...] = ()
+    """By modality, tokens of each sample up to its last one, ``(n,)``; None where the modality is no text."""
+    shared: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, split: TensorSplit, texts: Collection[int]) -> TextSplit:
+        """Return a split whose modalities ``texts`` are token ids ``(n, L)``, padded with 0 at the end."""
+        import torch
+
+        def lengths(ids: Tensor) -> Indices:
+            places = torch.arange(1, ids.shape[1] + 1)
+            found: Indices = (places * (ids != 0).cpu()).amax(dim=1).clamp(min=1).numpy()
+            return found
+
+        # Samples of another shape are no ids, which their encoder says when it is built.
+        known = [lengths(x) if j in texts and x.ndim == 2 else None for j, x in enumerate(split.inputs)]
+        return cls(split.inputs, split.labels, tuple(known))
+
+    def fetch(self, modality: int, indices: Tensor, draws: Indices | None = None) -> Tensor:
+        """Return rows ``indices`` of one modality; of a text, up to the longest one's end, rounded up."""
+        return self.finish(modality, self.prepare(modality, indices.cpu().numpy(), draws))
+
+    def prepare(self, modality: int, rows: Indices, draws: Indices | None = None) -> tuple[Indices, int | None]:
+        """Return the rows and their common length; None where the modality is no text."""
+        from dus_gym.encoders.tokens import padded_length
+
+        lengths = self.lengths[modality]
+        if lengths is None:
+            return rows, None
+        return rows, padded_length(int(lengths[rows].max(initial=1)), self.inputs[modality].shape[1])
+
+    def finish(self, modality: int, prepared: tuple[Indices, int | None]) -> Tensor:
+        """Return the batch on the device."""
+        from dus_gym.batch import to_device
+
+        rows, length = prepared
+        samples = self.inputs[modality] if length is None else self.inputs[modality][:, :length]
+        return samples.index_select(0, to_device(rows, self.labels.device))
+
+    def to(self, device: torch.device) -> TextSplit:
+        """Return a copy on ``device``; itself where it is there already."""
+        return TextSplit(tuple(x.to(device) for x in self.inputs), self.labels.to(device), self.lengths)
 
 
 class StackedSplit:
@@ -179,6 +230,15 @@ class TaskData:
     """Names in the order of the class ids; none where they have none."""
     prepared: Mapping[str, str] = field(default_factory=dict)
     """By modality, what was done to the samples that were given."""
+
+    def with_texts(self, texts: Collection[int]) -> TaskData:
+        """Return the same data, those splits of it that lie in memory with the modalities ``texts`` as texts."""
+
+        def cut(split: Split) -> Split:
+            return TextSplit.of(split, texts) if type(split) is TensorSplit else split
+
+        validation = None if self.validation is None else cut(self.validation)
+        return replace(self, train=cut(self.train), validation=validation, test=cut(self.test))
 
     def overview(self, modalities: Sequence[str], num_classes: int) -> DataOverview:
         """Return what the data are, in numbers.

@@ -7,7 +7,7 @@ options in its file; heavy packages are imported only when a network of theirs i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dus_gym.encoders.bag import Bag, BagOptions
 from dus_gym.encoders.bert import Bert, BertOptions
+from dus_gym.encoders.checkpointing import CheckpointingEncoder
 from dus_gym.encoders.clip import ClipImage, ClipImageOptions, ClipText, ClipTextOptions
 from dus_gym.encoders.cnn import CNN, CNNOptions
 from dus_gym.encoders.i3d import I3D, I3DOptions
@@ -42,6 +43,11 @@ class Entry:
     """Frozen dataclass of its options."""
     build: Callable[[tuple[int, ...], Any], nn.Module]
     """From the shape of one sample and the options."""
+
+    @property
+    def checkpoints(self) -> bool:
+        """Whether its network is made of blocks that can be computed again."""
+        return isinstance(self.build, type) and issubclass(self.build, CheckpointingEncoder)
 
 
 ENCODERS: dict[str, Entry] = {
@@ -78,12 +84,31 @@ def encoder_options(word: str) -> tuple[str, Any]:
         raise type(error)(f"encoder {word!r}: {error}") from error
 
 
-def build_encoder(word: str, input_shape: tuple[int, ...]) -> nn.Module:
+def check_checkpointing(words: Sequence[str]) -> None:
+    """Refuse ``checkpointing=True`` where it would change nothing.
+
+    Args:
+        words: the encoders of a task.
+
+    Raises:
+        ConfigError: if none of them is made of blocks that can be computed again.
+    """
+    if not any(ENCODERS[encoder_options(word)[0]].checkpoints for word in words):
+        able = [name for name, entry in ENCODERS.items() if entry.checkpoints]
+        raise ConfigError(
+            f"checkpointing=True saves nothing here: none of the encoders {', '.join(words)} is made of blocks, as "
+            f"{', '.join(able)} are; leave it out."
+        )
+
+
+def build_encoder(word: str, input_shape: tuple[int, ...], *, checkpointing: bool = False) -> nn.Module:
     """An encoder, freshly initialised from PyTorch's default generator or with the weights its options name.
 
     Args:
         word: a name of the table with options, see :func:`encoder_options`.
         input_shape: the shape of one sample.
+        checkpointing: whether it keeps the inputs of its blocks alone and computes these again for the gradient; one
+            without blocks keeps everything all the same.
 
     Raises:
         ConfigError: for a word that can't be, a shape the encoder does not take, or weights that don't fit it.
@@ -92,9 +117,12 @@ def build_encoder(word: str, input_shape: tuple[int, ...]) -> nn.Module:
     name, options = encoder_options(word)
     try:
         # Pretrained networks arrive in evaluation mode, fresh ones in training mode.
-        return ENCODERS[name].build(tuple(input_shape), options).train()
+        encoder = ENCODERS[name].build(tuple(input_shape), options).train()
     except (ConfigError, DatasetNotFoundError) as error:
         raise type(error)(f"encoder {word!r}: {error}") from error
+    if checkpointing and isinstance(encoder, CheckpointingEncoder):
+        encoder.enable_checkpointing()
+    return encoder
 
 
 def width(encoder: nn.Module) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dus_gym.encoders.pretrained import transformers_model
+from dus_gym.encoders.checkpointing import CheckpointingTransformer
+from dus_gym.encoders.pretrained import ATTENTION, transformers_model
 from dus_gym.encoders.sizes import random_sizes
 from dus_gym.encoders.tokens import check_ids, check_text_shape
 from dus_gym.encoders.weights import NONE
@@ -48,7 +50,7 @@ class BertOptions:
         return random_sizes(self.weights, self, _SIZES)
 
 
-class Bert(nn.Module):
+class Bert(CheckpointingTransformer):
     """BERT and a linear projection to 1024 features. Its dropout draws from PyTorch's default generator.
 
     Args:
@@ -70,6 +72,7 @@ class Bert(nn.Module):
                 num_hidden_layers=sizes["layers"],
                 num_attention_heads=sizes["heads"],
                 intermediate_size=4 * sizes["hidden"],
+                **ATTENTION,
             )
             self.network = BertModel(config, add_pooling_layer=pooled)
         else:
@@ -84,15 +87,18 @@ class Bert(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Token ids ``(n, L)`` to features ``(n, out)``."""
         check_ids(inputs, self.vocabulary)
-        found = self.network(inputs, attention_mask=attended(inputs), token_type_ids=segments(inputs, self.sep))
-        features: Tensor = self.projection(found.pooler_output if self.pooled else found.last_hidden_state[:, 0])
+        network: Any = self.network
+        # Part by part: the whole would ask on the device whether anything is padded at all, and wait for the answer.
+        hidden = network.embeddings(input_ids=inputs, token_type_ids=segments(inputs, self.sep))
+        found = network.encoder(hidden, attention_mask=attended(inputs)[:, None, None, :]).last_hidden_state
+        features: Tensor = self.projection(network.pooler(found) if self.pooled else found[:, 0])
         return features
 
 
 def attended(ids: Tensor) -> Tensor:
-    """1 for tokens and 0 for padding, ``(n, L)``; the first place always counts, or empty text would give NaN."""
-    mask = (ids != 0).long()
-    mask[:, 0] = 1
+    """True for tokens, False for padding, ``(n, L)``; the first place always counts, or empty text would give NaN."""
+    mask = ids != 0
+    mask[:, 0] = True
     return mask
 
 

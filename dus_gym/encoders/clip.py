@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dus_gym.encoders.pretrained import transformers_model
+from dus_gym.encoders.checkpointing import CheckpointingTransformer
+from dus_gym.encoders.pretrained import ATTENTION, transformers_model
 from dus_gym.encoders.sizes import random_sizes
 from dus_gym.encoders.tokens import check_ids, check_text_shape, last_token
 from dus_gym.encoders.weights import NONE
@@ -72,7 +73,7 @@ class ClipImageOptions:
         return random_sizes(self.weights, self, _IMAGE_SIZES)
 
 
-class ClipText(nn.Module):
+class ClipText(CheckpointingTransformer):
     """CLIP's text transformer, pooled at the end-of-text token, projected, then adapted.
 
     Pooling takes the last id that is not 0. With a tokenizer's output padded by 0 that is the end-of-text token, by
@@ -104,6 +105,7 @@ class ClipText(nn.Module):
                 bos_token_id=max(vocabulary - 2, 0),
                 eos_token_id=vocabulary - 1,
                 pad_token_id=0,
+                **ATTENTION,
             )
             self.network = CLIPTextModelWithProjection(config)
         else:
@@ -124,7 +126,7 @@ class ClipText(nn.Module):
         return features
 
 
-class ClipImage(nn.Module):
+class ClipImage(CheckpointingTransformer):
     """CLIP's vision transformer, projected, then adapted.
 
     Args:
@@ -154,6 +156,7 @@ class ClipImage(nn.Module):
                 num_channels=input_shape[0],
                 image_size=input_shape[1],
                 patch_size=patch,
+                **ATTENTION,
             )
             self.network = CLIPVisionModelWithProjection(config)
         else:

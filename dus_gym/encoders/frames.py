@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Callable
+
+from torch import Tensor
 
 from dus_gym.errors import ConfigError
 
@@ -20,7 +22,7 @@ def check_image_shape(input_shape: tuple[int, ...]) -> None:
         )
 
 
-def per_frame(network: nn.Module, inputs: Tensor) -> Tensor:
+def per_frame(network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """Features of images, or of clips as the mean over their frames.
 
     Where ``network`` ends in average pooling, this is the mean of its last feature maps over time, height and width.
@@ -33,8 +35,7 @@ def per_frame(network: nn.Module, inputs: Tensor) -> Tensor:
         ``(k, d)``.
     """
     if inputs.ndim == 4:
-        images: Tensor = network(inputs)
-        return images
+        return network(inputs)
     count, frames = inputs.shape[0], inputs.shape[2]
-    folded: Tensor = network(inputs.transpose(1, 2).flatten(0, 1))
+    folded = network(inputs.transpose(1, 2).flatten(0, 1))
     return folded.view(count, frames, -1).mean(dim=1)

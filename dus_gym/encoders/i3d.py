@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, cat, nn
 
+from dus_gym.encoders.checkpointing import CheckpointingEncoder
 from dus_gym.encoders.weights import NONE, load_weights, read_state_dict, stem_of_channels
 from dus_gym.errors import ConfigError, check_choice
 
@@ -125,7 +126,7 @@ class Mixed(nn.Module):
         return cat(branches, dim=1)
 
 
-class I3D(nn.Module):
+class I3D(CheckpointingEncoder):
     """Inception-I3D without dropout and classifier: 1024 features, averaged over time, height and width.
 
     The stem of a depth channel, or of any count but 3, is the mean over the channels of RGB weights.
@@ -156,8 +157,20 @@ class I3D(nn.Module):
 
     def maps(self, inputs: Tensor) -> Tensor:
         """Clips ``(n, C, T, H, W)`` to feature maps ``(n, 1024, ⌈T/8⌉, ⌈H/32⌉, ⌈W/32⌉)``."""
+        if self.recomputes:
+            return self.through(self._blocks(), inputs)
         found: Tensor = self.network(inputs)
         return found
+
+    def _blocks(self) -> list[nn.Module]:
+        """Return the layers, a pool together with the one before it: its own maps are smaller than those it reads."""
+        blocks: list[list[nn.Module]] = []
+        for layer in self.network:
+            if isinstance(layer, MaxPool):
+                blocks[-1].append(layer)
+            else:
+                blocks.append([layer])
+        return [nn.Sequential(*block) for block in blocks]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Clips ``(n, C, T, H, W)`` to features ``(n, 1024)``; T may differ from batch to batch."""
@@ -167,7 +180,7 @@ class I3D(nn.Module):
         return maps.mean(dim=(2, 3, 4))
 
 
-def _network(channels: int, width: float) -> tuple[nn.Module, int]:
+def _network(channels: int, width: float) -> tuple[nn.Sequential, int]:
     """The layers by their published names, and the channels of the last one."""
 
     def scaled(count: int) -> int:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 
+ATTENTION: dict[str, Any] = {"attn_implementation": "sdpa"}
+"""Asks transformers for PyTorch's ``scaled_dot_product_attention``, whose fused kernels never write out the matrix of
+all pairs of tokens."""
+
 SECONDS_TO_ANSWER = 10.0
 """How long a server has to answer at all before it counts as unreachable."""
 
@@ -157,7 +161,12 @@ def _load(
             )
         try:
             loaded: Any = kind.from_pretrained(
-                name, local_files_only=local, dtype=torch.float32, output_loading_info=True, **arguments
+                name,
+                local_files_only=local,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **ATTENTION,
+                **arguments,
             )
         except Exception as error:  # Refused pickles, damaged files, ill-shaped weights: each raises its own.
             if isinstance(error, OSError) or not local:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, nn
 
+from dus_gym.encoders.checkpointing import CheckpointingEncoder
 from dus_gym.encoders.frames import check_image_shape, per_frame
 from dus_gym.encoders.pretrained import torchvision_state
 from dus_gym.encoders.weights import NONE, load_weights, read_state_dict, stem_of_channels
@@ -37,7 +39,7 @@ class ResNet50Options:
         check_at_least("out", self.out, 0)
 
 
-class ResNet18(nn.Module):
+class ResNet18(CheckpointingEncoder):
     """ResNet-18, 512 features; the paper's encoder of audio and video, from scratch there.
 
     Args:
@@ -57,10 +59,10 @@ class ResNet18(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Samples ``(n, C, H, W)`` or ``(n, C, T, H, W)`` to features ``(n, 512)``."""
-        return per_frame(self.network, inputs)
+        return per_frame(partial(_pooled, self, self.network), inputs)
 
 
-class ResNet50(nn.Module):
+class ResNet50(CheckpointingEncoder):
     """ResNet-50 with a linear projection to 1024 features; the paper's encoder of pictures.
 
     Args:
@@ -81,7 +83,7 @@ class ResNet50(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Samples ``(n, C, H, W)`` or ``(n, C, T, H, W)`` to features ``(n, out)``."""
-        features: Tensor = self.projection(per_frame(self.network, inputs))
+        features: Tensor = self.projection(per_frame(partial(_pooled, self, self.network), inputs))
         return features
 
 
@@ -93,6 +95,19 @@ def _headless(network: nn.Module, channels: int) -> tuple[nn.Module, int]:
         network.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     return network, features
+
+
+def _pooled(encoder: CheckpointingEncoder, network: Any, images: Tensor) -> Tensor:
+    """Images ``(n, C, H, W)`` to the network's features ``(n, d)``, by blocks where the encoder computes them twice."""
+    if not encoder.recomputes:
+        whole: Tensor = network(images)
+        return whole
+    # The stem's maps are the largest of all, so it is a block, too.
+    stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+    stages = (network.layer1, network.layer2, network.layer3, network.layer4)
+    maps = encoder.through([stem, *(block for stage in stages for block in stage)], images)
+    features: Tensor = network.fc(network.avgpool(maps).flatten(1))
+    return features
 
 
 def _load(network: nn.Module, weights: str, published: Any) -> None:

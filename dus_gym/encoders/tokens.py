@@ -7,6 +7,9 @@ from torch import Tensor
 
 from dus_gym.errors import ConfigError
 
+_COARSE = 8
+"""Lengths of batches are multiples of this: fewer different shapes for the accelerator to plan for."""
+
 
 def check_text_shape(input_shape: tuple[int, ...], longest: int) -> None:
     """Refuses samples that are no sequence of token ids, or one that is too long.
@@ -19,6 +22,16 @@ def check_text_shape(input_shape: tuple[int, ...], longest: int) -> None:
             f"samples of shape {tuple(input_shape)} are not allowed; it takes token ids (length,) with a length of "
             f"1 to {longest}."
         )
+
+
+def padded_length(longest: int, stored: int) -> int:
+    """Return the length of a batch: its longest text's, rounded up to a multiple of 8, and at most the stored one.
+
+    Args:
+        longest: tokens of the longest text; at least 1.
+        stored: columns that the ids have.
+    """
+    return min(-(-longest // _COARSE) * _COARSE, stored)
 
 
 def check_ids(ids: Tensor, vocabulary: int) -> None:

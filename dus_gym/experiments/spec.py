@@ -243,6 +243,11 @@ class RunSpec:
             self._ask_once(agent)
         if not fake:
             self.run.check_device()
+            if self.run.checkpointing:
+                # Encoders load a framework.
+                from dus_gym.encoders import check_checkpointing
+
+                check_checkpointing(task.encoders)
         has_validation = True if fake else task.has_validation(self.data_root)
         make_method(self.method, self.method_options).check(len(task.modalities), has_validation=has_validation)
         if agent.needs_validation and not has_validation:

@@ -227,6 +227,47 @@ def test_token_ids_reach_a_text_encoder_as_they_are(tmp_path):
     assert 1 <= int(data.train.inputs[2].min()) <= int(data.train.inputs[2].max()) < 50
 
 
+def padded_ids():
+    """Ids of texts of 1 to 20 tokens, the place of each in its text, padded to 30."""
+    lengths = np.arange(N) % 20 + 1
+    return np.where(np.arange(30) < lengths[:, None], np.arange(1, 31), 0)
+
+
+@pytest.mark.parametrize("encoder", ["bert", "clip-text"])
+def test_a_batch_of_token_ids_is_cut_to_its_longest_text_and_loses_no_token(tmp_path, encoder):
+    word = f"words={encoder}:weights=none:hidden=8:layers=1:heads=1:vocab=50"
+    file = save(tmp_path / "own.npz", words=padded_ids())
+    _, data = build(file, encoder=word, validation="none")
+    for split in (data.train, data.test):
+        lengths = (split.inputs[2] != 0).sum(1)
+        for rows in (torch.nonzero(lengths <= 8).flatten(), torch.nonzero(lengths > 16).flatten()):
+            found = split.fetch(2, rows)
+            # 30 stored: up to 8 tokens are 8 columns, 17 to 20 are 24.
+            assert found.shape[1] == (8 if lengths[rows[0]] <= 8 else 24)
+            assert torch.equal(found, split.inputs[2][rows, : found.shape[1]])
+            assert (found != 0).sum() == lengths[rows].sum()
+            assert torch.equal(split.fetch(0, rows), split.inputs[0][rows])
+
+
+def test_an_encoder_in_training_sees_texts_of_few_lengths_alone(tmp_path):
+    word = "words=bert:weights=none:hidden=8:layers=1:heads=1:vocab=50"
+    env = gym.make(
+        "dus_gym:DUS-Own-v0",
+        data_root=str(save(tmp_path / "own.npz", words=padded_ids())),
+        task_options={"encoder": word},
+        total_batch=9,
+        epochs=2,
+    ).unwrapped
+    env.reset(seed=0)
+    seen = []
+    env.run.model.encoders[2].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    env.step(np.ones(3))
+    assert len(seen) > 4
+    for ids in seen:
+        longest = int((ids != 0).sum(1).max())
+        assert ids.shape[1] == -(-longest // 8) * 8
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

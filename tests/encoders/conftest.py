@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dus_gym.encoders import ENCODERS
+
 TINY = {
     "mlp": ("mlp:hidden=8", (5,)),
     "cnn": ("cnn", (1, 16, 16)),
@@ -32,10 +34,20 @@ def samples(shape, n, seed=0):
     return ids * (torch.arange(9) < lengths)
 
 
+def case(name):
+    word, shape = TINY[name]
+    return SimpleNamespace(word=word, shape=shape, batch=lambda n, seed=0: samples(shape, n, seed))
+
+
 @pytest.fixture(params=TINY)
 def tiny(request):
-    word, shape = TINY[request.param]
-    return SimpleNamespace(word=word, shape=shape, batch=lambda n, seed=0: samples(shape, n, seed))
+    return case(request.param)
+
+
+@pytest.fixture(params=[name for name, (word, _) in TINY.items() if ENCODERS[word.partition(":")[0]].checkpoints])
+def deep(request):
+    """Those whose blocks can be computed again."""
+    return case(request.param)
 
 
 @pytest.fixture

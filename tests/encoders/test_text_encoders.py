@@ -1,12 +1,14 @@
 """BERT and CLIP against transformers' own answers on text as it comes: unpadded, one by one."""
 
+import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel
 
+from dus_gym.data.media.tokens import TokenBatch
 from dus_gym.encoders import build_encoder
 from dus_gym.encoders.bert import attended, segments
-from dus_gym.encoders.tokens import last_token
+from dus_gym.encoders.tokens import last_token, padded_length
 from dus_gym.errors import ConfigError
 
 CLS, SEP = 101, 102
@@ -49,6 +51,86 @@ def clip_folder(request, tmp_path_factory):
 
 def padded(rows, length):
     return torch.tensor([row + [0] * (length - len(row)) for row in rows])
+
+
+TINY = "weights=none:hidden=16:layers=3:heads=2:vocab=120:out=8"
+ALL = [f"bert:{TINY}", f"bert:{TINY}:output=cls", f"clip-text:{TINY}"]
+"""Every text encoder, with random weights."""
+
+
+# -- padding and attention ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("longest", "length"), [(1, 8), (8, 8), (9, 16), (16, 16), (17, 20), (20, 20)])
+def test_lengths_are_multiples_of_eight_and_at_most_the_stored_one(longest, length):
+    assert padded_length(longest, 20) == length
+
+
+@pytest.fixture
+def in_float64():
+    """New tensors are of float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("word", ALL)
+def test_cut_padding_changes_neither_features_nor_gradients(word, in_float64):
+    torch.manual_seed(0)
+    encoder = build_encoder(word, (24,)).eval()
+    for parameter in encoder.parameters():
+        parameter.data.normal_(std=0.3)  # Weights as small as they begin would hide differences.
+    rng = np.random.default_rng(0)
+    ids = rng.integers(1, 120, (5, 24)).astype(np.int32)
+    # One text of the cut length, one of a single token, an empty one.
+    ids *= np.arange(24) < np.array([[7], [12], [16], [1], [0]])
+    cut = TokenBatch()(ids, np.zeros(5, np.uint64), True, torch.device("cpu"))
+    weights = torch.from_numpy(rng.normal(size=(5, 8)))
+
+    def answer(batch):
+        encoder.zero_grad()
+        features = encoder(batch)
+        (features * weights).sum().backward()
+        return features.detach(), {name: p.grad.clone() for name, p in encoder.named_parameters()}
+
+    (features, gradients), (expected, whole) = answer(cut), answer(torch.from_numpy(ids).long())
+    assert cut.shape == (5, 16)
+    assert features.abs().max() > 0.1
+    torch.testing.assert_close(features, expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(gradients, whole, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("word", ALL)
+def test_no_value_of_a_batch_is_asked_for_on_the_device(word):
+    # A tensor of the meta device has no values: whatever needs one on the host raises.
+    encoder = build_encoder(word, (9,)).to("meta")
+    encoder(torch.zeros(4, 9, dtype=torch.int64, device="meta")).sum().backward()
+
+
+def attention_calls(monkeypatch, encoder, batch):
+    """How often a forward pass asks for PyTorch's own attention."""
+    plain, calls = torch.nn.functional.scaled_dot_product_attention, []
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda *given, **named: calls.append(1) or plain(*given, **named),
+    )
+    encoder(batch)
+    return len(calls)
+
+
+@pytest.mark.parametrize("word", [*ALL, f"clip-image:{TINY}:patch=8".replace(":vocab=120", "")])
+def test_every_layer_attends_by_pytorchs_fused_attention(word, monkeypatch):
+    shape = (3, 24, 24) if word.startswith("clip-image") else (9,)
+    batch = torch.ones(2, *shape) if len(shape) == 3 else torch.ones(2, *shape, dtype=torch.int64)
+    assert attention_calls(monkeypatch, build_encoder(word, shape), batch) == 3
+
+
+def test_pretrained_weights_do_so_too(bert_folder, clip_folder, monkeypatch):
+    for word in (f"bert:weights={bert_folder}", f"clip-text:weights={clip_folder}"):
+        encoder = build_encoder(word, (12,))
+        assert attention_calls(monkeypatch, encoder, padded([[CLS, 7, 8]], 12)) == 2
 
 
 # -- BERT --------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from dus_gym.data.store import Row
 from dus_gym.data.store.decoder import Array
 from dus_gym.data.store.randomness import Keys
 from dus_gym.encoders.pretrained import cached_or_downloaded
+from dus_gym.encoders.tokens import padded_length
 from dus_gym.errors import ConfigError, PretrainedNotFoundError, check_at_least, check_choice, first_line
 
 Ids = npt.NDArray[np.int32]
@@ -31,8 +32,6 @@ _GIVE = (
     f"Give a {FILE}, a {WORDS} (one wordpiece a line, as BERT's), a folder with one of them, or the hub name of a "
     "BERT or CLIP model, as tokenizer=NAME."
 )
-_COARSE = 8
-"""Lengths of batches are multiples of this: fewer different shapes for the accelerator to plan for."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def text_row(sample: str, text: str, target: str = "") -> Row:
 class TokenBatch:
     """Stored ids to int64 ``(k, L)``, cut to the longest text of the batch: no encoder sees padding beyond it.
 
-    L is a multiple of 8, or the stored length where that is less.
+    L is a multiple of 8, or the stored length where that is less. It is known on the host, so no accelerator is asked.
     """
 
     def __call__(self, arrays: Array | list[Array], keys: Keys, train: bool, device: torch.device) -> Tensor:
@@ -185,5 +184,5 @@ class TokenBatch:
         ids = np.asarray(arrays)
         used = np.flatnonzero(ids.any(axis=0))
         longest = int(used[-1]) + 1 if len(used) else 1
-        length = min(-(-longest // _COARSE) * _COARSE, ids.shape[1])
+        length = padded_length(longest, ids.shape[1])
         return torch.from_numpy(ids).to(device, non_blocking=True)[:, :length].long()

@@ -649,7 +649,9 @@ class TrainingRuns:
 
     def _autocast(self) -> torch.autocast | nullcontext[None]:
         if self.config.amp:
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+            # PyTorch forgets rounded weights where the outermost autocast region is left, and that of
+            # isolated_torch_modes or the caller is further out: kept, they would be a whole call's first ones.
+            return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=False)
         return nullcontext()
 
     def _own_generators(self) -> AbstractContextManager[None]:

@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -565,6 +566,19 @@ def test_mixed_precision_runs_on_the_cpu_and_is_another_run(digits_run, weights_
     assert all(math.isfinite(score) for score in mixed.progress.scores)
     assert same_bits(second, weights_of(finish(digits_run(epochs=10, amp=True))))
     assert finish(digits_run(method="mla", amp=True)).evaluate().fused["concat"] is None
+
+
+@pytest.mark.parametrize("around", [nullcontext, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_mixed_precision_rounds_the_weights_of_every_step(digits_run, weights_of, same_bits, around):
+    # PyTorch keeps rounded weights as long as one of its regions lasts, and those that an evaluation rounded have no
+    # gradient in some versions. One iteration a call can keep none.
+    whole, pieces = digits_run(amp=True), digits_run(amp=True)
+    with around():
+        whole.validate()
+        whole.train([64, 64], 6)
+    for _ in range(6):
+        pieces.train([64, 64], 1)
+    assert same_bits(weights_of(whole), weights_of(pieces))
 
 
 @pytest.mark.parametrize("method", ["baseline", "mla"])

@@ -37,6 +37,7 @@ from dus_gym.data.registry import REGISTERED, get_task
 from dus_gym.data.task import DataOptions, DataSource, Task
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.model import MultimodalModel
+from dus_gym.precision import autocast
 from dus_gym.seeding import RunSeeds
 from dus_gym.trainer import Trainer
 
@@ -101,7 +102,7 @@ def bare_loop(
     """The paper's baseline by hand from the same start, with ``sizes[e]`` in epoch e; seconds of each epoch."""
     model: MultimodalModel = copy.deepcopy(run.model)
     config, device = run.optimizer.config, run.device
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=case.precision == "bfloat16")
+    format_of_forward = autocast(case.precision, device)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
     )
@@ -116,7 +117,7 @@ def bare_loop(
         for i in range(run.iterations_per_epoch):
             rows = order[i * widest : (i + 1) * widest]
             labels = train.labels[rows]
-            with autocast:
+            with format_of_forward:
                 features = [model.encode(j, train.inputs[j][rows[:size]]) for j, size in enumerate(wanted)]
                 both = features if widest == paired else [h[:paired] for h in features]
                 loss: Tensor = F.cross_entropy(model.fused(both), labels[:paired])
@@ -127,7 +128,7 @@ def bare_loop(
             optimizer.step()
         if validate:
             model.eval()
-            with torch.inference_mode(), autocast:
+            with torch.inference_mode(), format_of_forward:
                 features = [model.encode(j, validation.inputs[j]) for j in range(2)]
                 heads = [model.fused(features)] + [model.unimodal(j, features[j]) for j in range(2)]
                 _ = [float((logits.argmax(1) == validation.labels).float().mean()) for logits in heads]

@@ -44,7 +44,7 @@ class RunSeeds:
 
     def integer(self, name: str) -> int:
         """A 63-bit integer for libraries that want a plain seed."""
-        return int(self.sequence(name).generate_state(1, np.uint64)[0] >> 1)
+        return int(self.sequence(name).generate_state(1, np.uint64)[0]) >> 1
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import random
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -592,6 +593,19 @@ def test_products_and_convolutions_of_a_run_are_of_its_precision_and_the_callers
     run.train([64, 64], 1)
     assert seen == [("highest" if precision == "float32" else "high", precision == "tf32", benchmark)]
     assert modes() == before
+
+
+@pytest.mark.parametrize("around", [nullcontext, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_mixed_precision_rounds_the_weights_of_every_step(digits_run, weights_of, same_bits, around):
+    # PyTorch keeps rounded weights as long as one of its regions lasts, and those that an evaluation rounded have no
+    # gradient in some versions. One iteration a call can keep none.
+    whole, pieces = digits_run(amp=True), digits_run(amp=True)
+    with around():
+        whole.validate()
+        whole.train([64, 64], 6)
+    for _ in range(6):
+        pieces.train([64, 64], 1)
+    assert same_bits(weights_of(whole), weights_of(pieces))
 
 
 @pytest.mark.parametrize("method", ["baseline", "mla"])

@@ -92,7 +92,7 @@ class RunConfig:
     iterations; the same seed then need not give the same bits. No effect on a CPU."""
     checkpointing: bool = False
     """Keep only the inputs of the blocks of BERT, CLIP, ResNet and I3D in a training pass, and compute each block again
-    for its gradient: less memory for a third more computation, and the same bits."""
+    for its gradient: far less memory for one more forward pass, and the same bits."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "interval", "total_batch", "iterations"):

@@ -12,6 +12,14 @@ from typing import Self
 MIB = 2.0**20
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _MEMORY = Path("/proc/meminfo")
+_RAN_OUT = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""In messages of PyTorch's plain RuntimeError: of the CPU on Linux and on Windows, of CUDA and of its libraries."""
 
 
 class Stopwatch:
@@ -76,6 +84,15 @@ def peak_device_memory(device: str) -> float | None:
     import torch
 
     return torch.cuda.max_memory_allocated(device) / MIB
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Return whether an error of Python, NumPy, PyTorch or one of CUDA's libraries says that memory ran out."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _RAN_OUT)
 
 
 def available_memory(device: str) -> int | None:

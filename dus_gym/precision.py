@@ -48,7 +48,7 @@ def autocast(precision: str, device: torch.device) -> torch.autocast | nullconte
     import torch
 
     if precision == "bfloat16":
-        # PyTorch forgets rounded weights where the outermost autocast region is left, and that of a run's own modes or of
-        # the caller is further out: kept, they would be a whole call's first ones.
+        # PyTorch forgets rounded weights where the outermost autocast region is left, and that of a run's own modes or
+        # of the caller is further out: kept, they would be a whole call's first ones.
         return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
     return nullcontext()

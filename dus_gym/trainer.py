@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
@@ -20,12 +21,13 @@ from dus_gym.ambient import isolated_torch_modes
 from dus_gym.batch import Batch, BatchSampler, Indices, to_device
 from dus_gym.config import RunConfig
 from dus_gym.context import Context, Phase
+from dus_gym.costs import is_memory_error
 from dus_gym.data.dataset import DataOverview, Split, StackedSplit, TaskData, TensorSplit
 from dus_gym.data.prefetch import PreparedSplit, StackedPreparedSplit, in_order
 from dus_gym.data.task import Task
-from dus_gym.encoders import build_encoder, check_checkpointing
-from dus_gym.errors import ONE_BY_ONE, ConfigError, check_at_least
-from dus_gym.evaluation import Evaluator
+from dus_gym.encoders import build_encoder, can_checkpoint, check_checkpointing
+from dus_gym.errors import ONE_BY_ONE, ConfigError, DusError, MemoryRanOutError, check_at_least, first_line
+from dus_gym.evaluation import EVALUATION_BATCH, Evaluator
 from dus_gym.methods import independent_methods
 from dus_gym.methods.base import Method
 from dus_gym.model import MultimodalModel, initialised, stacked
@@ -38,8 +40,7 @@ from dus_gym.seeding import RunSeeds, fresh_torch_state, isolated_torch_rng
 _log = logging.getLogger(__name__)
 Substeps = Callable[[Context], Iterator[Tensor]]
 P = ParamSpec("P")
-T = TypeVar("T")
-_Runs = TypeVar("_Runs", bound="TrainingRuns")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Recipe:
     epochs: int
     batch: int
     """B, the batch size of one modality in ordinary training."""
+    task: str = ""
+    """The id of the task, for messages."""
 
     @classmethod
     def of(cls, task: Task) -> Recipe:
@@ -66,6 +69,7 @@ class Recipe:
             optimizer=OptimizerConfig(lr=task.lr, name=task.optimizer, schedule=task.schedule),
             epochs=task.epochs,
             batch=task.batch,
+            task=f"DUS-{task.name}-v0",
         )
 
 
@@ -119,15 +123,55 @@ class _Tally:
         return [h / n for h, n in zip(self.hits, self.samples, strict=True)]
 
 
-def _in_own_modes(method: Callable[Concatenate[_Runs, P], T]) -> Callable[Concatenate[_Runs, P], T]:
-    """Run a method of training runs under PyTorch's own modes and what their settings ask of them."""
+def _naming_memory(
+    doing: str,
+) -> Callable[[Callable[Concatenate[Any, P], Found]], Callable[Concatenate[Any, P], Found]]:
+    """Say in one line what was tried where memory runs out inside a method of :class:`TrainingRuns`.
 
-    @wraps(method)
-    def run(self: _Runs, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with isolated_torch_modes(tf32=self.precision == "tf32", cudnn_benchmark=self.config.cudnn_benchmark):
-            return method(self, *args, **kwargs)
+    Args:
+        doing: what the method does, behind "while".
 
-    return run
+    Raises:
+        MemoryRanOutError: in place of the error of whoever asked for the memory.
+    """
+
+    def around(work: Callable[Concatenate[Any, P], Found]) -> Callable[Concatenate[Any, P], Found]:
+        @wraps(work)
+        def named(self: Any, /, *given: P.args, **options: P.kwargs) -> Found:
+            try:
+                return work(self, *given, **options)
+            except Exception as error:
+                if isinstance(error, DusError) or not is_memory_error(error):
+                    raise
+                said = first_line(error)
+                # The tensors of the iteration would live as long as anybody looks at the error.
+                traceback.clear_frames(error.__traceback__)
+            raise MemoryRanOutError(self._memory_message(doing, said))
+
+        return named
+
+    return around
+
+
+def _in_own_modes(
+    doing: str,
+) -> Callable[[Callable[Concatenate[Any, P], Found]], Callable[Concatenate[Any, P], Found]]:
+    """Run a method of :class:`TrainingRuns` under PyTorch's own modes and what the settings of the runs ask of them.
+
+    Args:
+        doing: as of :func:`_naming_memory`, which is around it.
+    """
+
+    def around(work: Callable[Concatenate[Any, P], Found]) -> Callable[Concatenate[Any, P], Found]:
+        @_naming_memory(doing)
+        @wraps(work)
+        def run(self: Any, /, *given: P.args, **options: P.kwargs) -> Found:
+            with isolated_torch_modes(tf32=self.precision == "tf32", cudnn_benchmark=self.config.cudnn_benchmark):
+                return work(self, *given, **options)
+
+        return run
+
+    return around
 
 
 class TrainingRuns:
@@ -154,6 +198,7 @@ class TrainingRuns:
 
     kind = "real"
 
+    @_naming_memory("building the run")
     @isolated_torch_modes()
     def __init__(
         self,
@@ -165,6 +210,11 @@ class TrainingRuns:
     ) -> None:
         m, one = len(recipe.modalities), data[0]
         self.num_runs = len(seeds)
+        self.recipe, self.method, self.config = recipe, method, config
+        self.epoch = 0
+        self.base_batch = recipe.batch if config.total_batch is None else max(1, config.total_batch // m)
+        self._sizes: Sequence[Sequence[int]] = [[self.base_batch] * m] * self.num_runs
+        """What was asked for last, by run and modality."""
         method.check(m, one.validation is not None)
         _check(config, method, one, m)
         if config.checkpointing:
@@ -186,8 +236,6 @@ class TrainingRuns:
         self.dropped: Mapping[str, int] = dict(one.dropped)
         self.has_validation = one.validation is not None
         self.epochs = config.epochs if config.epochs is not None else recipe.epochs
-        self.method = method
-        self.config = config
         self.device = torch.device(config.device)
         self.precision = find_precision(config.precision, config.device)
         """The number format of forward passes."""
@@ -197,7 +245,6 @@ class TrainingRuns:
         self.ended = [False] * self.num_runs
         """Which runs have diverged; they are trained no further."""
 
-        self.base_batch = recipe.batch if config.total_batch is None else max(1, config.total_batch // m)
         self._train_split = self._split([found.train for found in data])
         validations = [found.validation for found in data if found.validation is not None]
         self._validation_split = self._split(validations) if validations else None
@@ -237,7 +284,6 @@ class TrainingRuns:
         self._seeds = list(seeds)
         self._torch_rngs = [fresh_torch_state(seed, "forward", config.device) for seed in seeds]
         self.iterations = 0
-        self.epoch = 0
         self._epoch_tallies = [_Tally.empty(m) for _ in seeds]
         self.trains_fused = method.fuses and config.pairing == "prefix"
         self._evaluator = self._evaluator_of(self.model)
@@ -266,7 +312,7 @@ class TrainingRuns:
         )
         self._start_fit()
 
-    @_in_own_modes
+    @_in_own_modes("building the run")
     def _start_fit(self) -> None:
         with self._own_generators():
             self.method.on_fit_start(self._ctx)
@@ -281,7 +327,7 @@ class TrainingRuns:
 
     # -- what the environments call ----------------------------------------------------------------
 
-    @_in_own_modes
+    @_in_own_modes("looking at the first samples")
     def probe_all(self) -> list[Probe]:
         """Compute forward-only figures on B training samples and, if there are any, B validation samples, by run."""
 
@@ -295,7 +341,7 @@ class TrainingRuns:
         validation = [None] * self.num_runs if split is None else some(split, "validation")
         return [Probe(*both) for both in zip(train, validation, strict=True)]
 
-    @_in_own_modes
+    @_in_own_modes("training")
     def train_all(
         self,
         sizes: Sequence[Sequence[int]],
@@ -315,6 +361,7 @@ class TrainingRuns:
             ConfigError: after the last epoch, or for fewer than one iteration.
         """
         check_at_least("iterations", iterations, 1)
+        self._sizes = sizes
         m, going = len(self.modalities), [r for r in range(self.num_runs) if not self.ended[r]]
         tallies = [_Tally.empty(m) for _ in range(self.num_runs)]
         rows: list[list[list[float]]] = [[] for _ in range(self.num_runs)]
@@ -371,12 +418,12 @@ class TrainingRuns:
             self.optimizer.end([r for r in going if self.ended[r]])
         return intervals
 
-    @_in_own_modes
+    @_in_own_modes("evaluating")
     def validate_all(self) -> list[Figures] | None:
         """Evaluate the validation split with the models as they are, by run; None without one."""
         return self._figures("validation")
 
-    @_in_own_modes
+    @_in_own_modes("evaluating")
     def evaluate_all(self) -> list[Evaluation]:
         """Evaluate the test split with the selected model of each run."""
         if self.config.select == "last" or not any(self._best.phases):
@@ -703,7 +750,7 @@ class TrainingRuns:
 
     # -- memory ------------------------------------------------------------------------------------
 
-    @_in_own_modes
+    @_in_own_modes("measuring what a run takes")
     def bytes_of_a_run(self) -> int:
         """Return about how much memory one run takes among many of its kind, by training one iteration of this one.
 
@@ -745,6 +792,43 @@ class TrainingRuns:
         of_features = sum(h.nbytes for h in features) // 3
         return 2 * samples + 5 * parameters + sum(kept.values()) * 3 // 2 + 7 * logits + of_features
 
+    def _memory_message(self, doing: str, said: str) -> str:
+        """Return what was tried and what takes less, in one line.
+
+        Args:
+            doing: as of :func:`_naming_memory`.
+            said: the error of whoever asked for the memory.
+        """
+        recipe, config, runs = self.recipe, self.config, self.num_runs
+        training, evaluating = doing == "training", doing == "evaluating"
+        widest = [max(of[j] for of in self._sizes) for j in range(len(recipe.modalities))]
+        samples = f"{' + '.join(map(str, widest))} samples per iteration"
+        tried = [
+            *([recipe.task] if recipe.task else []),
+            f"method {self.method.name!r}",
+            f"encoders {', '.join(recipe.encoders)}",
+            f"{EVALUATION_BATCH} samples at once" if evaluating else samples,
+            self.precision,
+            *(["checkpointing"] if config.checkpointing else []),
+            *([f"{runs} runs as one computation"] if runs > 1 else []),
+        ]
+        m, less = len(recipe.modalities), []
+        if training and (half := self.base_batch // 2) >= config.min_samples:
+            less.append(f"fewer samples per iteration (such as total_batch={m * half}, not {m * self.base_batch})")
+        if training and runs == 1 and not config.checkpointing and any(map(can_checkpoint, recipe.encoders)):
+            less.append("checkpointing=True (the same result)")
+        if self.precision != "bfloat16":
+            less.append("precision='bfloat16'")
+        if runs > 1:
+            less.append(f"fewer runs as one computation (parallel_runs={runs // 2})")
+        less.append("a device with more memory")
+        where = f" epoch {self.epoch + 1}" if training else ""
+        return (
+            f"memory ran out on {config.device} while {doing}{where}: {', '.join(tried)} ({said}). What takes less: "
+            f"{'; '.join(less)}. A run in a folder goes on from its last checkpoint with --resume, on another device "
+            "and with checkpointing, too."
+        )
+
     # -- state -------------------------------------------------------------------------------------
 
     def _weights(self) -> dict[str, Any]:
@@ -755,7 +839,7 @@ class TrainingRuns:
         self.model.load_state_dict(state["model"])
         self.method.load_state_dict(state["method"])
 
-    @_in_own_modes
+    @_in_own_modes("copying the run")
     def fork(self) -> Self:
         """Copy the whole run, or all runs, in memory; the data, which nobody changes, is shared.
 
@@ -773,6 +857,8 @@ class TrainingRuns:
         try:
             twin = copy.deepcopy(self, memo)
         except (RuntimeError, TypeError) as error:
+            if is_memory_error(error):
+                raise
             raise ConfigError(
                 f"method={self.method.name!r} keeps something that can't be copied ({error}), so its run can't be "
                 "forked; keep detached tensors, arrays and numbers."
@@ -781,7 +867,7 @@ class TrainingRuns:
         twin._best = self._best.copied()
         return twin
 
-    @_in_own_modes
+    @_in_own_modes("saving the run")
     def snapshot(self) -> dict[str, Any]:
         """Return model, method, optimiser, schedule, data order, generators, counters, selection; lists are by run."""
         validations = self.validations
@@ -803,7 +889,7 @@ class TrainingRuns:
             "logged": [dict(figures) for figures in self.logged_all],
         }
 
-    @_in_own_modes
+    @_in_own_modes("restoring the run")
     def restore(self, state: dict[str, Any]) -> None:
         """Put a snapshot of the same task, method, settings and number of runs back."""
         self._load_weights(state["weights"])

@@ -84,6 +84,11 @@ def encoder_options(word: str) -> tuple[str, Any]:
         raise type(error)(f"encoder {word!r}: {error}") from error
 
 
+def can_checkpoint(word: str) -> bool:
+    """Return whether an encoder has blocks that can be computed again."""
+    return ENCODERS[encoder_options(word)[0]].checkpoints
+
+
 def check_checkpointing(words: Sequence[str]) -> None:
     """Refuse ``checkpointing=True`` where it would change nothing.
 
@@ -93,7 +98,7 @@ def check_checkpointing(words: Sequence[str]) -> None:
     Raises:
         ConfigError: if none of them is made of blocks that can be computed again.
     """
-    if not any(ENCODERS[encoder_options(word)[0]].checkpoints for word in words):
+    if not any(map(can_checkpoint, words)):
         able = [name for name, entry in ENCODERS.items() if entry.checkpoints]
         raise ConfigError(
             f"checkpointing=True saves nothing here: none of the encoders {', '.join(words)} is made of blocks, as "

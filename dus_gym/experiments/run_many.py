@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dus_gym.errors import ConfigError, DusError, RunFolderError, TooManyRunsError
+from dus_gym.errors import ConfigError, DusError, MemoryRanOutError, RunFolderError, TooManyRunsError
 from dus_gym.experiments.executors.executor import Executor
 from dus_gym.experiments.results import Result
 from dus_gym.experiments.run import execute
@@ -102,7 +102,7 @@ def run_all(
     for index in left:
         make_folder(runs[index].folder)
     errors: list[DusError | OSError] = []
-    failed = 0
+    failed: list[PlannedRun] = []
     places = _in_tasks(runs, left, parallel_runs)
     auto = parallel_runs == "auto"
     tasks = [Task(tuple(absolute(runs[index]) for index in part), may_split=auto) for part in places]
@@ -113,7 +113,7 @@ def run_all(
             of_runs = [outcome] * len(part) if isinstance(outcome, Exception) else outcome
             for index, of_run in zip(part, of_runs, strict=True):
                 if isinstance(of_run, Exception):
-                    failed += 1
+                    failed.append(runs[index])
                     if of_run not in errors:
                         errors.append(of_run)  # type: ignore[arg-type]
                 else:
@@ -121,12 +121,15 @@ def run_all(
                 if on_done is not None:
                     on_done(runs[index], results[index], False)
     if len(errors) == 1:
+        if isinstance(errors[0], MemoryRanOutError):
+            # It knows the task and the method; which run of many it was is known here.
+            raise MemoryRanOutError(f"{Task(tuple(failed))}: {errors[0]}")
         raise errors[0]
     if errors:
         more = f"\n  and {len(errors) - MOST_NAMED} more" if len(errors) > MOST_NAMED else ""
         raise RunsFailedError(
-            f"{failed} of {len(runs)} runs failed; the others are kept. The same command goes on, "
-            "dus compare with --resume:\n  "
+            f"{len(failed)} of {len(runs)} runs failed; the others are kept. The first that failed is {failed[0]}. The "
+            "same command goes on, dus compare with --resume:\n  "
             + "\n  ".join(dict.fromkeys(str(error) for error in errors[:MOST_NAMED]))
             + more
         )

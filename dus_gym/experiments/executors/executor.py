@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,8 +81,17 @@ class Here:
             try:
                 result = work(task, False)
             except (DusError, OSError) as error:
-                result = error
+                result = _released(error)
             yield index, result
+
+
+def _released(error: Exception) -> Exception:
+    """Return an error that is kept while other tasks are done, without what its frames hold: a run and its model."""
+    traceback.clear_frames(error.__traceback__)
+    if isinstance(error, MemoryError):
+        # A run refers to itself, and the next one needs its memory.
+        gc.collect()
+    return error
 
 
 def attempt(work: Work, task: Any, again: bool) -> Any:
@@ -89,7 +99,7 @@ def attempt(work: Work, task: Any, again: bool) -> Any:
     try:
         return work(task, again)
     except (DusError, OSError) as error:
-        return error
+        return _released(error)
     except Exception:
         # Not every exception survives being pickled; its text does.
         return UnexpectedError(f"{task}:\n{traceback.format_exc()}")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
+from pathlib import Path
 
 from dus_gym.data.surveys import surveys_kept
 from dus_gym.errors import ConfigError, DusError, unknown_name
@@ -82,6 +83,11 @@ def import_modules(words: Sequence[str]) -> list[str]:
     for name in found.modules:
         if not name:
             raise ConfigError("--import needs the name of a module, as in import NAME.")
+        if name.endswith(".py"):
+            raise ConfigError(
+                f"import={name!r} is not allowed; give the name of a module, not its file: --import {Path(name).stem}, "
+                "from its folder."
+            )
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())
         try:

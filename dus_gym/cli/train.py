@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ from dus_gym.cli.tables import print_command, print_data, print_prose, print_res
 from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError
 from dus_gym.experiments.drivers import agent_names, learns_in_runs, name_agent
-from dus_gym.experiments.executors.executor import IMPORTED
 from dus_gym.experiments.loggers import LOGGERS, check_logger, open_logger
 from dus_gym.experiments.spec import DEFAULT_AGENT, REFERENCE, RunSpec, make_spec
 from dus_gym.experiments.storage.run_folder import PICTURE, RunFolder, latest, unused
@@ -116,8 +114,7 @@ def main(words: list[str]) -> None:
         print_result(console, result)
         _conclude(console, spec, result, alone=options.alone)
         print_prose(console, f"written to {folder.path}, the picture of the run to {folder.path / PICTURE}")
-        imports = "".join(f" --import {shlex.quote(name)}" for name in IMPORTED)
-        print_command(console, "next: ", f"{spec.compare_command()}{imports}")
+        print_command(console, "next: ", spec.compare_command())
     if output.json:
         print(json.dumps(result.to_json(), allow_nan=False))
 

@@ -34,6 +34,7 @@ from dus_gym.envs.dus_env import DUSEnv, run_seed_of
 from dus_gym.envs.registration import FAKE_ID, ids
 from dus_gym.errors import ConfigError, RunFolderError, UnfitAgentError, unknown_name
 from dus_gym.experiments.drivers import NamedAgent, agent_type, name_agent
+from dus_gym.experiments.executors.executor import IMPORTED
 from dus_gym.experiments.results import FORMAT, name_task
 from dus_gym.experiments.serialize import NOT_KEPT, from_json, to_json
 from dus_gym.experiments.storage.run_folder import folder_of
@@ -310,7 +311,7 @@ class RunSpec:
         return shlex.join(["dus", *words, *(["--seed", str(self.seed)] if self.seed else [])])
 
     def compare_command(self, agents: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> str:
-        """Return the ``dus compare`` command with this run's settings.
+        """Return the ``dus compare`` command with this run's settings, and the modules that this process imported.
 
         Args:
             agents: their words; this run's own if None, and for uniform, the reference of every comparison, those that
@@ -324,7 +325,8 @@ class RunSpec:
         words += ["--trust"] if self.trust else []
         call = self._call()
         call.pop("action_mode", None)  # each agent of a comparison sets its own
-        return shlex.join(["dus", *words, *setting_words(**call)])
+        imports = [word for name in IMPORTED for word in ("--import", name)]
+        return shlex.join(["dus", *words, *setting_words(**call), *imports])
 
     @property
     def is_uniform(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dus_gym.agents.controls import format_splits
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.ceiling import COMPARED, Ceiling
 from dus_gym.experiments.serialize import from_json
@@ -43,6 +42,7 @@ def ceiling_page(folder: Path) -> Page:
     first, last = found.searched
     compared = folder / COMPARED
     parts = read_comparison(compared).parts if (compared / COMPARISON).is_file() else ()
+    searched = ", ".join(f"{label} ({word})" for word, label in found.labels.items())
     return Page(
         title=f"{found.env}: ceiling",
         kicker=f"dus-gym ceiling · {found.env} · {found.method}",
@@ -53,8 +53,7 @@ def ceiling_page(folder: Path) -> Page:
                 "Who got which share",
                 "Mean share of each modality over the run, a panel for each split that was found and for each agent; "
                 "the dotted line is the equal split.",
-                f"Shares over the run, stacked: best constant {format_splits(found.constant)}, best schedule "
-                f"{format_splits(found.schedule)}, and each agent.",
+                f"Shares over the run, stacked: {searched}, and each agent.",
                 wide=True,
             )
         ],

@@ -320,6 +320,8 @@ def test_a_subclass_is_an_agent_of_the_command_line(tables, tmp_path):
     agent.save(tmp_path / "policy")
     assert isinstance(resolve_agent(tmp_path / "policy", 2), Weaker)
     del AGENTS["weaker"]
+    with pytest.raises(ConfigError, match=r"unknown agent.*'weaker'.*dus_gym\.register_agent, and --import MODULE\."):
+        resolve_agent("weaker", 2)
     with pytest.raises(CheckpointError, match=r"unknown agent 'weaker'"):
         resolve_agent(tmp_path / "policy", 2)
 

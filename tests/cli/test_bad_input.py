@@ -28,6 +28,14 @@ WRONG = {
         "train DUS-Digits-v0 --batch-size 32",
         "unknown option '--batch-size'. Did you mean --total-batch, the samples per iteration over all modalities?",
     ),
+    "the file of an agent for its module": (
+        "train DUS-Fake-v0 --import mine.py --agent mine",
+        "import='mine.py' is not allowed; give the name of a module, not its file: --import mine, from its folder.",
+    ),
+    "the file of an agent for its name": (
+        "train DUS-Fake-v0 --agent mine.py",
+        "agent='mine.py' is not allowed; a module registers its agents by name: --import mine, from its folder, and",
+    ),
     "keys of a file": (
         "train --config wrong.yaml",
         "unknown settings in the file: 'epocs' (did you mean 'epochs'?), 'lr' (did you mean 'task.lr'?), "

@@ -315,6 +315,12 @@ def test_the_suggested_comparison_has_the_run_s_settings(root):
     assert commands(page_of(root / "run")) == ["dus compare DUS-Digits-v0 --agents score --trainer fake --epochs 4"]
 
 
+def test_the_suggested_comparison_imports_what_this_command_did(root, monkeypatch):
+    monkeypatch.setattr("dus_gym.experiments.spec.IMPORTED", ["my_agents"])
+    (command,) = commands(page_of(root / "run"))
+    assert command == "dus compare DUS-Digits-v0 --agents score --trainer fake --epochs 4 --import my_agents"
+
+
 def test_a_run_that_goes_on_has_its_curves_and_no_figures(root):
     (root / "run/summary.json").unlink()
     assert page_of(root / "run").verdict == "Not finished: at epoch 4 of 4."

@@ -155,12 +155,18 @@ def name_agent(who: Any) -> NamedAgent:
     name, options = split_word(str(who))
     if name in AGENTS or name in DRIVERS:
         return NamedAgent(name, options)
+    if Path(name).suffix == ".py":
+        raise ConfigError(
+            f"agent={name!r} is not allowed; a module registers its agents by name: --import {Path(name).stem}, from "
+            "its folder, and the name."
+        )
     if is_address(name) or name in shipped_policies() or Path(name).is_file():
         holds = "sb3" if is_sb3_file(policy_path(name)) else str(read_policy(name)["agent"])
         return NamedAgent(holds, options, policy=name)
     if Path(name).suffix in (".safetensors", ".zip"):
         raise ConfigError(f"agent={name!r} is not there; give the path of a policy file.")
-    raise unknown_name("agent, policy or file", name, [*agent_names(), *shipped_policies()])
+    unknown = unknown_name("agent, policy or file", name, [*agent_names(), *shipped_policies()])
+    raise ConfigError(f"{unknown} One of your own is registered first: dus_gym.register_agent, and --import MODULE.")
 
 
 def resolve_agent(

@@ -265,7 +265,9 @@ class TrainingRuns:
         self.model = (models[0] if self.num_runs == 1 else stacked(models)).to(self.device)
         if self.precision == "bfloat16" and self.num_runs == 1:
             # A card's bfloat16 convolutions want channels last; one whose weights lie so lays its output so, too.
-            self.model.to(memory_format=torch.channels_last)
+            for parameter in self.model.parameters():
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.runs = self.model.runs
         """R, or None where tensors have no axis of runs."""
         scale = dict(zip(recipe.modalities, config.lr_scale or (1.0,) * m, strict=True))

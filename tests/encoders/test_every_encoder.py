@@ -106,7 +106,7 @@ CLIP = "clip-image:weights=none:hidden=16:layers=1:heads=2:patch=8:out=8"
     [
         ((BERT, "resnet18", "i3d:width=0.05"), "float32"),
         ((BERT, CLIP, "cnn"), "bfloat16"),
-        ((BERT, "resnet18", "cnn"), "bfloat16"),
+        ((BERT, "resnet18", "i3d:width=0.05"), "bfloat16"),
     ],
 )
 def test_a_run_on_text_images_and_clips_is_bit_equal_after_a_restore(tmp_path, words, precision):

@@ -1,7 +1,7 @@
 """Every method under uniform and under the recommended agent on either lever; writes docs/methods-results.md.
 
     dus data fetch avdigits --root DATA/avdigits      # and cremad-ratings
-    python -m dus_gym.benchmarks.methods DATA         # about an hour on one core
+    python -m dus_gym.benchmarks.methods DATA --workers 2         # an hour and a half of processor time
 
 ``DATA`` holds a folder for each data set. Finished comparisons are kept in ``--out`` and not run again, and a killed
 one goes on where it stopped.
@@ -9,6 +9,7 @@ one goes on where it stopped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,7 +128,13 @@ def section(env: str, parts: Mapping[str, Parts], costs: Mapping[str, float], co
     ]
     head = ["method", "uniform", f"vs {REFERENCE}", f"{RECOMMENDED}, samples", f"{RECOMMENDED}, rates"]
     table = markdown_table(head + (["cost"] if costs else []), rows)
-    return "\n".join([f"## {env}", "", *said, "", table, "", "```text", *commands, "```"])
+    return "\n\n".join([f"## {env}", *said, table, "\n".join(["```text", *shortened(commands), "```"])])
+
+
+def shortened(commands: Sequence[str]) -> list[str]:
+    """Return commands with ``METHOD`` in the place of the method, each once; those without one are its default."""
+    found = (re.sub(r"--method \S+", "--method METHOD", command) for command in commands if "--method " in command)
+    return list(dict.fromkeys(found))
 
 
 def run_costs(task: str, methods: Sequence[str]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """What is installed is what is here, and importing it is cheap."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,11 +12,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def setuptools_table():
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+def pyproject():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def test_every_package_is_listed(setuptools_table):
+def test_every_package_is_listed(pyproject):
+    setuptools_table = pyproject["tool"]["setuptools"]
     # A forgotten sub-package would be missing from the wheel and nowhere else.
     found = {
         ".".join([name, *init.parent.relative_to(ROOT / home).parts])
@@ -23,6 +25,13 @@ def test_every_package_is_listed(setuptools_table):
         for init in (ROOT / home).rglob("__init__.py")
     }
     assert found == set(setuptools_table["packages"])
+
+
+def test_the_versions_named_are_those_that_passed(pyproject):
+    passed = re.findall(r"^\| (3\.\d+) \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named = [line.rpartition(" ")[2] for line in pyproject["project"]["classifiers"] if ":: Python :: 3." in line]
+    assert named == passed
+    assert pyproject["project"]["requires-python"] == f">={passed[0]}"
 
 
 def test_importing_the_package_imports_no_framework():

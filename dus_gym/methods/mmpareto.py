@@ -52,7 +52,7 @@ def integrated_gradients(
 
     Returns ``γ λ h`` by parameter with ``h = 2 a g_m + 2 (1 - a) g_u`` and ``λ = max(1, ‖g_m + g_u‖ / ‖h‖)``, and a,
     :func:`pareto_weight` of the whole encoder, ``()`` or ``(R,)``. Where the two gradients are opposite, no direction
-    serves both and what is left is rounding, so λ is 1.
+    serves both and what is left is rounding, so λ is 1; it is 1 too where h is below 64 roundings of the gradients.
 
     Args:
         fused: g_m by parameter.
@@ -84,10 +84,13 @@ def integrated_gradients(
             for g, o in zip(fused, own, strict=True)
         ]
     )
+    lengths = torch.stack([product(g, g) + product(o, o) for g, o in zip(fused, own, strict=True)])
     if magnitude == "encoder":
-        before, after, summands = (of.sum(dim=0).expand_as(of) for of in (before, after, summands))
-    # Two gradients that cancel leave a difference of rounding, which must not be lengthened to a step.
-    has_direction = after > torch.finfo(after.dtype).eps * summands
+        before, after, summands, lengths = (of.sum(dim=0).expand_as(of) for of in (before, after, summands, lengths))
+    # Two gradients that cancel leave a difference of rounding, which must not be lengthened to a step; nor must what
+    # rounding leaves beside a gradient that is millions of times longer than the other.
+    eps = torch.finfo(after.dtype).eps
+    has_direction = (after > eps * summands) & (after > (64.0 * eps) ** 2 * lengths)
     longer = torch.where(has_direction, (before / torch.where(has_direction, after, 1.0)).sqrt().clamp_min(1.0), 1.0)
     return [gamma * along(factor, h) * h for factor, h in zip(longer, found, strict=True)], weight
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from method_setup import NAMES, Setup
 
@@ -86,11 +86,17 @@ def test_the_weight_is_of_the_shortest_combination_where_gradients_conflict(fuse
 
 
 @given(vectors, vectors)
+@example([2.0**-49, 0.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 2.0])
+@example([-1.0, 0.0, 0.0, 2.0], [2.0**-49, 0.0, 0.0, 0.0])
 def test_the_step_of_the_whole_encoder_descends_on_both_losses(fused, own):
-    found, _ = integrate([fused], [own], magnitude="encoder")
-    step = tensor(found[0])
-    for gradient in (tensor(fused), tensor(own)):
-        assert step @ gradient >= -1e-6 * (1.0 + step.norm() * gradient.norm())
+    (direction,), _ = integrate([fused], [own], magnitude="none")
+    (found,), _ = integrate([fused], [own], magnitude="encoder")
+    step, gradients = tensor(found), (tensor(fused), tensor(own))
+    # The direction is a difference, known to a rounding of the longer gradient; what is rounding is not lengthened.
+    error = torch.finfo(step.dtype).eps * max(g.norm().item() for g in gradients) / max(math.hypot(*direction), 1e-300)
+    for gradient in gradients:
+        allowed = (8.0 * error if error <= 1.0 / 64.0 else 0.0) * step.norm() * gradient.norm()
+        assert step @ gradient >= -1e-6 - allowed
 
 
 def test_runs_are_integrated_by_themselves():

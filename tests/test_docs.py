@@ -102,11 +102,16 @@ def _tell(page, names):
             assert printed.getvalue()
 
 
+def prose(page):
+    """The text of a page without its blocks of code, in which brackets are no links."""
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
 def test_every_relative_link_leads_somewhere():
     broken = [
         f"{page.name}: {target}"
         for page in PAGES
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+        for target in re.findall(r"\]\(([^)#:]+)\)", prose(page))
         if not (page.parent / target).exists()
     ]
     assert broken == []
@@ -132,8 +137,7 @@ def spans():
     """Every piece of inline code with its page; fences are tested above."""
     found = {}
     for page in TOGETHER:
-        prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-        for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", prose):
+        for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", prose(page)):
             found.setdefault(" ".join(code.split()), page.name)
     return found
 

@@ -200,7 +200,7 @@ class Normed(nn.Module):
 
 
 def test_running_statistics_go_back_and_stay_too(toy_run, weights_of, same_bits, monkeypatch):
-    monkeypatch.setattr("dus_gym.trainer.build_encoder", lambda word, shape: Normed(shape[0]))
+    monkeypatch.setattr("dus_gym.trainer.build_encoder", lambda word, shape, **_: Normed(shape[0]))
     run = toy_run(method=Scripted(SERIES, FALLING, FALLING), epochs=10)
     after = weights_by_epoch(run, weights_of, 6)
     statistics = [name for name in after[3] if "running" in name or "num_batches" in name]

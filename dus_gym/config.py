@@ -40,8 +40,8 @@ class RunConfig:
             "common": "Least part of an equal share that a modality gets; 0: no floor (the paper); 0.25 is recommended."
         },
     )
-    """The fewest samples a modality may get, as a fraction of the equal share. 0 sets none but min_samples, as in the
-    paper, where an agent may starve a modality; 0.25 is recommended."""
+    """The fewest samples of a modality, as a fraction of its equal share: 0 (the paper) leaves min_samples alone as the
+    bound, 0.25 is recommended."""
     cumulative: str = field(default="run", metadata={"choices": CUMULATIVE_MODES})
     """Eq. 3: run (the paper's running mean), epoch, ema, or none (the ablation without it)."""
     reward: str = field(default="paper", metadata={"choices": reward_names})

@@ -16,7 +16,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
 @dataclass(frozen=True)
 class ModalityCurves:
-    """What is drawn of one modality, an entry a step."""
+    """Curves of one modality, one entry per step."""
 
     name: str
     cumulative: Sequence[float]

@@ -41,6 +41,8 @@ _log = logging.getLogger(__name__)
 Substeps = Callable[[Context], Iterator[Tensor]]
 P = ParamSpec("P")
 Found = TypeVar("Found")
+_Work = Callable[Concatenate[Any, P], Found]
+"""A method of :class:`TrainingRuns`."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,7 @@ class _Tally:
         return [h / n for h, n in zip(self.hits, self.samples, strict=True)]
 
 
-def _naming_memory(
-    doing: str,
-) -> Callable[[Callable[Concatenate[Any, P], Found]], Callable[Concatenate[Any, P], Found]]:
+def _naming_memory(doing: str) -> Callable[[_Work[P, Found]], _Work[P, Found]]:
     """Say in one line what was tried where memory runs out inside a method of :class:`TrainingRuns`.
 
     Args:
@@ -135,7 +135,7 @@ def _naming_memory(
         MemoryRanOutError: in place of the error of whoever asked for the memory.
     """
 
-    def around(work: Callable[Concatenate[Any, P], Found]) -> Callable[Concatenate[Any, P], Found]:
+    def around(work: _Work[P, Found]) -> _Work[P, Found]:
         @wraps(work)
         def named(self: Any, /, *given: P.args, **options: P.kwargs) -> Found:
             try:
@@ -153,16 +153,14 @@ def _naming_memory(
     return around
 
 
-def _in_own_modes(
-    doing: str,
-) -> Callable[[Callable[Concatenate[Any, P], Found]], Callable[Concatenate[Any, P], Found]]:
+def _in_own_modes(doing: str) -> Callable[[_Work[P, Found]], _Work[P, Found]]:
     """Run a method of :class:`TrainingRuns` under PyTorch's own modes and what the settings of the runs ask of them.
 
     Args:
         doing: as of :func:`_naming_memory`, which is around it.
     """
 
-    def around(work: Callable[Concatenate[Any, P], Found]) -> Callable[Concatenate[Any, P], Found]:
+    def around(work: _Work[P, Found]) -> _Work[P, Found]:
         @_naming_memory(doing)
         @wraps(work)
         def run(self: Any, /, *given: P.args, **options: P.kwargs) -> Found:
@@ -214,7 +212,7 @@ class TrainingRuns:
         self.epoch = 0
         self.base_batch = recipe.batch if config.total_batch is None else max(1, config.total_batch // m)
         self._sizes: Sequence[Sequence[int]] = [[self.base_batch] * m] * self.num_runs
-        """What was asked for last, by run and modality."""
+        """Batch sizes that were asked for last, by run and modality."""
         method.check(m, one.validation is not None)
         _check(config, method, one, m)
         if config.checkpointing:

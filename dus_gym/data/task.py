@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from dus_gym.data.manifest import Manifest
     from dus_gym.seeding import RunSeeds
 
-TEXT_ENCODERS = ("bert", "clip-text")
-"""Encoders of texts whose cost goes by the length of the batch. That of ``bag`` goes by the words of a text, and its
-runs train as one computation, for which samples must be of one shape."""
-
 
 @dataclass(frozen=True)
 class DataOptions:
@@ -182,8 +178,11 @@ class Task:
         """
         source = self.data_source()
         options = self.options if self.options is not None else source.options_type()
+        # Encoders load a framework.
+        from dus_gym.encoders import cuts_texts
+
         found = source.build(self, options, seeds, _path(data_root))
-        texts = [j for j, word in enumerate(self.encoders) if word.partition(":")[0] in TEXT_ENCODERS]
+        texts = [j for j, word in enumerate(self.encoders) if cuts_texts(word)]
         return found.with_texts(texts) if texts else found
 
     def overview(self, seeds: RunSeeds, data_root: str | Path | None) -> DataOverview:

@@ -43,11 +43,9 @@ class Entry:
     """Frozen dataclass of its options."""
     build: Callable[[tuple[int, ...], Any], nn.Module]
     """From the shape of one sample and the options."""
-
-    @property
-    def checkpoints(self) -> bool:
-        """Whether its network is made of blocks that can be computed again."""
-        return isinstance(self.build, type) and issubclass(self.build, CheckpointingEncoder)
+    cut_texts: bool = False
+    """True if it takes texts whose padding is cut off, for its cost goes by their length. That of ``bag`` goes by their
+    words, and its runs train as one computation, for which samples must be of one shape."""
 
 
 ENCODERS: dict[str, Entry] = {
@@ -56,8 +54,8 @@ ENCODERS: dict[str, Entry] = {
     "resnet18": Entry(ResNet18Options, ResNet18),
     "resnet50": Entry(ResNet50Options, ResNet50),
     "bag": Entry(BagOptions, Bag),
-    "bert": Entry(BertOptions, Bert),
-    "clip-text": Entry(ClipTextOptions, ClipText),
+    "bert": Entry(BertOptions, Bert, cut_texts=True),
+    "clip-text": Entry(ClipTextOptions, ClipText, cut_texts=True),
     "clip-image": Entry(ClipImageOptions, ClipImage),
     "i3d": Entry(I3DOptions, I3D),
 }
@@ -86,7 +84,13 @@ def encoder_options(word: str) -> tuple[str, Any]:
 
 def can_checkpoint(word: str) -> bool:
     """Return whether an encoder has blocks that can be computed again."""
-    return ENCODERS[encoder_options(word)[0]].checkpoints
+    build = ENCODERS[encoder_options(word)[0]].build
+    return isinstance(build, type) and issubclass(build, CheckpointingEncoder)
+
+
+def cuts_texts(word: str) -> bool:
+    """Return whether an encoder takes texts whose padding is cut off."""
+    return ENCODERS[encoder_options(word)[0]].cut_texts
 
 
 def check_checkpointing(words: Sequence[str]) -> None:
@@ -99,7 +103,7 @@ def check_checkpointing(words: Sequence[str]) -> None:
         ConfigError: if none of them is made of blocks that can be computed again.
     """
     if not any(map(can_checkpoint, words)):
-        able = [name for name, entry in ENCODERS.items() if entry.checkpoints]
+        able = filter(can_checkpoint, ENCODERS)
         raise ConfigError(
             f"checkpointing=True saves nothing here: none of the encoders {', '.join(words)} is made of blocks, as "
             f"{', '.join(able)} are; leave it out."

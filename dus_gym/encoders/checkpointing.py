@@ -30,7 +30,7 @@ class CheckpointingEncoder(nn.Module):
 
     @property
     def recomputes(self) -> bool:
-        """Whether the coming forward pass keeps the inputs of blocks alone."""
+        """True if the coming forward pass keeps the inputs of blocks alone."""
         return self.checkpointing and self.training and torch.is_grad_enabled()
 
     def through(self, blocks: Iterable[nn.Module], inputs: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dus_gym.encoders import ENCODERS
+from dus_gym.encoders import can_checkpoint
 
 TINY = {
     "mlp": ("mlp:hidden=8", (5,)),
@@ -44,7 +44,7 @@ def tiny(request):
     return case(request.param)
 
 
-@pytest.fixture(params=[name for name, (word, _) in TINY.items() if ENCODERS[word.partition(":")[0]].checkpoints])
+@pytest.fixture(params=[name for name, (word, _) in TINY.items() if can_checkpoint(word)])
 def deep(request):
     """Those whose blocks can be computed again."""
     return case(request.param)

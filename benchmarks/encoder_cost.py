@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from dus_gym.costs import MIB
 from dus_gym.data.media.tokens import TokenBatch, TokenDecoder, load_vocabulary, text_row
 from dus_gym.data.sets import sarcasm, twitter2015
 from dus_gym.encoders import build_encoder
 
-MIB = 2.0**20
 META, CPU = torch.device("meta"), torch.device("cpu")
 ENCODERS = [
     ("ResNet-18, spectrogram 257×1003", "resnet18", (1, 257, 1003), 64, (1, 64, 64)),

@@ -105,12 +105,13 @@ def _picture(result: Result | None, steps: Sequence[Mapping[str, Any]]) -> str:
             else f"{last[f'samples/{name}'] / max(last['iterations'], 1):.0f} samples per iteration"
         )
         figures.append(f"{name}: score {last['observation'][j]:.2f} at the end; {decided} on average")
+    dashed = "; dashed: validation" if any(key.startswith("val_score/") for key in last) else ""
     decides = "the factors on the learning rates" if rates else "the samples of each modality per iteration"
     return picture_html(
         result.folder / PICTURE,
         "What the agent saw, and what it decided",
         "Above, the discrepancy scores: the mean probability that a modality gives the true class, over the run so far "
-        f"(thin: the last step alone; dashed: validation). Below, {decides}.",
+        f"(thin: the last step alone{dashed}). Below, {decides}.",
         f"Two panels over {last['iterations']} iterations: scores of the modalities, and {decides}, stacked.",
         figures=figures,
     )

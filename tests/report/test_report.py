@@ -16,12 +16,14 @@ import dus_gym
 from dus_gym.cli.report import page_of
 from dus_gym.errors import RunFolderError
 from dus_gym.experiments.comparison import Comparison
+from dus_gym.experiments.results import Result
 from dus_gym.experiments.spec import make_spec
 from dus_gym.records import Scores
 from dus_gym.report.chart import Chart, Series, evenly, ticks
 from dus_gym.report.comparison import comparison_page, next_command
 from dus_gym.report.curves import figure, mean_curve
 from dus_gym.report.rows import AGENT, ZERO, Difference, differences
+from dus_gym.report.run import run_page
 from dus_gym.report.runs import Runs
 
 FAKE = ["--trainer", "fake", "--epochs", "4", "--quiet"]
@@ -111,6 +113,17 @@ def test_a_run_s_page_opens_with_its_headline_and_the_picture_that_its_folder_ke
         mean = row["samples"] / summary["iterations"]
         assert f"<li>{name}: score {score:.2f} at the end; {mean:.0f} samples per iteration on average</li>" in picture
     assert re.search(r'<section class="folded" aria-labelledby="curves">', html)
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_the_picture_s_words_tell_of_validation_where_there_is_any(root, validated):
+    run = root / "run"
+    config, summary = (json.loads((run / name).read_text()) for name in ("config.json", "summary.json"))
+    steps = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
+    if not validated:
+        steps = [{key: value for key, value in step.items() if not key.startswith("val_")} for step in steps]
+    html = run_page(config, Result.from_json(summary, folder=run), steps).html()
+    assert ("dashed: validation" in opening_of(html)) == validated
 
 
 def test_the_picture_s_words_are_of_learning_rates_where_those_move(tmp_path):

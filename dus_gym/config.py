@@ -13,6 +13,7 @@ from dus_gym.precision import PRECISIONS
 from dus_gym.rewards import REWARD_STATES, reward_names
 
 LOSS_NORMS = ("mean", "fixed")
+GRAPHS = ("off", "auto")
 PAIRINGS = ("prefix", "independent")
 UPDATES = ("joint", "alternating")
 PREDICTORS = ("method", "concat", "sum", "entropy", "sum-all")
@@ -90,6 +91,9 @@ class RunConfig:
     cudnn_benchmark: bool = False
     """Let cuDNN time its convolutions once for every new batch size and keep the fastest. Pays where an epoch has many
     iterations; the same seed then need not give the same bits. No effect on a CPU."""
+    graphs: str = field(default="off", metadata={"choices": GRAPHS})
+    """off, or auto: an iteration of an NVIDIA card is captured as a CUDA graph for each pair of batch sizes that comes
+    often enough to pay, which is measured. The same bits, for more memory. Never tried on a card yet, hence off."""
     checkpointing: bool = False
     """Keep only the inputs of the blocks of BERT, CLIP, ResNet and I3D in a training pass, and compute each block again
     for its gradient: far less memory for one more forward pass, and the same bits."""

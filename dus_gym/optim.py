@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -132,6 +133,8 @@ class GroupedOptimizer:
         config: the task's optimiser.
         multipliers: owner to multiplier of the learning rate; 1 where absent.
         runs: R, or None where parameters have no axis of runs.
+        capturable: learning rates lie in tensors on the device that are filled in place: a captured step reads them
+            there, and would freeze a number.
     """
 
     def __init__(
@@ -140,9 +143,16 @@ class GroupedOptimizer:
         config: OptimizerConfig,
         multipliers: Mapping[str, ByRun] | None = None,
         runs: int | None = None,
+        *,
+        capturable: bool = False,
     ) -> None:
         self.config = config
         self.runs = runs
+        self.generation = 0
+        """How often tensors that a step reads or writes may have been replaced by others."""
+        self.partition: tuple[tuple[str, ...], ...] = ()
+        """The owners that share a learning rate, and so a group of the torch optimiser."""
+        self._rates: dict[tuple[str, ...], torch.Tensor] | None = {} if capturable else None
         self.multipliers: dict[str, ByRun] = {**dict.fromkeys(groups, 1.0), **(multipliers or {})}
         self.names = list(groups)
         self._groups = {name: list(parameters) for name, parameters in groups.items()}
@@ -154,7 +164,9 @@ class GroupedOptimizer:
                 every, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
             )
         else:
-            self.torch = torch.optim.Adam(every, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+            self.torch = torch.optim.Adam(
+                every, lr=config.lr, weight_decay=config.weight_decay, fused=True, capturable=capturable
+            )
         self._start_momentum()
         self._settings = {key: value for key, value in self.torch.param_groups[0].items() if key != "params"}
         self._factor: ByRun = 1.0
@@ -173,16 +185,29 @@ class GroupedOptimizer:
         """
         self._factor = factor
         self._parts = {}
-        by_rate: dict[float, list[nn.Parameter]] = {}
+        by_rate: dict[float, list[str]] = {}
         for name, parameters in self._groups.items():
             now = self._step_factors.get(name, 1.0)
             rate = self._rate_of(name, parameters[0].device, 1.0 if isinstance(now, torch.Tensor) else now)
             if isinstance(now, torch.Tensor):
                 self._parts[name] = self._parts[name] * now if name in self._parts else now
-            by_rate.setdefault(rate, []).extend(parameters)
+            if parameters[0].is_cuda or self._rates is not None:
+                # A card's kernel takes a rate that lies on the device in float32: with numbers the same bits.
+                rate = float(np.float32(rate))
+            by_rate.setdefault(rate, []).append(name)
+        self.partition = tuple(map(tuple, by_rate.values()))
         self.torch.param_groups[:] = [
-            self._settings | {"lr": rate, "params": parameters} for rate, parameters in by_rate.items()
+            self._settings | {"lr": self._lr(tuple(names), rate), "params": [p for o in names for p in self._groups[o]]}
+            for rate, names in by_rate.items()
         ]
+
+    def _lr(self, names: tuple[str, ...], rate: float) -> float | torch.Tensor:
+        """Return the rate of some owners as the torch optimiser is to have it."""
+        if self._rates is None:
+            return rate
+        if names not in self._rates:
+            self._rates[names] = torch.zeros((), device=self._groups[names[0]][0].device)
+        return self._rates[names].fill_(rate)
 
     def set_levers(self, levers: Mapping[str, ByRun]) -> None:
         """Set what the agent multiplies owners' learning rates by; 1 where absent."""
@@ -265,6 +290,7 @@ class GroupedOptimizer:
 
     def start_anew(self) -> None:
         """Forget momentum and moments, as a new optimiser would."""
+        self.generation += 1
         self.torch.state.clear()
         self._start_momentum()
 
@@ -277,6 +303,7 @@ class GroupedOptimizer:
 
         A frozen parameter also loses its momentum: a zero gradient alone would not stop it from moving.
         """
+        self.generation += 1
         wanted = set(self.names if names is None else names)
         for name in sorted(wanted):
             if name not in self._groups:
@@ -335,6 +362,7 @@ class GroupedOptimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`state_dict` returned."""
+        self.generation += 1
         self.multipliers = dict(state["multipliers"])
         self._frozen, self._ended = dict(state.get("frozen", {})), list(state.get("ended", ()))
         self.torch.state.clear()

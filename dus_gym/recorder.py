@@ -80,6 +80,15 @@ class Recorder:
         self._losses.append(loss)
         self._iteration += 1
 
+    def take(self, other: Recorder) -> None:
+        """Keep copies of the iterations that another recorder holds, whose tensors will be written again."""
+        for own, its in ((self._logits, other._logits), (self._labels, other._labels)):
+            for kept, found in zip(own, its, strict=True):
+                kept.extend(tensor.clone() for tensor in found)
+        self._counted = list(other._counted)
+        self._losses.extend(loss.clone() for loss in other._losses)
+        self._iteration += other._iteration
+
     def finish(self) -> list[Recorded]:
         """Compute everything with one transfer to the host; one entry a run."""
         k, m, runs = self._iteration, len(self._logits) - 1, self._runs or 1

@@ -83,6 +83,22 @@ class Evaluation:
 
 
 @dataclass(slots=True)
+class GraphsUsed:
+    """CUDA graphs of a run since its process began."""
+
+    captured: int = 0
+    """Captures."""
+    replays: int = 0
+    """Iterations that were launched as one."""
+    iterations: int = 0
+    """All iterations, copies that a method trains for itself not included."""
+    seconds: float = 0.0
+    """Spent on captures."""
+    why_not: str | None = None
+    """The first reason for which iterations were launched operation by operation, other than that it would not pay."""
+
+
+@dataclass(slots=True)
 class Progress:
     """State of a run so far: epochs, iterations, samples seen."""
 
@@ -120,6 +136,11 @@ class TrainingRun(Protocol):
     @property
     def precision(self) -> str | None:
         """The number format of forward passes; None where nothing is computed."""
+        ...
+
+    @property
+    def graphs(self) -> GraphsUsed | None:
+        """CUDA graphs so far; None where they are off."""
         ...
 
     @property

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
@@ -28,13 +28,14 @@ from dus_gym.data.task import Task
 from dus_gym.encoders import build_encoder, can_checkpoint, check_checkpointing
 from dus_gym.errors import ONE_BY_ONE, ConfigError, DusError, MemoryRanOutError, check_at_least, first_line
 from dus_gym.evaluation import EVALUATION_BATCH, Evaluator
+from dus_gym.graphs import CapturedSteps, Train, graphs_of
 from dus_gym.methods import independent_methods
 from dus_gym.methods.base import Method
 from dus_gym.model import MultimodalModel, initialised, stacked
 from dus_gym.optim import ByRun, GroupedOptimizer, OptimizerConfig, Schedule
 from dus_gym.precision import autocast, find_precision
 from dus_gym.recorder import Recorded, Recorder
-from dus_gym.records import Evaluation, Figures, Interval, Probe, Progress
+from dus_gym.records import Evaluation, Figures, GraphsUsed, Interval, Probe, Progress
 from dus_gym.seeding import RunSeeds, fresh_torch_state, isolated_torch_rng
 
 _log = logging.getLogger(__name__)
@@ -268,12 +269,17 @@ class TrainingRuns:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.runs = self.model.runs
         """R, or None where tensors have no axis of runs."""
+        self._captured: CapturedSteps | None = None
+        self._why_not_captured: str | None = None
+        if config.graphs != "off":
+            self._start_graphs()
         scale = dict(zip(recipe.modalities, config.lr_scale or (1.0,) * m, strict=True))
         self.optimizer = GroupedOptimizer(
             self.model.parameter_groups(recipe.modalities),
             recipe.optimizer,
             {f"{part}/{name}": factor for part in ("encoder", "head") for name, factor in scale.items()},
             self.runs,
+            capturable=self._captured is not None,
         )
         self._schedules = [Schedule(recipe.optimizer, self.epochs) for _ in seeds]
         streams = 1 if config.pairing == "prefix" else m
@@ -311,6 +317,18 @@ class TrainingRuns:
             logs=method.figures_of(recipe.modalities),
         )
         self._start_fit()
+
+    def _start_graphs(self) -> None:
+        """Make place for captured steps, or say why there are none."""
+        graphs = graphs_of(self.device)
+        if graphs is None:
+            self._why_not_captured = f"device {self.config.device!r} has none"
+        elif self.num_runs > 1:
+            self._why_not_captured = f"{self.num_runs} runs train as one computation"
+        elif self.config.checkpointing:
+            self._why_not_captured = "checkpointing saves memory, which graphs spend"
+        else:
+            self._captured = CapturedSteps(graphs, self.method.name)
 
     @_in_own_modes("building the run")
     def _start_fit(self) -> None:
@@ -451,6 +469,13 @@ class TrainingRuns:
         """The method's phase of the iteration that was trained last."""
         return self._ctx.phase
 
+    @property
+    def graphs(self) -> GraphsUsed | None:
+        """CUDA graphs so far; None where they are off."""
+        if self.config.graphs == "off":
+            return None
+        return GraphsUsed(why_not=self._why_not_captured) if self._captured is None else self._captured.used
+
     # -- the loop ----------------------------------------------------------------------------------
 
     def _iterate(
@@ -474,38 +499,59 @@ class TrainingRuns:
         Returns:
             What was recorded, by run.
         """
-        ctx, optimizer = self._ctx, self.optimizer
-        m = len(self.modalities)
-        recorder = Recorder(m, self.runs)
-        with closing(self._batches(sizes, count)) as batches:
+        recorder = Recorder(len(self.modalities), self.runs)
+        train = partial(self._train_one, substeps, after_backward)
+        # What a method trains a copy on is not its own iteration.
+        own = substeps == self.method.substeps
+        with closing(self._batches(sizes, count)) as batches, self._stretch(train, count, own=own) as train_one:
             # Algorithm 1, lines 3 and 11: the iterations of an epoch.
             for i, batch in enumerate(batches):
-                ctx.begin(batch, recorder)
-                ctx.iteration = self.iterations + i
-                total: Tensor | None = None
-                steps = substeps(ctx)
-                # Algorithm 1, lines 4 and 10: the modalities in turn (alternating) or in one step (joint).
-                while True:
-                    # Algorithm 1, lines 6 and 7: forward (Eq. 1) and loss (Eq. 2), inside next(): a generator resumes
-                    # after the step.
-                    with self._autocast():
-                        loss = next(steps, None)
-                    if loss is None:
-                        break
-                    if loss.requires_grad:
-                        optimizer.torch.zero_grad()
-                        # Algorithm 1, line 8. No parameter is two runs', so the gradient of the sum is each run's own.
-                        (loss if self.runs is None else loss.sum()).backward()
-                        if after_backward is not None:
-                            after_backward(ctx)
-                        # Algorithm 1, line 9.
-                        optimizer.step()
-                        ctx.forget_features()
-                    total = loss.detach() if total is None else total + loss.detach()
-                if total is None:
-                    raise ConfigError(f"method={self.method.name!r} yielded no loss for an iteration.")
-                recorder.end_iteration(total)
+                self._ctx.iteration = self.iterations + i
+                train_one(batch, recorder)
         return recorder.finish() if wanted else [Recorded()] * self.num_runs
+
+    def _train_one(
+        self,
+        substeps: Substeps,
+        after_backward: Callable[[Context], None] | None,
+        batch: Batch,
+        recorder: Recorder,
+    ) -> None:
+        """Train one iteration. It may be captured, so nothing of it may wait for the device."""
+        ctx, optimizer = self._ctx, self.optimizer
+        ctx.begin(batch, recorder)
+        total: Tensor | None = None
+        steps = substeps(ctx)
+        # Algorithm 1, lines 4 and 10: the modalities in turn (alternating) or in one step (joint).
+        while True:
+            # Algorithm 1, lines 6 and 7: forward (Eq. 1) and loss (Eq. 2), inside next(): a generator resumes after the
+            # step.
+            with self._autocast():
+                loss = next(steps, None)
+            if loss is None:
+                break
+            if loss.requires_grad:
+                optimizer.torch.zero_grad()
+                # Algorithm 1, line 8. No parameter is two runs', so the gradient of the sum is each run's own.
+                (loss if self.runs is None else loss.sum()).backward()
+                if after_backward is not None:
+                    after_backward(ctx)
+                # Algorithm 1, line 9.
+                optimizer.step()
+                ctx.forget_features()
+            total = loss.detach() if total is None else total + loss.detach()
+        if total is None:
+            raise ConfigError(f"method={self.method.name!r} yielded no loss for an iteration.")
+        recorder.end_iteration(total)
+
+    def _stretch(self, train: Train, count: int, *, own: bool) -> AbstractContextManager[Train]:
+        """Return what trains the iterations of a stretch one by one, captured where that can be and pays."""
+        if self._captured is None or not own:
+            return nullcontext(train)
+        ctx = self._ctx
+        key = self.method.capture_key(ctx)
+        situation = None if key is None else (key, ctx.phase, self.optimizer.generation)
+        return self._captured.stretch(train, ctx, situation, count)
 
     def _batches(self, sizes: Sequence[Sequence[int]], count: int) -> Generator[Batch, None, None]:
         """Yield the batches of ``count`` iterations, drawn at once."""
@@ -819,6 +865,8 @@ class TrainingRuns:
             less.append("checkpointing=True (the same result)")
         if self.precision != "bfloat16":
             less.append("precision='bfloat16'")
+        if self._captured is not None:
+            less.append("fewer captured sizes (a larger size_step, or graphs='off')")
         if runs > 1:
             less.append(f"fewer runs as one computation (parallel_runs={runs // 2})")
         less.append("a device with more memory")
@@ -836,6 +884,9 @@ class TrainingRuns:
         return {"model": model, "method": self.method.state_dict()}
 
     def _load_weights(self, state: Mapping[str, Any]) -> None:
+        if self._captured is not None:
+            # A method's own tensors are replaced.
+            self._captured.drop()
         self.model.load_state_dict(state["model"])
         self.method.load_state_dict(state["method"])
 

@@ -134,7 +134,7 @@ class FakeTrainer:
     Args:
         task: gives modalities, classes, epochs, batch and the regime.
         method: only its heads and predictor matter: the curves are the baseline's.
-        config: ``pairing``, ``update``, ``device``, ``precision`` and ``checkpointing`` change nothing here.
+        config: ``pairing``, ``update``, ``device``, ``precision``, ``graphs``, ``checkpointing`` change nothing here.
         seeds: the noise comes from here.
     """
 
@@ -143,6 +143,7 @@ class FakeTrainer:
     dropped: Mapping[str, int] = {}
     has_validation = True
     precision = None
+    graphs = None
     overview = None
 
     def __init__(self, task: Task, method: type[Method], config: RunConfig, seeds: RunSeeds) -> None:

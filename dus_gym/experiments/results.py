@@ -12,7 +12,7 @@ from dus_gym.errors import RunFolderError
 from dus_gym.experiments.serialize import LARGEST_INTEGER, NOT_KEPT, from_json, read_value, to_json
 from dus_gym.experiments.table import Table, percent
 from dus_gym.options import with_said
-from dus_gym.records import FUSED_PREDICTORS, Scores
+from dus_gym.records import FUSED_PREDICTORS, GraphsUsed, Scores
 
 if TYPE_CHECKING:
     from dus_gym.experiments.probe_result import ProbeResult
@@ -218,6 +218,8 @@ class Result:
     """Seeds of the runs that trained as one computation, this one's among them, in order; none: this run alone."""
     precision: str | None = None
     """The number format of forward passes: ``float32``, ``tf32`` or ``bfloat16``; None for a fake run."""
+    graphs: GraphsUsed | None = None
+    """CUDA graphs of the process that ended the run; None where they were off."""
     folder: Path | None = field(default=None, metadata={NOT_KEPT: True}, compare=False)
     """Where the run is kept; None if it is not."""
 

@@ -27,7 +27,7 @@ from dus_gym.experiments.picture import draw_run
 from dus_gym.experiments.results import FORMAT, ModalityResult, Result
 from dus_gym.experiments.spec import DEFAULT_AGENT, RunSpec, make_spec
 from dus_gym.experiments.storage.run_folder import MODEL, PICTURE, POLICY, RunFolder, writing
-from dus_gym.records import Evaluation, Progress
+from dus_gym.records import Evaluation, GraphsUsed, Progress
 from dus_gym.state import check_form, restoring, save_state
 
 CHECKPOINT_SECONDS = float(os.environ.get("DUS_CHECKPOINT_SECONDS", "10"))
@@ -118,6 +118,7 @@ def execute(
         dropped=run.dropped,
         data=run.overview,
         precision=run.precision,
+        graphs=run.graphs,
         seconds=going.seconds,
         agent_seconds=going.deciding.seconds,
         prepared=going.prepared,
@@ -292,6 +293,7 @@ class Finished:
     dropped: Mapping[str, int]
     data: DataOverview | None
     precision: str | None
+    graphs: GraphsUsed | None
     seconds: float
     """Of the whole run; its part of what several runs took together."""
     agent_seconds: float
@@ -351,6 +353,7 @@ def result_of(
         policy=spec.policy,
         together=run.together,
         precision=run.precision,
+        graphs=run.graphs,
         select=core.config.select,
         epochs=run.epochs,
         total_batch=core.allocation.total_batch,

@@ -292,6 +292,7 @@ class _Together:
                 dropped=runs.dropped,
                 data=runs.overviews[r],
                 precision=runs.precision,
+                graphs=runs.graphs,
                 seconds=seconds,
                 agent_seconds=episodes.watches[r].seconds + self.preparing / n,
                 prepared=self.prepared[r],

@@ -57,6 +57,12 @@ class Method:
     ``NAME/*`` stands for one figure a modality."""
     options_type: ClassVar[type[MethodOptions]] = MethodOptions
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not {"terms", "substeps", "after_backward"}.isdisjoint(vars(cls)) and "capture_key" not in vars(cls):
+            # What another class says of its iterations says nothing of these.
+            cls.capture_key = Method.capture_key  # type: ignore[method-assign]
+
     def __init__(self, options: MethodOptions | None = None) -> None:
         self.options = options if options is not None else self.options_type()
 
@@ -117,6 +123,18 @@ class Method:
         for term in terms:
             total = total + term
         yield total
+
+    def capture_key(self, ctx: Context) -> Any:
+        """Return what an iteration's operations depend on, beside samples, phase, and what trains at which rate.
+
+        A captured iteration runs again as it was recorded: Python's numbers and branches are those of that time, and a
+        tensor is the object that it was. So ``()`` where nothing on the host differs from one iteration to the next;
+        where something does from epoch to epoch, such as a weight or prototypes that are replaced, what tells those
+        apart (captured iterations of another key go); and None, the default, where it does within an epoch, or where
+        the host draws or reads anything. Tensors that are changed in place are no part of it. A subclass that changes
+        what an iteration does must say anew.
+        """
+        return None
 
     def after_backward(self, ctx: Context) -> None:
         """Edit gradients, between backward and the optimiser's step."""

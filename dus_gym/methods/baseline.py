@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -48,6 +48,10 @@ class Baseline(Method):
     supports_independent: ClassVar[bool] = True
     options_type: ClassVar[type[MethodOptions]] = BaselineOptions
     options: BaselineOptions
+
+    def capture_key(self, ctx: Context) -> Any:
+        """Return nothing: every iteration does the same."""
+        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield one loss per modality, then the fused one.

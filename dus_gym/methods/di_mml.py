@@ -158,6 +158,10 @@ class DIMML(Method):
         taught = [sum((mine & ~other).sum(dim=-1) for other in found) for mine in found]
         ctx.log({f"complementary/{name}": count for name, count in zip(ctx.modalities, taught, strict=True)})
 
+    def capture_key(self, ctx: Context) -> Any:
+        """Return the stage, and whether dimensions are transferred."""
+        return (self._fusing, self._effective is not None)
+
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield one loss per modality, then the transfer; in the second stage the fused loss."""
         model, modalities = ctx.model, range(ctx.num_modalities)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -104,6 +104,10 @@ class DOMFN(Method):
         if before == 0.0:
             return (Phase("fusion", 1.0),)
         return (Phase(PRETRAINING, before, trainable=("encoder", "head")), Phase("fusion", 1.0 - before))
+
+    def capture_key(self, ctx: Context) -> Any:
+        """Return nothing: every iteration does the same."""
+        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield one loss per modality in pre-training, then one over everything."""

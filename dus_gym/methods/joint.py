@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -24,6 +24,10 @@ class Joint(Method):
     changes: ClassVar[str] = "nothing: the loss of the concatenated features alone"
     heads: ClassVar[frozenset[str]] = frozenset({"fused"})
     maps_runs: ClassVar[bool] = True
+
+    def capture_key(self, ctx: Context) -> Any:
+        """Return nothing: every iteration does the same."""
+        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the fused loss."""

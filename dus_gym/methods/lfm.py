@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -92,6 +92,10 @@ class LFM(Method):
     logs: ClassVar[tuple[str, ...]] = ("alpha", "alignment")
     options_type: ClassVar[type[MethodOptions]] = LFMOptions
     options: LFMOptions
+
+    def capture_key(self, ctx: Context) -> Any:
+        """Return the weight of the epoch."""
+        return released_weight(ctx.epoch, ctx.epochs) if self.options.label_weight is None else ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the weighted sum of both losses."""

@@ -80,6 +80,10 @@ class MLA(Method):
         self._projection: Tensor | None = None
         self._mean_feature: Tensor | None = None
 
+    def capture_key(self, ctx: Context) -> Any:
+        """Return None with the projection, whose strength changes in every iteration."""
+        return () if self.options.projection == "none" else None
+
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield one loss per modality."""
         for j in range(ctx.num_modalities):

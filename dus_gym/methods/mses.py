@@ -94,6 +94,10 @@ class MSES(Method):
         self._stops: list[list[EarlyStop]] = []
         self._copies: list[dict[str, Tensor]] = []
 
+    def capture_key(self, ctx: Context) -> Any:
+        """Return nothing: every iteration does the same."""
+        return ()
+
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield one loss per modality, then the fused one; those of stopped parts carry no gradient to them."""
         for k in range(ctx.num_modalities + (1 if ctx.batch.paired else 0)):

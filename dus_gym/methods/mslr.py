@@ -117,6 +117,10 @@ class MSLR(Method):
         self._history = [[[] for _ in ctx.modalities] for _ in runs]
         self._set(ctx, [[1.0] * ctx.num_modalities for _ in runs])
 
+    def capture_key(self, ctx: Context) -> Any:
+        """Return nothing: every iteration does the same."""
+        return ()
+
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the loss of the summed logits."""
         logits = [ctx.model.unimodal(j, ctx.features(j)) for j in range(ctx.num_modalities)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -114,6 +114,10 @@ class OGM(Method):
         if without:
             names = ", ".join(without)
             raise ConfigError(f"conv_only=True: no 2-D convolution in the encoders of {names}; use conv_only=False.")
+
+    def capture_key(self, ctx: Context) -> Any:
+        """Return whether gradients are modulated; by learning rates the host reads the factors."""
+        return None if resolve(self.options.scale_via, ctx) == "lr" else self._active(ctx)
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the fused loss."""

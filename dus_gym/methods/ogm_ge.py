@@ -24,6 +24,8 @@ class OGMGE(OGM):
     name: ClassVar[str] = "ogm_ge"
     changes: ClassVar[str] = "as ogm, and adds noise of the gradients' own size to all encoders"
 
+    capture_key = OGM.capture_key
+
     def after_backward(self, ctx: Context) -> None:
         """Modulate, then add noise."""
         if not self._active(ctx):

@@ -129,6 +129,10 @@ class OGRGB(Method):
                 of.append(raw_weight(start[k], end[k], self.options.epsilon))
         return [normalised(of) for of in raw]
 
+    def capture_key(self, ctx: Context) -> Any:
+        """Return the weights."""
+        return self._weights
+
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield one weighted loss per modality, then the fused one; the weights are uniform until they are known."""
         heads = ctx.num_modalities + (1 if ctx.batch.paired else 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -83,6 +83,10 @@ class OPM(Method):
     logs: ClassVar[tuple[str, ...]] = ("q/*",)
     options_type: ClassVar[type[MethodOptions]] = OPMOptions
     options: OPMOptions
+
+    def capture_key(self, ctx: Context) -> Any:
+        """Return None where the host draws what is dropped."""
+        return None if self._active(ctx.epoch) else ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the fused loss."""

@@ -121,6 +121,12 @@ class PMR(Method):
             for h, p in zip(features, old or [None] * len(features), strict=True)
         ]
 
+    def capture_key(self, ctx: Context) -> Any:
+        """Return the epoch, which has its own prototypes; with alternating updates the host reads who gets a step."""
+        if not self._active(ctx.epoch):
+            return ()
+        return None if ctx.update == "alternating" else ctx.epoch
+
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the fused loss, then one prototype loss per modality."""
         parts = ctx.model.additive_parts([ctx.features(j) for j in range(ctx.num_modalities)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -153,6 +153,10 @@ class ReconBoost(Method):
                 Phase("rectify", length - first, fresh=True),
             ]
         return tuple(found)
+
+    def capture_key(self, ctx: Context) -> Any:
+        """Return nothing: every iteration does the same."""
+        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the loss of the phase: the ensemble's, one learner's, or each learner's own."""

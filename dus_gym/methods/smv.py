@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import factorial, tanh
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -125,6 +125,10 @@ class SMV(Method):
     logs: ClassVar[tuple[str, ...]] = ("contribution/*", "copies/*")
     options_type: ClassVar[type[MethodOptions]] = SMVOptions
     options: SMVOptions
+
+    def capture_key(self, ctx: Context) -> Any:
+        """Return nothing: every iteration does the same."""
+        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the fused loss of the samples and their masked copies."""

@@ -73,6 +73,10 @@ class UMT(Method):
         if ctx.epoch == 0:
             self._teacher = ctx.clone_and_fit(unimodal_loss, max(1, round(self.options.teacher * ctx.epochs))).eval()
 
+    def capture_key(self, ctx: Context) -> Any:
+        """Return nothing: the teachers are the same from the first iteration on."""
+        return ()
+
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the fused loss, then the distance of each modality to its teacher."""
         parts = ctx.model.additive_parts([ctx.features(j) for j in range(ctx.num_modalities)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -27,6 +27,10 @@ class Unimodal(Method):
     maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     supports_independent: ClassVar[bool] = True
+
+    def capture_key(self, ctx: Context) -> Any:
+        """Return nothing: every iteration does the same."""
+        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield one loss per modality."""

@@ -63,7 +63,7 @@ def as_json(value: Any) -> bytes:
 
 MARK = {"written_by": "dus-gym", "format": FORMAT}
 """What tells our config.json from anybody else's: only a folder that has it is ever replaced."""
-MAY_DIFFER = frozenset({"data_root", "data_name", "policy", "run.device", "run.checkpointing", "format"})
+MAY_DIFFER = frozenset({"data_root", "data_name", "policy", "run.device", "run.checkpointing", "run.graphs", "format"})
 """Settings that may differ between a run and its resumption: places of files, the device, memory, an older format."""
 MEND = "delete that run (dus runs rm) and run it again."
 """The way out of a damaged run."""

@@ -54,6 +54,7 @@ class DUS:
         min_samples: the fewest samples a modality may get.
         min_fraction: the same as a fraction of ``batch_size``; 0 sets no floor (the paper), 0.25 is recommended.
         cumulative: see :class:`dus_gym.discrepancy.CumulativeScore`.
+        size_step: sizes are a multiple of this away from ``batch_size``; 1: any size (the paper).
         lever: ``"samples"``: :meth:`next_sizes` says how many samples to draw; ``"rates"``: batches are equal, and
             :meth:`next_rates` says what to multiply each modality's learning rates by.
         seed: of the agent's random numbers.
@@ -73,6 +74,7 @@ class DUS:
         interval: int | None = None,
         min_samples: int = 2,
         min_fraction: float = 0.0,
+        size_step: int = 1,
         cumulative: str = "run",
         lever: str = "samples",
         seed: int = 0,
@@ -94,7 +96,9 @@ class DUS:
                 "and count these calls in epochs=."
             )
         self.interval = interval
-        self.allocation = Allocation(m, m * batch_size, self.agent.action_mode, min_samples, min_fraction, lever)
+        self.allocation = Allocation(
+            m, m * batch_size, self.agent.action_mode, min_samples, min_fraction, lever, size_step
+        )
         if self.agent.policy_lever not in (None, lever):
             raise ConfigError(
                 f"lever={lever!r} is not allowed with this policy, which was learned under "

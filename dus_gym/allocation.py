@@ -82,7 +82,7 @@ def normalise(entries: Sequence[float]) -> list[float]:
     return normalise([entry / largest for entry in entries])
 
 
-def sizes_from_shares(shares: Sequence[float], total: int, floor: int = 0) -> list[int]:
+def sizes_from_shares(shares: Sequence[float], total: int, floor: int = 0, step: int = 1) -> list[int]:
     """Round ``total * shares`` by largest remainder, with a floor for every modality (Eq. 4).
 
     Rounding each entry on its own, as Eq. 4 is printed, need not sum to N_B. Entries below the floor
@@ -92,14 +92,23 @@ def sizes_from_shares(shares: Sequence[float], total: int, floor: int = 0) -> li
         shares: m numbers that sum to 1.
         total: N_B, the samples per iteration over all modalities.
         floor: the fewest samples a modality may get; ``m * floor <= total``.
+        step: k; a size differs from that of the uniform split by a multiple of it.
 
     Returns:
         m integers that sum to ``total`` exactly, none below ``floor``.
     """
+    m = len(shares)
     quotas = [total * share for share in shares]
+    if step > 1:
+        return _in_steps(shares, quotas, sizes_from_shares([1.0 / m] * m, total, floor), floor, step)
     if min(quotas) < floor:
-        quotas = _lifted(shares, total, floor)
-    sizes = [int(quota) for quota in quotas]
+        quotas = _lifted(shares, total, [floor] * m)
+    return _by_remainder(quotas, total)
+
+
+def _by_remainder(quotas: Sequence[float], total: int) -> list[int]:
+    """Return numbers that sum to about ``total`` as integers that do, rounded down or, the largest remainders, up."""
+    sizes = [math.floor(quota) for quota in quotas]
     missing = total - sum(sizes)
     if missing:
         by_remainder = sorted(range(len(sizes)), key=lambda j: sizes[j] - quotas[j])
@@ -108,33 +117,51 @@ def sizes_from_shares(shares: Sequence[float], total: int, floor: int = 0) -> li
     return sizes
 
 
-def _lifted(shares: Sequence[float], total: int, floor: int) -> list[float]:
-    """Return quotas that sum to ``total``, those below the floor lifted to it."""
+def _in_steps(shares: Sequence[float], quotas: list[float], equal: Sequence[int], floor: int, step: int) -> list[int]:
+    """Return sizes that are ``step`` or a multiple of it away from the equal ones, and sum to the same.
+
+    Counted from the equal split, so that it stays what it is for any N_B, and nothing of N_B is left over.
+    """
+    total = sum(equal)
+    floors = [size - (size - floor) // step * step for size in equal]
+    if any(quota < least for quota, least in zip(quotas, floors, strict=True)):
+        quotas = _lifted(shares, total, floors)
+    away = _by_remainder([(quota - size) / step for quota, size in zip(quotas, equal, strict=True)], 0)
+    return [size + step * steps for size, steps in zip(equal, away, strict=True)]
+
+
+def _lifted(shares: Sequence[float], total: int, floors: Sequence[int]) -> list[float]:
+    """Return quotas that sum to ``total``, those below their floor lifted to it."""
     m = len(shares)
-    quotas = [float(floor)] * m
+    quotas = [float(floor) for floor in floors]
     free = list(range(m))
     while free:
-        budget = total - floor * (m - len(free))
+        budget = total - sum(floors[j] for j in range(m) if j not in free)
         mass = sum(shares[j] for j in free)
         for j in free:
             quotas[j] = budget * shares[j] / mass if mass > 0.0 else budget / len(free)
-        below = [j for j in free if quotas[j] < floor]
+        below = [j for j in free if quotas[j] < floors[j]]
         if not below:
             break
         for j in below:
-            quotas[j] = float(floor)
+            quotas[j] = float(floors[j])
         free = [j for j in free if j not in below]
     return quotas
 
 
-def sizes_from_fractions(fractions: Sequence[float], base: int, floor: int = 0) -> list[int]:
+def sizes_from_fractions(fractions: Sequence[float], base: int, floor: int = 0, step: int = 1) -> list[int]:
     """Round each modality's fraction of its base batch half up, never below ``floor``.
 
     Args:
         fractions: m numbers in [0, 1].
         base: B, the batch size of one modality in ordinary training.
         floor: the fewest samples a modality may get.
+        step: k; a size is the base batch less a multiple of it.
     """
+    if step > 1:
+        most = (base - floor) // step
+        fewer = [math.ceil((base - fraction * base) / step - 0.5) for fraction in fractions]
+        return [base - step * max(0, min(most, of)) for of in fewer]
     return [max(floor, min(base, math.floor(fraction * base + 0.5))) for fraction in fractions]
 
 
@@ -199,13 +226,16 @@ class Allocation:
     """The fewest samples a modality may get, as a fraction of the equal share N_B / m."""
     lever: str = "samples"
     """``"samples"``: shares become sizes; ``"rates"``: sizes are equal, and shares become :meth:`rates`."""
+    size_step: int = 1
+    """k; sizes are a multiple of k away from those of the uniform split. 1: any size (the paper)."""
 
     def __post_init__(self) -> None:
         check_lever(self.lever, self.mode)
         check_choice("action_mode", self.mode, ACTION_MODES)
         check_at_least("num_modalities", self.num_modalities, 1)
         check_at_least("min_samples", self.min_samples, 1)
-        for name in ("total_batch", "min_samples"):
+        check_at_least("size_step", self.size_step, 1)
+        for name in ("total_batch", "min_samples", "size_step"):
             if not isinstance(getattr(self, name), int):
                 raise ConfigError(f"{name}={getattr(self, name)!r} is not allowed; it must be a whole number.")
         if not 0.0 <= self.min_fraction <= 1.0:
@@ -247,12 +277,12 @@ class Allocation:
                 entries = [1.0] * len(entries)
             elif max(entries) > 1.0 + 1e-6:
                 raise ConfigError(f"action={entries} is not allowed; fractions lie in [0, 1].")
-            sizes = sizes_from_fractions(entries, self.base_batch, self.floor)
+            sizes = sizes_from_fractions(entries, self.base_batch, self.floor, self.size_step)
             return normalise(sizes), sizes
         shares = normalise(entries)
         if self.lever == "rates":
             return shares, list(self.equal_sizes)
-        return shares, sizes_from_shares(shares, self.total_batch, self.floor)
+        return shares, sizes_from_shares(shares, self.total_batch, self.floor, self.size_step)
 
     @cached_property
     def equal_sizes(self) -> tuple[int, ...]:
@@ -269,5 +299,5 @@ class Allocation:
             return None
         quotas = [self.total_batch * share for share in shares]
         if min(quotas) < self.floor:
-            quotas = _lifted(shares, self.total_batch, self.floor)
+            quotas = _lifted(shares, self.total_batch, [self.floor] * len(shares))
         return [self.num_modalities * quota / self.total_batch for quota in quotas]

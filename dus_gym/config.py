@@ -43,6 +43,9 @@ class RunConfig:
     )
     """The fewest samples of a modality, as a fraction of its equal share: 0 (the paper) leaves min_samples alone as the
     bound, 0.25 is recommended."""
+    size_step: int = 1
+    """Sizes are a multiple of this away from equal ones, and sum to the same; 1 (the paper): any size. Fewer sizes need
+    fewer captures (graphs)."""
     cumulative: str = field(default="run", metadata={"choices": CUMULATIVE_MODES})
     """Eq. 3: run (the paper's running mean), epoch, ema, or none (the ablation without it)."""
     reward: str = field(default="paper", metadata={"choices": reward_names})
@@ -105,6 +108,7 @@ class RunConfig:
                 _check_integer(name, value, 1)
         _check_integer("min_samples", self.min_samples, 1)
         _check_integer("eval_every", self.eval_every, 1)
+        _check_integer("size_step", self.size_step, 1)
         check_at_least("min_fraction", self.min_fraction, 0.0)
         if self.min_fraction > 1.0:
             raise ConfigError(f"min_fraction={self.min_fraction!r} is not allowed; it must lie in [0, 1].")

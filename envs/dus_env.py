@@ -58,7 +58,8 @@ class DUSEnv(gym.Env[Array, Array]):
     Under ``lever="rates"`` batches are equal, and the learning rates of modality j's encoder and head are multiplied by
     m × its share.
 
-    No modality gets fewer than ``min_samples`` or ``min_fraction`` of the equal share. An action that is
+    No modality gets fewer than ``min_samples`` or ``min_fraction`` of the equal share, and under ``size_step=k`` sizes
+    are a multiple of k away from equal ones. An action that is
     not finite, is negative or has another shape raises ``ConfigError`` (a ``ValueError``).
 
     ## Observation Space
@@ -145,6 +146,7 @@ class DUSEnv(gym.Env[Array, Array]):
             min_samples=self.config.min_samples,
             min_fraction=self.config.min_fraction,
             lever=self.config.lever,
+            size_step=self.config.size_step,
         )
         self._needs_equal_sizes = not method_class(method).supports_unpaired
         total = self.allocation.total_batch

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dus_gym.allocation import Allocation, normalise, read_numbers
+from dus_gym import allocation
+from dus_gym.allocation import Allocation, normalise, read_numbers, sizes_from_fractions
 from dus_gym.discrepancy import EMA_DECAY
 from dus_gym.envs.dus_env import DUSEnv
 from dus_gym.errors import ConfigError
@@ -241,12 +242,17 @@ def allocate(rule: Allocation, entries: Floats, method: str, equal: bool) -> tup
             i = int(largest.argmax())
             raise ConfigError(f"action {entries[:, i].tolist()} of copy {i} is not allowed; fractions lie in [0, 1].")
         entries[:, largest <= 0.0] = 1.0
-        sizes = np.floor(entries * rule.base_batch + 0.5).astype(np.int64).clip(rule.floor, rule.base_batch)
+        if rule.size_step > 1:
+            sizes = _stepped(sizes_from_fractions, entries, rule.base_batch, rule)
+        else:
+            sizes = np.floor(entries * rule.base_batch + 0.5).astype(np.int64).clip(rule.floor, rule.base_batch)
         shares = normalised(sizes.astype(np.float64))
     else:
         shares = normalised(entries)
         if rule.lever == "rates":
             sizes = np.repeat(np.array(rule.equal_sizes)[:, None], shares.shape[1], axis=1)
+        elif rule.size_step > 1:
+            sizes = _stepped(allocation.sizes_from_shares, shares, rule.total_batch, rule)
         else:
             sizes = sizes_from_shares(shares, rule.total_batch, rule.floor)
     if equal and (unequal := sizes.min(axis=0) != sizes.max(axis=0)).any():
@@ -256,6 +262,12 @@ def allocate(rule: Allocation, entries: Floats, method: str, equal: bool) -> tup
             "sample in all modalities; use a uniform action."
         )
     return shares, sizes
+
+
+def _stepped(round_: Callable[..., list[int]], entries: Floats, total: int, rule: Allocation) -> Ints:
+    """Return the sizes of every column under a ``size_step``, which is asked for too seldom to be written out."""
+    columns = [round_(column, total, rule.floor, rule.size_step) for column in entries.T.tolist()]
+    return np.array(columns, np.int64).T
 
 
 def normalised(entries: Floats) -> Floats:

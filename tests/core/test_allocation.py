@@ -1,6 +1,7 @@
 """Eq. 4: what every split of N_B must keep, and hand-worked numbers."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from dus_gym import allocation
 from dus_gym.allocation import Allocation, normalise, read_action, sizes_from_fractions, sizes_from_shares
 from dus_gym.errors import ConfigError
 
@@ -222,6 +224,81 @@ def test_fractions_forgive_float32_dust_above_one():
     assert Allocation(2, 8, "fractions")(np.array([1.0000001, 0.5], dtype=np.float32))[1] == [4, 2]
 
 
+# -- steps of sizes --------------------------------------------------------------------------------
+
+
+@properties
+@given(shares_rules(), st.integers(2, 40))
+@example((Allocation(3, 20, min_fraction=1.0), [1.0, 0.0, 0.0]), 4)
+@example((Allocation(3, 6), [0.0, 0.0, 1.0]), 5)
+def test_sizes_in_steps_are_multiples_away_from_equal_ones_and_keep_the_sum(given_rule, step):
+    rule, action = given_rule
+    stepped = replace(rule, size_step=step)
+    shares, sizes = stepped(action)
+    assert shares == rule(action)[0]
+    assert sum(sizes) == rule.total_batch
+    assert min(sizes) >= rule.floor
+    assert all((size - equal) % step == 0 for size, equal in zip(sizes, rule.equal_sizes, strict=True))
+    assert tuple(stepped([1.0] * len(sizes))[1]) == rule.equal_sizes
+    lowest = [equal - (equal - rule.floor) // step * step for equal in rule.equal_sizes]
+    for share, size, least in zip(shares, sizes, lowest, strict=True):
+        # Nobody gets a whole step more or less than the share but by a floor, one's own or another's.
+        if size > least and all(rule.total_batch * other >= low for other, low in zip(shares, lowest, strict=True)):
+            assert abs(rule.total_batch * share - size) < step + 1e-6
+
+
+@properties
+@given(shares_rules())
+def test_a_step_of_one_is_the_paper(given_rule):
+    rule, action = given_rule
+    m = rule.num_modalities
+    found = allocation._in_steps(
+        normalise(action), [rule.total_batch * share for share in normalise(action)], rule.equal_sizes, rule.floor, 1
+    )
+    expected, margin = exact_sizes(action, rule.total_batch, rule.floor)
+    if margin > 1e-6 and len(action) == m:
+        assert found == expected == rule(action)[1]
+
+
+@properties
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=5), st.integers(2, 200), st.integers(2, 40))
+def test_fractions_in_steps_are_multiples_below_the_whole_batch(fractions, base, step):
+    assume(max(fractions) > 0)
+    rule = Allocation(len(fractions), base * len(fractions), "fractions", min_fraction=0.25, size_step=step)
+    for fraction, size in zip(fractions, rule(fractions)[1], strict=True):
+        assert rule.floor <= size <= base
+        assert (base - size) % step == 0
+        if size - step >= rule.floor:
+            assert -step / 2 - 1e-6 <= fraction * base - size <= step / 2 + 1e-6
+    assert rule([1.0] * len(fractions))[1] == [base] * len(fractions)
+
+
+@pytest.mark.parametrize(
+    ("shares", "total", "floor", "step", "sizes"),
+    [
+        ([0.3, 0.7], 128, 2, 8, [40, 88]),  # 38.4 and 89.6, steps of 8 from 64: -3.2 and 3.2
+        ([0.0, 1.0], 128, 2, 8, [8, 120]),  # 2 samples or more, and seven steps below 64 is 8
+        ([0.5, 0.5], 40, 2, 8, [20, 20]),  # 40 is 5 steps: equal sizes stay equal
+        ([0.6, 0.4], 40, 2, 8, [28, 12]),  # 24 and 16: half a step each way, of which the first rounds up
+        ([0.1, 0.1, 0.8], 21, 2, 4, [3, 3, 15]),  # 2.1, 2.1 and 16.8, steps of 4 from 7, no lower than 3
+        ([0.2, 0.3, 0.5], 20, 2, 100, [7, 7, 6]),  # a step that never fits
+    ],
+)
+def test_steps_by_hand(shares, total, floor, step, sizes):
+    assert sizes_from_shares(shares, total, floor, step) == sizes
+
+
+def test_steps_of_fractions_by_hand():
+    assert sizes_from_fractions([1.0, 0.9, 0.55, 0.5, 0.0], 64, 2, 8) == [64, 56, 32, 32, 8]  # 57.6 and 35.2
+    assert sizes_from_fractions([0.9375], 64, 2, 8) == [64]  # 60, half a step: up
+
+
+def test_equal_batches_take_no_steps():
+    rule = Allocation(2, 128, lever="rates", size_step=8)
+    assert rule([0.3, 0.7]) == ([0.3, 0.7], [64, 64])
+    assert rule.rates([0.3, 0.7]) == [0.6, 1.4]
+
+
 # -- what can't be ---------------------------------------------------------------------------------
 
 
@@ -260,6 +337,8 @@ def test_fractions_above_one_are_refused():
         ({"total_batch": 5}, r"total_batch=5 .*at least 6: 3 modalities times min_samples=2"),
         ({"total_batch": 18, "min_samples": 7}, r"total_batch=18 .*at least 21"),
         ({"min_samples": 0}, r"min_samples=0 .*at least 1"),
+        ({"size_step": 0}, r"size_step=0 .*at least 1"),
+        ({"size_step": 2.0}, r"size_step=2\.0 .*whole number"),
         ({"min_fraction": -0.1}, r"min_fraction=-0\.1 .*\[0, 1\]"),
         ({"min_fraction": 1.1}, r"min_fraction=1\.1 .*\[0, 1\]"),
         ({"min_fraction": math.nan}, r"min_fraction=nan .*\[0, 1\]"),

@@ -60,6 +60,8 @@ def difference(mine, theirs):
         (9, {"task": "DigitsControl", "action_mode": "fractions"} | SHORT),
         (10, {"method": "mla", "predict_with": "sum", "pairing": "independent"} | SHORT),
         (11, {"total_batch": 51, "iterations": 3} | SHORT),
+        (13, {"task": "Digits3", "size_step": 4} | SHORT),
+        (14, {"action_mode": "fractions", "size_step": 7} | SHORT),
         *((12, {"reward": name, "reward_state": state} | SHORT) for name in reward_names() for state in REWARD_STATES),
     ],
     ids=str,

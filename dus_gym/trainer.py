@@ -23,7 +23,7 @@ from dus_gym.config import RunConfig
 from dus_gym.context import Context, Phase
 from dus_gym.costs import is_memory_error
 from dus_gym.data.dataset import DataOverview, Split, StackedSplit, TaskData, TensorSplit
-from dus_gym.data.prefetch import PreparedSplit, StackedPreparedSplit, in_order
+from dus_gym.data.prefetch import Ahead, PreparedSplit, StackedPreparedSplit, in_order
 from dus_gym.data.task import Task
 from dus_gym.encoders import build_encoder, can_checkpoint, check_checkpointing
 from dus_gym.errors import ONE_BY_ONE, ConfigError, DusError, MemoryRanOutError, check_at_least, first_line
@@ -248,6 +248,7 @@ class TrainingRuns:
         validations = [found.validation for found in data if found.validation is not None]
         self._validation_split = self._split(validations) if validations else None
         self._test_split = self._split([found.test for found in data])
+        self._ahead = Ahead()
         num_train = self._train_split.labels.shape[-1]
         self.iterations_per_epoch = config.iterations or max(1, num_train // self.base_batch)
         if config.iterations is None and self.iterations_per_epoch == 1:
@@ -585,7 +586,7 @@ class TrainingRuns:
         samples = drawn[0].samples
         if self.runs is not None and isinstance(split, PreparedSplit):
             samples = [self._together([of.samples[j] for of in drawn], widths[j]) for j in range(m)]
-        with closing(in_order(split, indices, samples, draws)) as inputs:
+        with closing(in_order(split, indices, samples, draws, ahead=self._ahead)) as inputs:
             for i, rows in enumerate(inputs):
                 yield Batch(
                     inputs=rows,

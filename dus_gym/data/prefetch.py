@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,13 @@ from torch import Tensor
 from dus_gym.data.dataset import Indices, Split, StackedSplit
 
 AHEAD = 2
-"""Iterations that are read before they are needed."""
+"""Iterations that are read before they are needed, to begin with."""
+MOST_AHEAD = 16
+"""The same at most."""
+MOST_BYTES = 1 << 30
+"""Bytes read ahead at most, but for the first :data:`AHEAD` iterations."""
+WAITING = 0.05
+"""Part of the time that training may wait for samples before more is read ahead."""
 
 
 @runtime_checkable
@@ -51,13 +58,69 @@ class StackedPreparedSplit(StackedSplit):
         return torch.stack(parts)
 
 
+class Ahead:
+    """How many iterations are read ahead, found by measurement: doubled while training waits and doubling helps.
+
+    Reading further ahead also reads more at once, as far as there are threads. Results do not depend on it.
+
+    Args:
+        depth: iterations to begin with.
+        most: iterations at most.
+    """
+
+    def __init__(self, depth: int = AHEAD, most: int = MOST_AHEAD) -> None:
+        self.depth, self.most = depth, most
+        self._before: tuple[int, float] | None = None
+        """Depth and waiting of before the last doubling, which is not judged yet."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._seen, self._waited, self._whole = 0, 0.0, 0.0
+
+    def saw(self, waited: float, whole: float, size: int) -> None:
+        """Take in an iteration.
+
+        Args:
+            waited: seconds that training waited for its samples.
+            whole: seconds since the samples of the one before were there.
+            size: bytes of its samples.
+        """
+        self._seen += 1
+        # Those that were under way at the last change say nothing of it.
+        if self._seen > self.depth:
+            self._waited += waited
+            self._whole += whole
+        if self._seen < 2 * self.depth + 4:
+            return
+        waits = self._waited / self._whole if self._whole > 0.0 else 0.0
+        self._begin()
+        if waits < WAITING:
+            return
+        before, self._before = self._before, None
+        if before is not None and waits > 0.9 * before[1]:
+            # Something else is the limit.
+            self.depth = self.most = before[0]
+            return
+        deeper = min(2 * self.depth, self.most, max(AHEAD, MOST_BYTES // max(1, size)))
+        if deeper > self.depth:
+            self.depth, self._before = deeper, (self.depth, waits)
+
+
+def _bytes_of(prepared: Any) -> int:
+    """Return the bytes of what a split prepared, of several runs in a list; 0 where it does not tell."""
+    if isinstance(prepared, list):
+        return sum(map(_bytes_of, prepared))
+    size: int = getattr(prepared, "nbytes", 0)
+    return size
+
+
 def in_order(
     split: Split,
     indices: Sequence[Sequence[Tensor]],
     samples: Sequence[Indices],
     draws: Sequence[Indices] | None,
     *,
-    ahead: int = AHEAD,
+    ahead: Ahead | None = None,
     threads: int | None = None,
 ) -> Generator[tuple[Tensor, ...], None, None]:
     """Yield the inputs of one iteration after another.
@@ -70,8 +133,8 @@ def in_order(
         indices: for every modality, k tensors of rows on the split's device.
         samples: the same on the host, one array ``(k, a_j)`` a modality; read for a :class:`PreparedSplit` alone.
         draws: the draw number of each, of the same shapes; None: nothing is augmented.
-        ahead: iterations read before they are needed.
-        threads: at most this many; one per modality by default, and no more than there are other processors.
+        ahead: how many iterations are read before they are needed, which goes on from call to call.
+        threads: at most this many; by default as many as there are other processors.
     """
     m, count = len(indices), len(indices[0])
     if not isinstance(split, PreparedSplit):
@@ -81,8 +144,9 @@ def in_order(
             else:
                 yield tuple(split.fetch(j, rows[i], draws[j][i]) for j, rows in enumerate(indices))
         return
+    ahead = Ahead() if ahead is None else ahead
     if threads is None:
-        threads = max(1, min(m, (os.cpu_count() or 1) - 1))
+        threads = max(1, min(m * (1 + ahead.most), (os.cpu_count() or 1) - 1))
     with ThreadPoolExecutor(threads, "prefetch") as executor:
         waiting: deque[list[Future[Any]]] = deque()
 
@@ -95,12 +159,18 @@ def in_order(
             )
 
         try:
-            for i in range(min(1 + ahead, count)):
-                start(i)
+            started, before = 0, 0.0
             for i in range(count):
+                while started < min(i + 1 + ahead.depth, count):
+                    start(started)
+                    started += 1
+                asked = time.perf_counter()
                 ready = [future.result() for future in waiting.popleft()]
-                if i + 1 + ahead < count:
-                    start(i + 1 + ahead)
+                came = time.perf_counter()
+                if i:
+                    # The first of a stretch is waited for anyway.
+                    ahead.saw(came - asked, came - before, sum(map(_bytes_of, ready)))
+                before = came
                 yield tuple(split.finish(j, prepared) for j, prepared in enumerate(ready))
         finally:
             executor.shutdown(wait=True, cancel_futures=True)

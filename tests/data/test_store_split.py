@@ -1,13 +1,15 @@
 """A training draw follows from seed, modality, sample and draw: not from order, size of batches or threads."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
 import torch
 from npy_media import NpyDecoder, write_media
 
-from dus_gym.data.prefetch import in_order
+from dus_gym.data import prefetch
+from dus_gym.data.prefetch import AHEAD, Ahead, in_order
 from dus_gym.data.store import open_store
 from dus_gym.data.store.randomness import uniforms
 from dus_gym.data.store.split import StoredModality, StoreSplit, without_bad
@@ -119,11 +121,92 @@ def iterations(count=9, sizes=(5, 3)):
 def test_reading_ahead_changes_nothing_whatever_the_threads(stores, threads, ahead):
     split = split_of(stores, seed=1)
     indices, samples, draws = iterations()
-    found = list(in_order(split, indices, samples, draws, threads=threads, ahead=ahead))
+    found = list(in_order(split, indices, samples, draws, threads=threads, ahead=Ahead(ahead, ahead)))
     assert len(found) == 9
     for i, inputs in enumerate(found):
         for j, x in enumerate(inputs):
             assert torch.equal(x, split.fetch(j, indices[j][i], draws[j][i]))
+
+
+class Slow:
+    """A split whose samples take a while to read, as the clock of a test has it."""
+
+    shared = augments = False
+    labels = torch.zeros(COUNT)
+
+    def to(self, device):
+        return self
+
+    def __init__(self, seconds, size=0):
+        self.seconds, self.size = seconds, size
+        self.working = self.most = 0
+
+    def prepare(self, modality, rows, draws=None):
+        self.working += 1
+        self.most = max(self.most, self.working)
+        time.sleep(self.seconds)
+        self.working -= 1
+        return np.repeat(rows, self.size) if self.size else rows
+
+    def fetch(self, modality, indices, draws=None):
+        return self.finish(modality, indices.numpy())
+
+    def finish(self, modality, prepared):
+        return torch.from_numpy(prepared)
+
+
+def read(split, ahead, step=0.0, **how):
+    """Read some iterations in stretches, each of which trains for a while; return the order in which they came."""
+    indices, samples, _ = iterations(count=40, sizes=(1,))
+    found = []
+    for first in range(0, 40, 20):
+        part = [rows[first : first + 20] for rows in indices], [rows[first : first + 20] for rows in samples]
+        for (x,) in in_order(split, *part, None, ahead=ahead, **how):
+            time.sleep(step)
+            found.append(int(x[0]))
+    assert found == samples[0][:, 0].tolist()
+    return ahead.depth
+
+
+def test_more_is_read_ahead_where_training_waits_and_that_helps():
+    slow = Slow(0.02)
+    assert read(slow, Ahead(), step=0.003, threads=8) > AHEAD
+    assert slow.most > 1 + AHEAD
+
+
+def test_no_more_is_read_ahead_where_training_never_waits():
+    assert read(Slow(0.0005), Ahead(), step=0.004, threads=8) == AHEAD
+
+
+def test_reading_ahead_stops_growing_where_it_does_not_help():
+    ahead = Ahead()
+    assert read(Slow(0.004), ahead, threads=1) == AHEAD
+    assert ahead.most == AHEAD
+
+
+def test_reading_ahead_stays_within_its_memory(monkeypatch):
+    monkeypatch.setattr(prefetch, "MOST_BYTES", 3 * 8 * 1000)
+    ahead = Ahead()
+    assert read(Slow(0.02, size=1000), ahead, step=0.003, threads=8) == 3
+
+
+def test_the_depth_follows_the_waiting_by_hand():
+    ahead = Ahead(2, most=8)
+
+    def window(waits):
+        for _ in range(2 * ahead.depth + 4):
+            ahead.saw(waits, 1.0, 1)
+        return ahead.depth
+
+    assert window(0.04) == 2
+    assert window(0.8) == 4
+    assert window(0.4) == 8
+    assert window(0.2) == 8
+    assert (window(0.9), ahead.most) == (8, 8)
+    ahead = Ahead(2, most=8)
+    assert window(0.5) == 4
+    assert (window(0.48), ahead.most) == (2, 2)
+    assert window(0.9) == 2
 
 
 def test_an_error_of_a_thread_is_raised_at_its_iteration(stores, monkeypatch):

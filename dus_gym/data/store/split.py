@@ -79,6 +79,11 @@ class Staged:
     keys: Keys
     train: bool
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return sum(array.nbytes for array in self.arrays)
+
 
 def without_bad(samples: Sequence[str], stores: Sequence[Store]) -> list[int]:
     """Return positions of the samples that every store can deliver.

@@ -209,7 +209,8 @@ def fresh(device: torch.device) -> Iterator[None]:
 
 def sides_of(case: Case, device: torch.device, precision: str, *, benchmark: bool) -> dict[str, Side]:
     """Measure all sides of a case; by hand and captured only where the device has graphs."""
-    data, found = samples_of(case, device), {}
+    data = samples_of(case, device)
+    found: dict[str, Side] = {}
     train = data.train
     assert isinstance(train, TensorSplit)
     graphs = graphs_of(device)

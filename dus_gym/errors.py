@@ -34,7 +34,7 @@ class MemoryRanOutError(DusError, MemoryError):
     """Memory of the machine or of an accelerator that ran out inside a run; what the run had saved is still there."""
 
 
-ONE_BY_ONE = 'use parallel_runs=1 (with gym.make_vec, vectorization_mode="sync")'
+ONE_BY_ONE = 'use parallel_runs=1, with workers=N for several at once (with gym.make_vec, vectorization_mode="sync")'
 """The advice where several runs can't train as one computation."""
 
 

@@ -52,7 +52,7 @@ _OURS = {CONFIG, STEPS, SUMMARY, CHECKPOINT, TOGETHER, MODEL, PICTURE, COMPARISO
 _OURS |= {WANDB, SEARCH, CEILING, CEILING_PICTURE, f"{POLICY}.safetensors", f"{POLICY}.zip"}
 LONGEST_NAME = 100
 """Characters of a folder's name that are an agent's name and options, or that of own data."""
-NOT_REPRODUCIBLE = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib")
+NOT_REPRODUCIBLE = ("seconds", "agent_seconds", "peak_memory_mib", "peak_device_memory_mib", "graphs")
 """Of a summary: what a second run of the same settings may say otherwise. All else is the same to the bit."""
 
 

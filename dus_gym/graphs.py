@@ -69,6 +69,10 @@ class Graphs(Protocol):
         """Return the part of the device's memory that nobody holds."""
         ...
 
+    def wait(self) -> None:
+        """Wait until all that was launched is done: captured work may not go while it runs."""
+        ...
+
     def release(self) -> None:
         """Let go of the memory of all captured work, of which nothing will be run again."""
         ...
@@ -146,6 +150,11 @@ class CudaGraphs:
         torch.cuda.empty_cache()
         free, total = torch.cuda.mem_get_info(self.device)
         return free / total
+
+    def wait(self) -> None:
+        """See :class:`Graphs`."""
+        if self._stream is not None:
+            self._stream.synchronize()
 
     def release(self) -> None:
         """See :class:`Graphs`."""
@@ -262,7 +271,7 @@ class CapturedSteps:
         """Forget all captured steps: what they read or write has been replaced."""
         self._warm.clear()
         if self._steps:
-            self._measure()
+            self.graphs.wait()
             self._steps.clear()
             self.graphs.release()
 
@@ -291,6 +300,7 @@ class CapturedSteps:
                 return
             key = _key(batch, ctx)
             if key in self._steps and self.rule.slower(key):
+                self.graphs.wait()
                 del self._steps[key]
             if key not in self._steps and self._warm[key] >= WARM_UP:
                 # Texts differ in length from batch to batch: a size has its part of what is left.
@@ -318,6 +328,8 @@ class CapturedSteps:
 
     def _capture(self, key: Hashable, train: Train, batch: Batch, ctx: Context) -> None:
         """Capture the iteration of a size, if there is memory for it; nothing is trained."""
+        # A capture waits for the device anyway.
+        self.graphs.wait()
         while len(self._steps) >= MOST or (self._steps and self.graphs.free() < LEAST_FREE):
             self._steps.popitem(last=False)
             if not self._steps:
@@ -354,9 +366,10 @@ class CapturedSteps:
         self._because(reason)
 
     def _because(self, reason: str) -> None:
-        """Say, once, why iterations are launched operation by operation."""
-        if self.used.why_not is None:
-            self.used.why_not = reason
+        """Say, once for each reason, why iterations are launched operation by operation."""
+        said = self.used.why_not
+        if reason not in (said or ""):
+            self.used.why_not = reason if said is None else f"{said}; {reason}"
             _log.warning("CUDA graphs: %s, so iterations run operation by operation.", reason)
 
     def _measure(self) -> None:

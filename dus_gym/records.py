@@ -95,7 +95,7 @@ class GraphsUsed:
     seconds: float = 0.0
     """Spent on captures."""
     why_not: str | None = None
-    """The first reason for which iterations were launched operation by operation, other than that it would not pay."""
+    """Reasons for which iterations were launched operation by operation, other than that it would not pay."""
 
 
 @dataclass(slots=True)

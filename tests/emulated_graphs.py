@@ -140,6 +140,9 @@ class EmulatedGraphs:
     def free(self):
         return self.free_part
 
+    def wait(self):
+        pass
+
     def release(self):
         self.released += 1
         self.recordings = []

@@ -1,5 +1,7 @@
 """Captured steps give the bits of steps that run operation by operation; the device is emulated on the CPU."""
 
+import dataclasses
+import json
 import logging
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 from emulated_graphs import EmulatedGraphs
 
+import dus_gym
 from dus_gym import graphs, trainer
 from dus_gym.config import RunConfig
 from dus_gym.data.dataset import TaskData, TensorSplit
@@ -18,6 +21,7 @@ from dus_gym.methods import METHODS, make_method, method_class
 from dus_gym.methods.base import Method
 from dus_gym.methods.baseline import Baseline
 from dus_gym.optim import GroupedOptimizer, OptimizerConfig
+from dus_gym.records import GraphsUsed
 from dus_gym.seeding import RunSeeds
 from dus_gym.trainer import Recipe, Trainer, TrainingRuns
 
@@ -433,6 +437,20 @@ def test_the_cpu_has_none(toy_run):
     assert run.graphs.why_not == "device 'cpu' has none"
     assert toy_run().graphs is None
     assert isinstance(run.optimizer.torch.param_groups[0]["lr"], float)
+
+
+def test_a_summary_says_what_was_captured_and_the_run_goes_on_without(emulated, tmp_path):
+    emulated(True)
+    settings = {"epochs": 2, "iterations": 8, "seed": 3}
+    captured = dus_gym.train("DUS-Digits-v0", "uniform", out=tmp_path / "run", graphs="auto", **settings)
+    assert captured.graphs == GraphsUsed(1, 13, 16, captured.graphs.seconds)
+    assert captured.graphs.seconds > 0.0
+    kept = json.loads((tmp_path / "run" / "summary.json").read_text())["graphs"]
+    assert kept == dataclasses.asdict(captured.graphs)
+    # A setting that may differ: the run is finished, and is not made again.
+    again = dus_gym.train("DUS-Digits-v0", "uniform", out=tmp_path / "run", resume=True, graphs="off", **settings)
+    assert again.graphs == captured.graphs
+    assert dus_gym.train("DUS-Digits-v0", "uniform", epochs=1).graphs is None
 
 
 def test_what_is_captured_nowhere_says_why(emulated, monkeypatch, toy_run):

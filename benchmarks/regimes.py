@@ -2,10 +2,14 @@
 
     python -m dus_gym.benchmarks.regimes table --lever rates       # 30 regimes, 8 seeds each: three to eight minutes
     python -m dus_gym.benchmarks.regimes table --loss-norm fixed
+    python -m dus_gym.benchmarks.regimes validation --seeds 64 --lever rates       # what more validation samples tell
     python -m dus_gym.benchmarks.regimes tune --lever rates        # the options of steady, by the cross-entropy method
 
 ``table`` prints the points of an agent over uniform, mean of concat and sum, paired by seed, and behind a comma the
 worst run. A task's views are noisy or clean as in the embedded tasks; every seed draws split, noise and start anew.
+
+``validation`` prints the same for the views of Digits by the number of validation samples, beside a good constant
+split, which needs none: how much of what an agent misses is that few samples tell late.
 
 ``tune`` draws tasks (views, noise, samples, learning rate, number of modalities), trains candidates for the options of
 ``steady`` on all of them, and moves half-way to the best quarter; a loss counts twice. Nothing is read but the tasks'
@@ -153,6 +157,30 @@ def print_table(agents: Sequence[str], seeds: int, settings: dict[str, Any]) -> 
         )
 
 
+VALIDATION = (50, 100, 200, 400, 800)
+"""Validation samples; the digits have no more to spare."""
+CONSTANT = "0.08/0.92"
+"""The best constant split that the search of ``docs/ceiling.md`` found for Digits under rates."""
+
+
+def print_validation(agents: Sequence[str], seeds: int, settings: dict[str, Any]) -> None:
+    """Print agents' points over uniform, and their parts of a constant split's, by the number of validation samples."""
+    views, samples, _, epochs = FAMILIES["2, Digits"]
+    numbers = list(range(seeds))
+    print(
+        "| validation samples | constant | " + " | ".join(agents) + " |\n|---|---|" + "---|" * len(agents), flush=True
+    )
+    for validation in VALIDATION:
+        made = [make_agent("uniform", 2) for _ in numbers]
+        made += [make_agent("fixed", 2, options={"shares": CONSTANT}) for _ in numbers]
+        made += [make_agent(word, 2, seed) for word in agents for seed in numbers]
+        regime = Regime(views, samples, validation, 0.03, epochs)
+        found = accuracies(regime, made, numbers * (2 + len(agents)), settings).reshape(-1, seeds)
+        constant, *gains = (found[1:] - found[0]).mean(axis=1).tolist()
+        parts = [f"{gain:+.2f} ({100 * gain / constant:.0f} %)" for gain in gains]
+        print(f"| {validation} | {constant:+.2f} | " + " | ".join(parts) + " |", flush=True)
+
+
 # -- tuning --------------------------------------------------------------------------------------------
 
 TUNED: dict[str, tuple[float, float, float]] = {
@@ -215,9 +243,9 @@ def tune(generations: int, candidates: int, tasks: int, seeds: int, settings: di
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("table", "tune"))
+    parser.add_argument("what", choices=("table", "validation", "tune"))
     parser.add_argument("--agents", default="steady,holdout")
-    parser.add_argument("--seeds", type=int, default=8, help="of the table")
+    parser.add_argument("--seeds", type=int, default=8, help="of table and validation")
     parser.add_argument("--generations", type=int, default=12)
     parser.add_argument("--candidates", type=int, default=16)
     parser.add_argument("--tasks", type=int, default=6, help="drawn in a generation")
@@ -229,6 +257,8 @@ def main() -> None:
     settings = {"lever": options.lever, "loss_norm": options.loss_norm}
     if options.what == "table":
         print_table(options.agents.split(","), options.seeds, settings)
+    elif options.what == "validation":
+        print_validation(options.agents.split(","), options.seeds, settings)
     else:
         tune(options.generations, options.candidates, options.tasks, 4, settings)
 

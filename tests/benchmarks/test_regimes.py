@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dus_gym.agents import make_agent
+from dus_gym.benchmarks import regimes as module
 from dus_gym.benchmarks.regimes import FAMILIES, Regime, accuracies, draw, regimes
 from dus_gym.data.registry import REGISTERED
 from dus_gym.seeding import RunSeeds
@@ -59,3 +60,16 @@ def test_drawn_tasks_are_reproducible_and_fit_the_images():
     for regime in one:
         assert regime.samples + regime.validation <= 1797 - 597
         assert 10 <= regime.epochs <= 100
+
+
+def test_agents_stand_beside_a_constant_that_no_validation_sample_changes(monkeypatch, capsys):
+    monkeypatch.setattr(module, "VALIDATION", (20, 60))
+    monkeypatch.setitem(module.FAMILIES, "2, Digits", (*FAMILIES["2, Digits"][:1], 128, 100, 12))
+    module.print_validation(["steady", "uniform"], 3, {"lever": "rates"})
+    first, second = (
+        [cell.strip() for cell in row.split("|")[1:-1]] for row in capsys.readouterr().out.splitlines()[2:]
+    )
+    assert [first[0], second[0]] == ["20", "60"]
+    assert first[1] == second[1] != "+0.00"
+    assert first[2] != second[2]
+    assert first[3].startswith(("+0.00", "-0.00"))

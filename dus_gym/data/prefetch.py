@@ -19,7 +19,7 @@ AHEAD = 2
 MOST_AHEAD = 16
 """The same at most."""
 MOST_BYTES = 1 << 30
-"""Bytes read ahead at most, but for the first :data:`AHEAD` iterations."""
+"""Bytes read ahead at most, but for the first :data:`AHEAD` iterations, and for what is under way when samples grow."""
 WAITING = 0.05
 """Part of the time that training may wait for samples before more is read ahead."""
 
@@ -61,7 +61,8 @@ class StackedPreparedSplit(StackedSplit):
 class Ahead:
     """How many iterations are read ahead, found by measurement: doubled while training waits and doubling helps.
 
-    Reading further ahead also reads more at once, as far as there are threads. Results do not depend on it.
+    Reading further ahead also reads more at once, as far as there are threads. Results do not depend on it. It comes
+    down at once where samples grow so that fewer of them have room.
 
     Args:
         depth: iterations to begin with.
@@ -77,6 +78,18 @@ class Ahead:
     def _begin(self) -> None:
         self._seen, self._waited, self._whole = 0, 0.0, 0.0
 
+    def fit(self, size: int) -> bool:
+        """Read no further ahead than :data:`MOST_BYTES` has room for; return whether that is less than before.
+
+        Args:
+            size: bytes of an iteration's samples, which change with the batch sizes.
+        """
+        if self.depth <= (room := _room(size)):
+            return False
+        self.depth, self._before = room, None
+        self._begin()
+        return True
+
     def saw(self, waited: float, whole: float, size: int) -> None:
         """Take in an iteration.
 
@@ -85,6 +98,8 @@ class Ahead:
             whole: seconds since the samples of the one before were there.
             size: bytes of its samples.
         """
+        if self.fit(size):
+            return
         self._seen += 1
         # Those that were under way at the last change say nothing of it.
         if self._seen > self.depth:
@@ -94,16 +109,32 @@ class Ahead:
             return
         waits = self._waited / self._whole if self._whole > 0.0 else 0.0
         self._begin()
+        before, self._before = self._before, None
         if waits < WAITING:
             return
-        before, self._before = self._before, None
         if before is not None and waits > 0.9 * before[1]:
             # Something else is the limit.
             self.depth = self.most = before[0]
             return
-        deeper = min(2 * self.depth, self.most, max(AHEAD, MOST_BYTES // max(1, size)))
+        deeper = min(2 * self.depth, self.most, _room(size))
         if deeper > self.depth:
             self.depth, self._before = deeper, (self.depth, waits)
+
+
+def _room(size: int) -> int:
+    """Return how many iterations of that many bytes may be read ahead."""
+    return max(AHEAD, MOST_BYTES // max(1, size))
+
+
+def _threads(modalities: int, most: int, device: torch.device) -> int:
+    """Return how many threads read, one for each sample batch that may be under way as far as there are processors.
+
+    On the CPU no more than there are modalities: there ``prepare`` transforms as well, by operations that have threads
+    of their own, beside training and other runs' processes.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = modalities if device.type == "cpu" else modalities * (1 + most)
+    return max(1, min(wanted, usable - 1))
 
 
 def _bytes_of(prepared: Any) -> int:
@@ -134,7 +165,8 @@ def in_order(
         samples: the same on the host, one array ``(k, a_j)`` a modality; read for a :class:`PreparedSplit` alone.
         draws: the draw number of each, of the same shapes; None: nothing is augmented.
         ahead: how many iterations are read before they are needed, which goes on from call to call.
-        threads: at most this many; by default as many as there are other processors.
+        threads: at most this many; by default as many as there are other processors that this process may use, and on
+            the CPU no more than modalities.
     """
     m, count = len(indices), len(indices[0])
     if not isinstance(split, PreparedSplit):
@@ -146,7 +178,7 @@ def in_order(
         return
     ahead = Ahead() if ahead is None else ahead
     if threads is None:
-        threads = max(1, min(m * (1 + ahead.most), (os.cpu_count() or 1) - 1))
+        threads = _threads(m, ahead.most, indices[0][0].device) if count else 1
     with ThreadPoolExecutor(threads, "prefetch") as executor:
         waiting: deque[list[Future[Any]]] = deque()
 
@@ -167,9 +199,12 @@ def in_order(
                 asked = time.perf_counter()
                 ready = [future.result() for future in waiting.popleft()]
                 came = time.perf_counter()
+                size = sum(map(_bytes_of, ready))
                 if i:
+                    ahead.saw(came - asked, came - before, size)
+                else:
                     # The first of a stretch is waited for anyway.
-                    ahead.saw(came - asked, came - before, sum(map(_bytes_of, ready)))
+                    ahead.fit(size)
                 before = came
                 yield tuple(split.finish(j, prepared) for j, prepared in enumerate(ready))
         finally:

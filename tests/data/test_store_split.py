@@ -9,7 +9,7 @@ import torch
 from npy_media import NpyDecoder, write_media
 
 from dus_gym.data import prefetch
-from dus_gym.data.prefetch import AHEAD, Ahead, in_order
+from dus_gym.data.prefetch import AHEAD, MOST_AHEAD, MOST_BYTES, Ahead, in_order
 from dus_gym.data.store import open_store
 from dus_gym.data.store.randomness import uniforms
 from dus_gym.data.store.split import StoredModality, StoreSplit, without_bad
@@ -207,6 +207,59 @@ def test_the_depth_follows_the_waiting_by_hand():
     assert window(0.5) == 4
     assert (window(0.48), ahead.most) == (2, 2)
     assert window(0.9) == 2
+    ahead = Ahead(2)
+    # The doubling helped; what comes later is not judged by what was before it.
+    assert [window(waits) for waits in (0.5, 0.01, 0.48)] == [4, 4, 8]
+
+
+def test_less_is_read_ahead_as_soon_as_samples_grow():
+    ahead = Ahead()
+    for _ in range(80):
+        ahead.saw(1.0 / ahead.depth, 1.0, 1)
+    assert ahead.depth == MOST_AHEAD
+    ahead.saw(0.0, 1.0, MOST_BYTES // 5)
+    assert ahead.depth == 5
+    ahead.saw(0.0, 1.0, 1 << 29)
+    assert ahead.depth == AHEAD
+    assert not ahead.fit(1 << 40)
+    for _ in range(80):
+        ahead.saw(1.0 / ahead.depth, 1.0, MOST_BYTES // 5)
+    assert ahead.depth == 5
+
+
+def test_the_first_iteration_of_a_stretch_says_how_much_has_room(monkeypatch):
+    monkeypatch.setattr(prefetch, "MOST_BYTES", 3 * 8 * 1000)
+    indices, samples, _ = iterations(count=2, sizes=(1,))
+    ahead = Ahead(8)
+    batches = in_order(Slow(0.0, size=1000), indices, samples, None, ahead=ahead, threads=1)
+    next(batches)
+    batches.close()
+    assert ahead.depth == 3
+
+
+@pytest.mark.parametrize(
+    ("device", "processors", "threads"),
+    [("cpu", 64, 2), ("cpu", 2, 1), ("cpu", 1, 1), ("cuda", 64, 34), ("cuda", 16, 15), ("cuda", 1, 1)],
+)
+@pytest.mark.parametrize("affinity", [True, False])
+def test_threads_are_few_on_the_cpu_and_no_more_than_the_process_may_use(
+    monkeypatch, device, processors, threads, affinity
+):
+    if affinity:
+        monkeypatch.setattr(prefetch.os, "sched_getaffinity", lambda _: set(range(processors)), raising=False)
+        monkeypatch.setattr(prefetch.os, "cpu_count", lambda: 128)
+    else:
+        monkeypatch.delattr(prefetch.os, "sched_getaffinity", raising=False)
+        monkeypatch.setattr(prefetch.os, "cpu_count", lambda: processors)
+    assert prefetch._threads(2, MOST_AHEAD, torch.device(device)) == threads
+
+
+def test_on_the_cpu_as_many_are_read_at_once_as_there_are_modalities(monkeypatch):
+    monkeypatch.setattr(prefetch.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    slow = Slow(0.002)
+    indices, samples, _ = iterations(sizes=(1, 1))
+    assert len(list(in_order(slow, indices, samples, None))) == 9
+    assert slow.most <= 2
 
 
 def test_an_error_of_a_thread_is_raised_at_its_iteration(stores, monkeypatch):

@@ -54,7 +54,8 @@ class DUS:
         min_samples: the fewest samples a modality may get.
         min_fraction: the same as a fraction of ``batch_size``; 0 sets no floor (the paper), 0.25 is recommended.
         cumulative: see :class:`dus_gym.discrepancy.CumulativeScore`.
-        size_step: sizes are a multiple of this away from ``batch_size``; 1: any size (the paper).
+        size_step: sizes are a multiple of this away from ``batch_size``; 1: any size (the paper). One that leaves no
+            choice of sizes is refused.
         lever: ``"samples"``: :meth:`next_sizes` says how many samples to draw; ``"rates"``: batches are equal, and
             :meth:`next_rates` says what to multiply each modality's learning rates by.
         seed: of the agent's random numbers.

@@ -196,17 +196,22 @@ def lattice(num_modalities: int, resolution: int | None = None) -> npt.NDArray[n
     return np.asarray(np.diff(np.array(cuts), axis=1) / parts, dtype=np.float32)
 
 
-def check_lever(lever: str, mode: str) -> None:
-    """Refuse a lever that there is none of, or one that the kind of action can't move.
+def check_lever(lever: str, mode: str, size_step: int = 1) -> None:
+    """Refuse a lever that there is none of, one that the kind of action can't move, or steps of sizes that it leaves.
 
     Raises:
-        ConfigError: for either.
+        ConfigError: for any of them.
     """
     check_choice("lever", lever, LEVERS)
     if lever == "rates" and mode != "shares":
         raise ConfigError(
             f"action_mode={mode!r} is not allowed under lever='rates', where batches are equal and only their shares "
             "are learning rates; use action_mode='shares', or an agent that splits, such as holdout or score."
+        )
+    if lever == "rates" and size_step > 1:
+        raise ConfigError(
+            f"size_step={size_step} is not allowed under lever='rates', where batches are equal; it must be 1: leave "
+            "it out, or use lever='samples'."
         )
 
 
@@ -227,10 +232,11 @@ class Allocation:
     lever: str = "samples"
     """``"samples"``: shares become sizes; ``"rates"``: sizes are equal, and shares become :meth:`rates`."""
     size_step: int = 1
-    """k; sizes are a multiple of k away from those of the uniform split. 1: any size (the paper)."""
+    """k; sizes are a multiple of k away from those of the uniform split. 1: any size (the paper). No more than
+    :attr:`largest_step`."""
 
     def __post_init__(self) -> None:
-        check_lever(self.lever, self.mode)
+        check_lever(self.lever, self.mode, self.size_step)
         check_choice("action_mode", self.mode, ACTION_MODES)
         check_at_least("num_modalities", self.num_modalities, 1)
         check_at_least("min_samples", self.min_samples, 1)
@@ -246,6 +252,13 @@ class Allocation:
                 f"total_batch={self.total_batch} is not allowed; it must be at least {least}: "
                 f"{self.num_modalities} modalities times min_samples={self.min_samples}."
             )
+        if self.size_step > max(1, self.largest_step):
+            raise ConfigError(
+                f"size_step={self.size_step} is not allowed: every action would give the sizes {self._whole_sizes}, "
+                f"with {self.floor} samples at least (min_samples={self.min_samples}, "
+                f"min_fraction={self.min_fraction}). It must be at most {max(1, self.largest_step)}; take "
+                "a smaller one, lower floors or more samples per iteration (total_batch, in the plug-in batch_size)."
+            )
 
     @cached_property
     def base_batch(self) -> int:
@@ -257,6 +270,18 @@ class Allocation:
         """The fewest samples a modality can get under this rule."""
         equal = self.base_batch
         return min(equal, max(self.min_samples, math.ceil(self.min_fraction * equal - 1e-9)))
+
+    @cached_property
+    def _whole_sizes(self) -> list[int]:
+        """The sizes that steps are counted from."""
+        if self.mode == "fractions":
+            return [self.base_batch] * self.num_modalities
+        return list(self.equal_sizes)
+
+    @cached_property
+    def largest_step(self) -> int:
+        """The largest ``size_step`` under which any action gives other sizes; less than 1: floors leave no choice."""
+        return max(self._whole_sizes) - self.floor
 
     def uniform(self) -> npt.NDArray[np.float32]:
         """Return the action that gives every modality its ordinary batch."""

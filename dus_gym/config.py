@@ -116,7 +116,7 @@ class RunConfig:
             if "choices" in setting.metadata:
                 known = setting.metadata["choices"]
                 check_choice(setting.name, getattr(self, setting.name), known() if callable(known) else known)
-        check_lever(self.lever, self.action_mode)
+        check_lever(self.lever, self.action_mode, self.size_step)
         if self.amp:
             if self.precision not in ("auto", "bfloat16"):
                 raise ConfigError(

@@ -103,6 +103,9 @@ def test_the_plugin_serves_the_recommended_agent_with_validation_scores():
         ({"agent": "reinforce", "options": {"preset": "tuned"}}, "interval=None.*every 5 iterations; say interval=5"),
         ({"agent": "reinforce", "options": {"preset": "tuned"}, "interval": 10}, "interval=10.*say interval=5"),
         ({"interval": 0}, "interval=0"),
+        ({"batch_size": 64, "size_step": 64}, "size_step=64 .*must be at most 62.*in the plug-in batch_size"),
+        ({"batch_size": 64, "size_step": 49, "min_fraction": 0.25}, "size_step=49 .*must be at most 48"),
+        ({"size_step": 8, "lever": "rates"}, "size_step=8 .*lever='rates'.*must be 1"),
     ],
 )
 def test_the_plugin_refuses_what_does_not_fit(settings, message):

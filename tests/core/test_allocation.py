@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dus_gym import allocation
 from dus_gym.allocation import Allocation, normalise, read_action, sizes_from_fractions, sizes_from_shares
+from dus_gym.config import RunConfig
 from dus_gym.errors import ConfigError
 
 properties = settings(deadline=None, derandomize=True, max_examples=120)
@@ -229,10 +230,11 @@ def test_fractions_forgive_float32_dust_above_one():
 
 @properties
 @given(shares_rules(), st.integers(2, 40))
-@example((Allocation(3, 20, min_fraction=1.0), [1.0, 0.0, 0.0]), 4)
-@example((Allocation(3, 6), [0.0, 0.0, 1.0]), 5)
+@example((Allocation(3, 20), [1.0, 0.0, 0.0]), 5)
+@example((Allocation(3, 21), [0.0, 0.0, 1.0]), 5)
 def test_sizes_in_steps_are_multiples_away_from_equal_ones_and_keep_the_sum(given_rule, step):
     rule, action = given_rule
+    step = min(step, max(1, rule.largest_step))
     stepped = replace(rule, size_step=step)
     shares, sizes = stepped(action)
     assert shares == rule(action)[0]
@@ -264,7 +266,9 @@ def test_a_step_of_one_is_the_paper(given_rule):
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=5), st.integers(2, 200), st.integers(2, 40))
 def test_fractions_in_steps_are_multiples_below_the_whole_batch(fractions, base, step):
     assume(max(fractions) > 0)
-    rule = Allocation(len(fractions), base * len(fractions), "fractions", min_fraction=0.25, size_step=step)
+    rule = Allocation(len(fractions), base * len(fractions), "fractions", min_fraction=0.25)
+    step = min(step, max(1, rule.largest_step))
+    rule = replace(rule, size_step=step)
     for fraction, size in zip(fractions, rule(fractions)[1], strict=True):
         assert rule.floor <= size <= base
         assert (base - size) % step == 0
@@ -293,10 +297,42 @@ def test_steps_of_fractions_by_hand():
     assert sizes_from_fractions([0.9375], 64, 2, 8) == [64]  # 60, half a step: up
 
 
-def test_equal_batches_take_no_steps():
-    rule = Allocation(2, 128, lever="rates", size_step=8)
-    assert rule([0.3, 0.7]) == ([0.3, 0.7], [64, 64])
-    assert rule.rates([0.3, 0.7]) == [0.6, 1.4]
+@pytest.mark.parametrize(
+    ("settings_", "largest"),
+    [
+        ({}, 62),
+        ({"min_fraction": 0.25}, 48),
+        ({"min_samples": 40}, 24),
+        ({"mode": "fractions"}, 62),
+        ({"mode": "fractions", "min_fraction": 0.5}, 32),
+        ({"num_modalities": 3, "total_batch": 20}, 5),  # 7, 7 and 6: the first two can give 5
+        ({"num_modalities": 3, "total_batch": 20, "mode": "fractions"}, 4),
+    ],
+)
+def test_the_largest_step_leaves_a_choice_and_the_next_is_refused(settings_, largest):
+    how = {"num_modalities": 2, "total_batch": 128} | settings_
+    rule = Allocation(**how, size_step=largest)
+    assert rule.largest_step == largest
+    corner = [0.0] * (rule.num_modalities - 1) + [1.0]
+    assert rule(corner)[1] != rule(rule.uniform())[1]
+    named = rf"size_step={largest + 1} .*every action would give the sizes .*at most {largest}; take a smaller one"
+    with pytest.raises(ConfigError, match=named):
+        Allocation(**how, size_step=largest + 1)
+
+
+def test_where_floors_leave_no_choice_there_is_no_step_but_one():
+    how = {"num_modalities": 2, "total_batch": 128, "min_fraction": 1.0}
+    assert Allocation(**how)([0.3, 0.7])[1] == [64, 64]
+    with pytest.raises(ConfigError, match=r"size_step=2 .*64 samples at least .*min_fraction=1\.0.*at most 1"):
+        Allocation(**how, size_step=2)
+
+
+def test_equal_batches_have_no_steps():
+    assert Allocation(2, 128, lever="rates")([0.3, 0.7]) == ([0.3, 0.7], [64, 64])
+    with pytest.raises(ConfigError, match=r"size_step=8 is not allowed under lever='rates'.*must be 1"):
+        Allocation(2, 128, lever="rates", size_step=8)
+    with pytest.raises(ConfigError, match=r"size_step=8 is not allowed under lever='rates'.*must be 1"):
+        RunConfig(lever="rates", size_step=8)
 
 
 # -- what can't be ---------------------------------------------------------------------------------

@@ -244,6 +244,22 @@ def test_some_copies_alone_are_not_reset():
     envs.reset(seed=0, options={"reset_mask": np.array([True, True])})
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"total_batch": 128, "size_step": 64}, r"size_step=64 .*\[64, 64\].*must be at most 62"),
+        ({"total_batch": 128, "size_step": 63, "action_mode": "fractions"}, r"size_step=63 .*must be at most 62"),
+        ({"total_batch": 128, "size_step": 49, "min_fraction": 0.25}, r"size_step=49 .*must be at most 48"),
+        ({"size_step": 2, "lever": "rates"}, r"size_step=2 .*lever='rates'.*must be 1"),
+    ],
+)
+def test_a_step_that_leaves_no_choice_of_sizes_is_refused(settings, named):
+    with pytest.raises(ConfigError, match=named):
+        gym.make(ID, **settings)
+    with pytest.raises(ConfigError, match=named):
+        native(2, **settings)
+
+
 def test_a_bad_setting_is_refused_as_the_single_environment_does():
     with pytest.raises(ConfigError, match="Did you mean 'interval'"):
         native(2, intervall=3)

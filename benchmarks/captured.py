@@ -1,28 +1,33 @@
-"""What CUDA graphs gain at sizes that change, against loops written by hand: one table for a card, in four minutes.
+"""What CUDA graphs gain at sizes that change, against loops written by hand: one table for a card.
 
     python -m dus_gym.benchmarks.captured --device cuda
 
-Wall time of an iteration, the mean over stretches at several pairs of sizes after a round that does not count, in which
-everything is captured. Four sides have the same network, samples on the device, optimiser and number format:
+Wall time of an iteration, the mean over stretches at several pairs of sizes. Rounds of these stretches are repeated
+until one of them captures nothing, six at most; the one after them counts, and the table says what was captured in it
+all the same. Five sides have the same network, samples on the device, optimiser and number format:
 
 * by hand, changing sizes: the paper's baseline and nothing else, launched operation by operation;
 * by hand, captured: the same at equal sizes alone, as one CUDA graph, which no change of sizes is possible under;
-* dus-gym's default, ``graphs="off"``;
-* dus-gym with ``graphs="auto"``, which keeps scores and figures as ever.
+* dus-gym, every size captured, whether that pays or not: the captured step itself;
+* dus-gym with ``graphs="auto"``, which captures what pays, and keeps scores and figures as ever;
+* dus-gym's default, ``graphs="off"``.
 
-Memory is what tensors held at most, MiB. The last table is of epochs that a store feeds, over the same samples in the
-card's memory, without augmentation. What ``--seconds`` has no time for is left out, and named.
+Memory is what tensors held at most and, pools of captures included, what was reserved at most, MiB. The last table is
+of iterations that a store feeds, over the same samples in the card's memory, without augmentation. The script aims at
+four minutes: what ``--seconds`` has no time for is not begun, and named.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,17 +41,26 @@ from dus_gym.costs import MIB
 from dus_gym.data.dataset import TaskData, TensorSplit
 from dus_gym.data.registry import get_task
 from dus_gym.encoders import encoder_options
-from dus_gym.graphs import Graphs, graphs_of
+from dus_gym.graphs import Graphs, Rule, graphs_of
 from dus_gym.methods import make_method
 from dus_gym.model import MultimodalModel
 from dus_gym.optim import OptimizerConfig
 from dus_gym.precision import autocast
+from dus_gym.records import GraphsUsed
 from dus_gym.seeding import RunSeeds
 from dus_gym.trainer import Recipe, Trainer
 
 Sizes = Sequence[int]
 CLASSES = 10
 VOCABULARY = 30522
+BY_HAND, HAND_CAPTURED = "by hand, changing sizes", "by hand, captured"
+EVERY, AUTO, OFF = "dus-gym, every size captured", "dus-gym, graphs=auto", "dus-gym, graphs=off"
+ROUNDS = 6
+"""Rounds at most before the one that counts."""
+ITERATIONS = 24
+"""Of a stretch that the store feeds."""
+CLIP_SECONDS = 0.1
+"""What making and storing a clip takes one core, about."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,7 @@ CASES = [
         ((3, 64, 224, 224), (1, 64, 224, 224), (2, 64, 224, 224)),
         6,
         ((6, 6, 6), (4, 6, 8)),
+        iterations=12,
     ),
 ]
 
@@ -176,6 +191,8 @@ class Side:
     """Of an iteration."""
     memory: float
     """The most that tensors held, MiB; 0 on the CPU."""
+    reserved: float
+    """The most that PyTorch took of the device's memory, MiB, pools of captures included; 0 on the CPU."""
     note: str = ""
 
 
@@ -186,72 +203,125 @@ def wait(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def measure(case: Case, train: Callable[[Sizes, int], object], device: torch.device) -> Side:
-    """Time a round of stretches, after one that does not count."""
-    took = []
-    for _ in range(2):
-        begun = wait(device)
+def measure(
+    case: Case, train: Callable[[Sizes, int], object], device: torch.device, used: GraphsUsed | None = None
+) -> Side:
+    """Time a round of stretches, after rounds that do not count: until one captures nothing, :data:`ROUNDS` at most.
+
+    Args:
+        case: with the stretches.
+        train: some iterations at some sizes.
+        device: where it does that.
+        used: the counts of captures that ``train`` keeps; None: it has none.
+    """
+    used = GraphsUsed() if used is None else used
+
+    def one_round() -> tuple[float, int, set[tuple[int, ...]]]:
+        """Return seconds, captures and the sizes that ran captured."""
+        begun, captured, replayed = wait(device), used.captured, set()
         for sizes in case.sizes:
+            before = used.replays
             train(sizes, case.iterations)
-        took.append(wait(device) - begun)
-    memory = torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else 0.0
-    return Side(1000.0 * took[-1] / (case.iterations * len(case.sizes)), memory)
+            if used.replays > before:
+                replayed.add(sizes)
+        return wait(device) - begun, used.captured - captured, replayed
+
+    for _ in range(ROUNDS):
+        if not one_round()[1]:
+            break
+    took, captures, replayed = one_round()
+    notes = [used.why_not] if used.why_not else []
+    if used.iterations:
+        counted = f"{len(replayed)} of {len(set(case.sizes))} sizes ran captured, {captures} captures while it counted"
+        notes = [counted, f"{used.captured} in all in {used.seconds:.1f} s", *notes]
+    on_card = device.type == "cuda"
+    return Side(
+        1000.0 * took / (case.iterations * len(case.sizes)),
+        torch.cuda.max_memory_allocated(device) / MIB if on_card else 0.0,
+        torch.cuda.max_memory_reserved(device) / MIB if on_card else 0.0,
+        "; ".join(notes),
+    )
+
+
+class EverySize(Rule):
+    """The rule that captures whatever it sees."""
+
+    def slower(self, *_: Any) -> bool:
+        """No."""
+        return False
+
+    def pays(self, *_: Any) -> bool:
+        """Yes."""
+        return True
 
 
 @contextmanager
 def fresh(device: torch.device) -> Iterator[None]:
     """Measure memory anew."""
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     yield
 
 
-def sides_of(case: Case, device: torch.device, precision: str, *, benchmark: bool) -> dict[str, Side]:
-    """Measure all sides of a case; by hand and captured only where the device has graphs."""
+def sides_of(
+    case: Case, device: torch.device, precision: str, *, benchmark: bool, late: Callable[[str], bool]
+) -> dict[str, Side]:
+    """Measure all sides of a case; the captured ones only where the device has graphs.
+
+    Args:
+        case: what to train.
+        device: where.
+        precision: number format.
+        benchmark: cuDNN's, for all sides.
+        late: whether there is no time left for what is named.
+    """
     data = samples_of(case, device)
-    found: dict[str, Side] = {}
     train = data.train
     assert isinstance(train, TensorSplit)
     graphs = graphs_of(device)
-    for name in ("by hand, changing sizes", "by hand, captured"):
-        if name == "by hand, captured" and graphs is None:
+
+    def by_hand(name: str) -> Side:
+        with isolated_torch_modes(tf32=precision == "tf32", cudnn_benchmark=benchmark):
+            model = run_of(case, data, str(device), precision, "off", benchmark=benchmark).model
+            hand = ByHand(model, train, precision)
+            if name == BY_HAND:
+                return measure(case, hand.train, device)
+            assert graphs is not None
+            # Equal sizes alone: what it may be compared with is the sum, which is the same.
+            return measure(case, hand.capture(graphs, case.sizes[0]), device)
+
+    def ours(name: str) -> Side:
+        run = run_of(case, data, str(device), precision, "off" if name == OFF else "auto", benchmark=benchmark)
+        if name == EVERY and run._captured is not None:
+            run._captured.rule = EverySize()
+        return measure(case, run.train, device, run.graphs)
+
+    found: dict[str, Side] = {}
+    for name in (BY_HAND, HAND_CAPTURED, EVERY, AUTO, OFF):
+        if (graphs is None and name in (HAND_CAPTURED, EVERY)) or late(f"{case.label}: {name}"):
             continue
-        with fresh(device), isolated_torch_modes(tf32=precision == "tf32", cudnn_benchmark=benchmark):
-            hand = ByHand(
-                run_of(case, data, str(device), precision, "off", benchmark=benchmark).model, train, precision
-            )
-            if name == "by hand, changing sizes":
-                found[name] = measure(case, hand.train, device)
-            else:
-                assert graphs is not None
-                # Equal sizes alone: what it may be compared with is the sum, which is the same.
-                found[name] = measure(case, hand.capture(graphs, case.sizes[0]), device)
-        del hand
-    for graph in ("off", "auto"):
         with fresh(device):
-            run = run_of(case, data, str(device), precision, graph, benchmark=benchmark)
-            side = measure(case, run.train, device)
-        used = run.graphs
-        said = ""
-        if used is not None:
-            said = f"{used.captured} captured in {used.seconds:.1f} s, {used.replays} of {used.iterations} replayed"
-            said += f"; {used.why_not}" if used.why_not else ""
-        found[f"dus-gym, graphs={graph}"] = replace(side, note=said)
-        del run
+            found[name] = by_hand(name) if name in (BY_HAND, HAND_CAPTURED) else ours(name)
     return found
 
 
 def rows_of(case: Case, sides: dict[str, Side]) -> Iterator[str]:
     """Rows of the table."""
-    ours = sides["dus-gym, graphs=auto"].milliseconds
     for name, side in sides.items():
-        ratio = f"{ours / side.milliseconds:.3f}"
-        yield f"| {case.label} | {name} | {side.milliseconds:.2f} | {ratio} | {side.memory:.0f} | {side.note} |"
+        ratios = [
+            f"{sides[of].milliseconds / side.milliseconds:.3f}" if of in sides else "not run" for of in (EVERY, AUTO)
+        ]
+        cells = [case.label, name, f"{side.milliseconds:.2f}", *ratios, f"{side.memory:.0f}", f"{side.reserved:.0f}"]
+        yield f"| {' | '.join(cells)} | {side.note} |"
 
 
-def store_epochs(device: torch.device, precision: str, clips: int, batch: int, epochs: int) -> Iterator[str]:
-    """Rows of epochs of CREMA-D's two ResNet-18, fed by the store and by tensors on the device."""
+def store_stretches(device: torch.device, precision: str, clips: int, batch: int, stretches: int) -> Iterator[str]:
+    """Rows of CREMA-D's two ResNet-18, fed by the store and by tensors on the device: the median of some stretches.
+
+    A stretch is of :data:`ITERATIONS` whatever the clips, of which a few are enough: it is an epoch.
+    """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_files(root, clips)
@@ -267,12 +337,19 @@ def store_epochs(device: torch.device, precision: str, clips: int, batch: int, e
         recipe = replace(Recipe.of(task), batch=batch)
         seconds = {}
         for name, data in (("tensors on the device", in_memory), ("the store", replace(stored, validation=None))):
-            config = RunConfig(epochs=10**6, device=str(device), precision=precision, graphs="auto", eval_every=10**6)
+            config = RunConfig(
+                epochs=10**6,
+                iterations=ITERATIONS,
+                device=str(device),
+                precision=precision,
+                graphs="auto",
+                eval_every=10**6,
+            )
             run = Trainer(recipe, data, make_method("baseline"), config, RunSeeds(0))
-            per_epoch, took = run.iterations_per_epoch, []
-            for _ in range(epochs + 1):
+            took = []
+            for _ in range(stretches + 1):
                 begun = wait(device)
-                run.train([batch] * 2, per_epoch)
+                run.train([batch] * 2, ITERATIONS)
                 took.append(wait(device) - begun)
             seconds[name] = float(np.median(took[1:]))
             ratio = seconds[name] / seconds["tensors on the device"]
@@ -286,33 +363,40 @@ def main(arguments: Sequence[str] | None = None, cases: Sequence[Case] = tuple(C
     parser.add_argument("--precision", default="bfloat16", choices=("float32", "tf32", "bfloat16"))
     parser.add_argument("--cudnn-benchmark", action="store_true", help="for all sides")
     parser.add_argument("--seconds", type=float, default=230.0, help="begin nothing new after this")
-    parser.add_argument("--clips", type=int, default=512, help="of the store; 0: no store")
-    parser.add_argument("--batch", type=int, default=64, help="B of the store's epochs")
+    parser.add_argument("--clips", type=int, default=140, help="of the store; 0: no store")
+    parser.add_argument("--batch", type=int, default=64, help="B of the store's iterations")
     given = parser.parse_args(arguments)
     RunConfig(device=given.device).check_device()
     device, begun = torch.device(given.device), time.perf_counter()
     torch.set_num_threads(1)
     if device.type == "cuda":
         print(f"{torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}, {given.precision}")
-    late = []
+    left_out: list[str] = []
+
+    def late(what: str, needs: float = 0.0) -> bool:
+        """Return whether there is no time left for something, and keep its name where there is none."""
+        over: bool = time.perf_counter() - begun + needs > given.seconds
+        left_out.extend([what] * over)
+        return over
+
     print(
-        "| encoders | side | ms an iteration | dus-gym, graphs=auto, over it | memory, MiB | captures |\n"
-        "|---|---|---|---|---|---|"
+        f"| encoders | side | ms an iteration | {EVERY}, over it | {AUTO}, over it | memory, MiB | reserved, MiB "
+        "| captures |\n|---|---|---|---|---|---|---|---|"
     )
     for case in cases:
-        if time.perf_counter() - begun > given.seconds:
-            late.append(case.label)
-            continue
-        for row in rows_of(case, sides_of(case, device, given.precision, benchmark=given.cudnn_benchmark)):
+        if not late(case.label):
+            for row in rows_of(
+                case, sides_of(case, device, given.precision, benchmark=given.cudnn_benchmark, late=late)
+            ):
+                print(row, flush=True)
+    if given.clips and not late("the store", given.clips * CLIP_SECONDS):
+        print(
+            f"\n| {ITERATIONS} iterations fed by | seconds | over tensors | iterations read ahead |\n|---|---|---|---|"
+        )
+        for row in store_stretches(device, given.precision, given.clips, given.batch, 3):
             print(row, flush=True)
-    if given.clips and time.perf_counter() - begun > given.seconds:
-        late.append("the store")
-    elif given.clips:
-        print("\n| an epoch fed by | seconds | over tensors | iterations read ahead |\n|---|---|---|---|")
-        for row in store_epochs(device, given.precision, given.clips, given.batch, 3):
-            print(row, flush=True)
-    if late:
-        print(f"\nNo time was left for: {'; '.join(late)}.")
+    if left_out:
+        print(f"\nNo time was left for: {'; '.join(left_out)}.")
     print(f"\n{time.perf_counter() - begun:.0f} s in all")
 
 

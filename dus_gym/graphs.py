@@ -9,13 +9,16 @@ in tensors that are filled before each (samples, learning rates), and what an it
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 import time
-from collections import Counter, OrderedDict
+import traceback
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -23,7 +26,7 @@ from torch import Tensor
 from dus_gym.batch import Batch
 from dus_gym.context import Context
 from dus_gym.costs import is_memory_error
-from dus_gym.errors import first_line
+from dus_gym.errors import ConfigError, first_line
 from dus_gym.recorder import Recorder
 from dus_gym.records import GraphsUsed
 
@@ -41,6 +44,8 @@ MOST = 64
 """Captured steps at most; each keeps its samples and its logits."""
 LEAST_FREE = 0.1
 """Part of the device's memory that must be free before a step is captured."""
+STREAMS = 32
+"""Streams that PyTorch has for a device; it gives the same ones out in turn."""
 
 
 class Graphs(Protocol):
@@ -74,7 +79,10 @@ class Graphs(Protocol):
         ...
 
     def release(self) -> None:
-        """Let go of the memory of all captured work, of which nothing will be run again."""
+        """Let go of the memory of all captured work, of which nothing will be run again.
+
+        Part of it can't go: what one piece leaves with the libraries, the others use.
+        """
         ...
 
 
@@ -82,12 +90,16 @@ class CudaGraphs:
     """CUDA graphs of one card, on one stream and in one pool of memory.
 
     Warm-up, capture and replay share a stream, so that workspaces of libraries, which go by stream, are made outside a
-    capture. Replays one after another may share memory, whatever their order: each begins with filled inputs, and its
-    results are copied out before the next.
+    capture. They are freed when any graph of the stream is destroyed, under all others, so that graphs are destroyed
+    together or not at all. Replays one after another may share memory, whatever their order: each begins with filled
+    inputs, and its results are copied out before the next.
 
     Args:
         device: a CUDA device.
     """
+
+    _of_stream: ClassVar[WeakValueDictionary[int, CudaGraphs]] = WeakValueDictionary()
+    """Who captures on a stream, by its address."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -102,7 +114,7 @@ class CudaGraphs:
     def stream(self) -> Iterator[None]:
         """See :class:`Graphs`."""
         if self._stream is None:
-            self._stream = torch.cuda.Stream(self.device)
+            self._stream = self._own_stream()
         outside = torch.cuda.current_stream(self.device)
         self._stream.wait_stream(outside)
         try:
@@ -111,12 +123,34 @@ class CudaGraphs:
         finally:
             outside.wait_stream(self._stream)
 
+    def _own_stream(self) -> torch.cuda.Stream:
+        """Return a stream on which nobody else captures: its workspaces go when anybody's graph on it goes.
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        for collected in (False, True):
+            if collected:
+                # Runs that are over lie in cycles.
+                gc.collect()
+            for _ in range(STREAMS):
+                stream = torch.cuda.Stream(self.device)
+                if self._of_stream.setdefault(stream.cuda_stream, self) is self:
+                    return stream
+        raise ConfigError(
+            f"graphs='auto' is for at most {STREAMS} runs at once in a process; use graphs='off', or end some of them."
+        )
+
     def capture(self, work: Callable[[], Result]) -> tuple[Result, Callable[[], None]]:
         """See :class:`Graphs`."""
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         failed: Exception | None = None
+        # What is collected inside a capture would be freed inside it, another run's graphs among it.
+        gc.collect()
+        collects = gc.isenabled()
+        gc.disable()
         try:
             # Threads that read samples ahead may pin memory meanwhile, which is theirs alone.
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
@@ -130,6 +164,11 @@ class CudaGraphs:
                 # What the end of a broken capture says hides what broke it.
                 raise failed from None
             raise
+        finally:
+            # An error that is kept here would keep this frame, and with it the graph and its memory.
+            failed = None
+            if collects:
+                gc.enable()
         return found, graph.replay
 
     def mark(self) -> torch.cuda.Event:
@@ -159,6 +198,7 @@ class CudaGraphs:
     def release(self) -> None:
         """See :class:`Graphs`."""
         self._pool = None
+        torch.cuda.empty_cache()
 
 
 def graphs_of(device: torch.device) -> Graphs | None:
@@ -254,7 +294,7 @@ class CapturedSteps:
         self.graphs, self.method = graphs, method
         self.rule = Rule()
         self.used = GraphsUsed()
-        self._steps: OrderedDict[Hashable, _Step] = OrderedDict()
+        self._steps: dict[Hashable, _Step] = {}
         self._situation: Any = None
         self._warm: Counter[Hashable] = Counter()
         """Iterations of a size since captured steps went last."""
@@ -299,9 +339,6 @@ class CapturedSteps:
                 train(batch, recorder)
                 return
             key = _key(batch, ctx)
-            if key in self._steps and self.rule.slower(key):
-                self.graphs.wait()
-                del self._steps[key]
             if key not in self._steps and self._warm[key] >= WARM_UP:
                 # Texts differ in length from batch to batch: a size has its part of what is left.
                 left = (count - now.total()) * (now[key] / now.total() if now else 1.0)
@@ -309,8 +346,7 @@ class CapturedSteps:
                     self._capture(key, train, batch, ctx)
             now[key] += 1
             start = self.graphs.mark()
-            if step := self._steps.get(key):
-                self._steps.move_to_end(key)
+            if (step := self._steps.get(key)) and not self.rule.slower(key):
                 _replay(step, batch, recorder, ctx)
                 self.used.replays += 1
                 see, settled, step.launched = self.rule.saw_replay, step.launched, True
@@ -328,30 +364,37 @@ class CapturedSteps:
 
     def _capture(self, key: Hashable, train: Train, batch: Batch, ctx: Context) -> None:
         """Capture the iteration of a size, if there is memory for it; nothing is trained."""
+        begin = time.perf_counter()
         # A capture waits for the device anyway.
         self.graphs.wait()
-        while len(self._steps) >= MOST or (self._steps and self.graphs.free() < LEAST_FREE):
-            self._steps.popitem(last=False)
-            if not self._steps:
-                self.graphs.release()
-        if self.graphs.free() < LEAST_FREE:
+        free = self.graphs.free()
+        if self._steps and (len(self._steps) >= MOST or free < LEAST_FREE):
+            # None can go alone. What comes often from now on is captured again.
+            self.drop()
+            self._before.clear()
+            return
+        if free < LEAST_FREE:
             self._stop(f"less than {LEAST_FREE:.0%} of the device's memory is free; a larger size_step needs fewer")
             return
-        begin = time.perf_counter()
         static = _like(batch)
         _fill(static, batch)
         kept, outer = Recorder(len(batch.inputs)), ctx.logged
         ctx.logged = dict.fromkeys(outer, _UNSAID)
+        failed: str | None = None
         try:
             _, replay = self.graphs.capture(lambda: train(static, kept))
         except Exception as error:
+            what = first_line(error)
+            failed = f"a capture failed ({what})"
             if is_memory_error(error):
-                self._stop(f"memory ran out in a capture ({first_line(error)}); a larger size_step needs fewer")
-            else:
-                self._stop(f"a capture failed ({first_line(error)})")
-            return
+                failed = f"memory ran out in a capture ({what}); a larger size_step needs fewer"
+            # The tensors of the iteration would live as long as anybody looks at the error.
+            traceback.clear_frames(error.__traceback__)
         finally:
             said, ctx.logged = ctx.logged, outer
+        if failed is not None:
+            self._stop(failed)
+            return
         logged = {name: value for name, value in said.items() if value is not _UNSAID}
         self._steps[key] = _Step(static, kept, logged, replay)
         self.used.captured += 1
@@ -362,6 +405,8 @@ class CapturedSteps:
     def _stop(self, reason: str) -> None:
         """Capture nothing more in this run."""
         self.drop()
+        # What a broken capture had taken goes, too.
+        self.graphs.release()
         self._stopped = True
         self._because(reason)
 

@@ -1,6 +1,7 @@
 """CUDA graphs on the CPU: what a capture records and forbids, and what a replay writes, without a card."""
 
 import time
+import weakref
 from contextlib import ExitStack, contextmanager, nullcontext
 from unittest import mock
 
@@ -96,13 +97,16 @@ class EmulatedGraphs:
     """A stand-in for ``dus_gym.graphs.CudaGraphs`` whose graphs run on the CPU.
 
     A capture changes no tensor and no generator. Graphs share a pool: whatever one of them left there is spoilt as soon
-    as any is replayed.
+    as any is replayed. They share the workspaces of libraries as well, which go as soon as any is destroyed: from then
+    on, none of those captured before can be replayed.
     """
 
     def __init__(self, free=1.0, fail=None):
         self.recordings = []
         self.free_part, self.fail = free, fail
         self.released = 0
+        self.destroyed = 0
+        """Graphs that are gone."""
 
     def __deepcopy__(self, memo):
         return type(self)(self.free_part, self.fail)
@@ -123,13 +127,20 @@ class EmulatedGraphs:
         self.recordings.append(recording)
         recording.spoil()
 
+        before = self.destroyed
+
         def replay():
+            assert self.destroyed == before, "a graph was destroyed whose workspaces this one uses"
             for other in self.recordings:
                 other.spoil()
             with torch._C._AutoDispatchBelowAutograd():
                 recording.run()
 
+        weakref.finalize(replay, self._destroy)
         return found, replay
+
+    def _destroy(self):
+        self.destroyed += 1
 
     def mark(self):
         return time.perf_counter()

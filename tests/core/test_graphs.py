@@ -1,8 +1,13 @@
 """Captured steps give the bits of steps that run operation by operation; the device is emulated on the CPU."""
 
 import dataclasses
+import gc
 import json
 import logging
+import weakref
+from contextlib import contextmanager
+from itertools import cycle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +20,7 @@ from dus_gym.config import RunConfig
 from dus_gym.data.dataset import TaskData, TensorSplit
 from dus_gym.encoders import ENCODERS, Entry
 from dus_gym.encoders.mlp import MLPOptions
-from dus_gym.errors import MemoryRanOutError
+from dus_gym.errors import ConfigError, MemoryRanOutError
 from dus_gym.graphs import FIRST, Rule
 from dus_gym.methods import METHODS, make_method, method_class
 from dus_gym.methods.base import Method
@@ -196,6 +201,73 @@ def test_a_capture_that_fails_falls_back_and_says_so_once(emulated, toy_run, sam
         assert same_bits(eager.snapshot(), captured.snapshot())
 
 
+class OnACard(EmulatedGraphs):
+    """The card's own way into a capture and out of it."""
+
+    device, _pool, _stream = None, None, None
+    capture = graphs.CudaGraphs.capture
+
+
+def test_a_broken_capture_leaves_nothing_behind_that_only_the_collector_would_find(emulated, toy_run, monkeypatch):
+    """The run goes on without, and needs the memory."""
+    left, under_way, collecting = [], [], []
+
+    @contextmanager
+    def capture(*_, **__):
+        under_way.append(True)
+        collecting.append(gc.isenabled())
+        try:
+            yield
+        finally:
+            under_way.clear()
+
+    class Breaking(Claiming):
+        capture_key = Claiming.capture_key
+
+        def terms(self, ctx):
+            for term in super().terms(ctx):
+                if under_way:
+                    left.append(weakref.ref(term))
+                    raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+                yield term
+
+    class Graph:
+        def __init__(self):
+            left.append(weakref.ref(self))
+
+        def replay(self):
+            raise AssertionError("nothing was captured")
+
+    emulated(True)
+    monkeypatch.setattr(trainer, "graphs_of", lambda _: OnACard())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 1))
+    run = toy_run(method=Breaking(), graphs="auto")
+    gc.disable()
+    try:
+        run.train([8, 8], 6)
+        assert len(left) == 2
+        assert [ref() for ref in left] == [None, None]
+    finally:
+        gc.enable()
+    assert run.graphs.why_not.startswith("memory ran out in a capture")
+    run.train([8, 8], 1)
+    assert collecting == [False]
+
+
+def test_nobody_captures_on_the_stream_of_another(monkeypatch):
+    given = cycle(range(graphs.STREAMS))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: SimpleNamespace(cuda_stream=next(given)))
+    runs = [graphs.CudaGraphs(torch.device("cuda")) for _ in range(graphs.STREAMS + 1)]
+    own = [run._own_stream().cuda_stream for run in runs[:-1]]
+    assert sorted(own) == list(range(graphs.STREAMS))
+    with pytest.raises(ConfigError, match=r"at most 32 runs at once in a process; use graphs='off'"):
+        runs[-1]._own_stream()
+    del runs[5]
+    assert runs[-1]._own_stream().cuda_stream == own[5]
+
+
 def test_who_changes_an_iteration_must_say_anew_whether_it_can_be_captured():
     class Changed(Baseline):
         def after_backward(self, ctx):
@@ -292,14 +364,34 @@ def test_a_run_is_resumed_rewound_and_forked_with_captured_steps(emulated, toy_r
         assert same_bits(other, eager.snapshot())
 
 
-def test_the_least_recent_of_many_sizes_goes(emulated, toy_run, same_bits, monkeypatch):
+def test_of_too_many_sizes_all_go_and_come_again(emulated, toy_run, same_bits, monkeypatch):
+    """None can go alone: they share what libraries work in."""
     monkeypatch.setattr(graphs, "MOST", 2)
     steps = [[8, 8], [4, 12], [6, 10], [8, 8], [6, 10]]
     eager, captured = both(emulated, lambda: toy_run(iterations=20, graphs="auto"), steps)
-    assert len(captured._captured._steps) == 2
-    # The first goes for the third, and comes back for the second.
+    # The third takes the place of both, and the first comes beside it.
     assert captured.graphs.captured == 4
+    assert captured._captured.graphs.destroyed == 2
     assert same_bits(eager.snapshot(), captured.snapshot())
+
+
+def test_a_size_that_saves_nothing_is_launched_no_more_and_disturbs_no_other(emulated, toy_run, same_bits, monkeypatch):
+    steps = [[8, 8], [4, 12], [8, 8], [4, 12], [8, 8]]
+    emulated(False)
+    eager = toy_run(iterations=20, graphs="auto")
+    train(eager, steps)
+    emulated(True)
+    run = toy_run(iterations=20, graphs="auto")
+    train(run, steps[:2])
+    replays = run.graphs.replays
+    (slow, _), fast = run._captured._steps, Rule.slower
+    monkeypatch.setattr(Rule, "slower", lambda self, key: key == slow or fast(self, key))
+    train(run, steps[2:])
+    # Of three stretches, the one of the other size.
+    assert run.graphs.replays == replays + 8
+    assert run.graphs.captured == 2
+    assert run._captured.graphs.destroyed == 0
+    assert same_bits(eager.snapshot(), run.snapshot())
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
@@ -358,7 +450,8 @@ def test_memory_that_fills_up_frees_what_was_captured(emulated, toy_run):
     run._captured.graphs.free_part = 0.05
     run.train([4, 12], 8)
     assert not run._captured._steps
-    assert run._captured.graphs.released == 1
+    assert run._captured.graphs.destroyed == 1
+    assert run._captured.graphs.recordings == []
     assert run.graphs.why_not.startswith("less than 10%")
 
 
@@ -469,26 +562,30 @@ def test_what_is_captured_nowhere_says_why(emulated, monkeypatch, toy_run):
 # -- on a card ---------------------------------------------------------------------------------------
 
 
+ON_A_CARD = [
+    *((method, 2, {}) for method in METHODS),
+    *((method, 3, {"precision": "bfloat16", "update": "alternating"}) for method in ("unimodal", "baseline", "umt")),
+    *((method, 3, {"optimizer": {"name": "adam", "lr": 0.003}}) for method in ("baseline", "joint", "reconboost")),
+]
+"""About a minute."""
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("method", METHODS)
-def test_a_card_gives_the_same_bits_with_graphs_and_without(
-    monkeypatch, toy_run, same_bits, method, precision, optimizer
-):
+@pytest.mark.parametrize(("method", "m", "settings"), ON_A_CARD)
+def test_a_card_gives_the_same_bits_with_graphs_and_without(monkeypatch, toy_run, same_bits, method, m, settings):
     monkeypatch.setattr(Rule, "pays", lambda *_: True)
     monkeypatch.setattr(Rule, "slower", lambda *_: False)
     ended = []
     for wanted in ("off", "auto", "auto"):
         run = toy_run(
-            method=method, method_options=EARLY.get(method), iterations=12, graphs=wanted, device="cuda",
-            precision=precision, optimizer={"name": optimizer, "lr": 0.003},
+            m, method=method, method_options=EARLY.get(method), iterations=12, graphs=wanted, device="cuda",
+            **{"precision": "float32"} | settings,
         )  # fmt: skip
-        ended.append((train(run, sizes_of(method, 2)), run.snapshot(), run.evaluate()))
+        ended.append((train(run, sizes_of(method, m)), run.snapshot(), run.evaluate()))
     used = run.graphs
     assert used.why_not is None or "works on the host" in used.why_not
-    assert used.replays > 0 or method in ON_THE_HOST or (method.startswith("ogm") and optimizer == "adam")
+    assert used.replays > 0 or method in ON_THE_HOST
     assert same_bits(ended[0][1], ended[1][1])
     assert same_bits(ended[1][1], ended[2][1])
     assert ended[0][0] == ended[1][0] == ended[2][0]
@@ -510,3 +607,26 @@ def test_batch_norm_dropout_and_noise_go_on_on_a_card(monkeypatch, same_bits, pr
     assert run.graphs.why_not is None
     assert same_bits(ended[0], ended[1])
     assert same_bits(ended[1], ended[2])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_card_captures_again_what_went_and_goes_on_from_a_snapshot_and_a_fork(monkeypatch, same_bits):
+    """Destroyed graphs take the libraries' workspaces with them."""
+    monkeypatch.setattr(graphs, "MOST", 2)
+    monkeypatch.setattr(Rule, "pays", lambda *_: True)
+    monkeypatch.setattr(Rule, "slower", lambda *_: False)
+    ended = []
+    for wanted in ("off", "auto"):
+        run = pictures_and_text("resnet18", graphs=wanted, device="cuda", precision="float32", epochs=8)
+        train(run, [[4, 4], [2, 2], [3, 3]])
+        middle, fork = run.snapshot(), run.fork()
+        train(run, [[4, 4]])
+        ended.append(run.snapshot())
+        run.restore(middle)
+        for other in (run, fork):
+            train(other, [[4, 4]])
+            assert same_bits(other.snapshot(), ended[-1])
+    assert run.graphs.captured >= 4
+    assert run.graphs.why_not is None
+    assert same_bits(*ended)

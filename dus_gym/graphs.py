@@ -301,6 +301,8 @@ class CapturedSteps:
         self._before: Counter[Hashable] = Counter()
         """Iterations of a size in all stretches that have ended."""
         self._marks: list[tuple[Callable[[Hashable, float], None], Hashable, Any, Any]] = []
+        self._full = False
+        """Whether there is no memory for more than is captured."""
         self._stopped = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -310,6 +312,7 @@ class CapturedSteps:
     def drop(self) -> None:
         """Forget all captured steps: what they read or write has been replaced."""
         self._warm.clear()
+        self._full = False
         if self._steps:
             self.graphs.wait()
             self._steps.clear()
@@ -339,7 +342,7 @@ class CapturedSteps:
                 train(batch, recorder)
                 return
             key = _key(batch, ctx)
-            if key not in self._steps and self._warm[key] >= WARM_UP:
+            if key not in self._steps and not self._full and self._warm[key] >= WARM_UP:
                 # Texts differ in length from batch to batch: a size has its part of what is left.
                 left = (count - now.total()) * (now[key] / now.total() if now else 1.0)
                 if self.rule.pays(key, left + self._before[key]):
@@ -367,14 +370,15 @@ class CapturedSteps:
         begin = time.perf_counter()
         # A capture waits for the device anyway.
         self.graphs.wait()
-        free = self.graphs.free()
-        if self._steps and (len(self._steps) >= MOST or free < LEAST_FREE):
+        if len(self._steps) >= MOST:
             # None can go alone. What comes often from now on is captured again.
             self.drop()
             self._before.clear()
             return
-        if free < LEAST_FREE:
-            self._stop(f"less than {LEAST_FREE:.0%} of the device's memory is free; a larger size_step needs fewer")
+        if self.graphs.free() < LEAST_FREE:
+            # What is captured stays: without it, others would be captured in its place, and it again in theirs.
+            self._full = True
+            self._because(f"less than {LEAST_FREE:.0%} of the device's memory is free; a larger size_step needs fewer")
             return
         static = _like(batch)
         _fill(static, batch)

@@ -1,4 +1,4 @@
-"""What CUDA graphs gain at sizes that change, against loops written by hand: one table for a card.
+"""Print what CUDA graphs gain at sizes that change, against loops written by hand: one table for a card.
 
     python -m dus_gym.benchmarks.captured --device cuda
 
@@ -60,7 +60,7 @@ ROUNDS = 6
 ITERATIONS = 24
 """Of a stretch that the store feeds."""
 CLIP_SECONDS = 0.1
-"""What making and storing a clip takes one core, about."""
+"""Seconds of one core for making and storing a clip, about."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Case:
     """Of one sample, by modality."""
     batch: int
     sizes: tuple[tuple[int, ...], ...]
-    """What the stretches of a round have; the first are equal."""
+    """Sizes of the stretches of a round; the first are equal."""
     iterations: int = 24
     """Of a stretch."""
 
@@ -106,7 +106,7 @@ CASES = [
 
 
 def samples_of(case: Case, device: torch.device) -> TaskData:
-    """Random samples, two widest batches of each modality, on the device."""
+    """Return random samples, two widest batches of each modality, on the device."""
     draw = torch.Generator(device).manual_seed(0)
     n = 2 * max(max(sizes) for sizes in case.sizes)
 
@@ -122,7 +122,7 @@ def samples_of(case: Case, device: torch.device) -> TaskData:
 
 
 def run_of(case: Case, data: TaskData, device: str, precision: str, graphs: str, *, benchmark: bool) -> Trainer:
-    """A run of the paper's baseline."""
+    """Return a run of the paper's baseline."""
     names = tuple(f"modality{j}" for j in range(len(case.encoders)))
     recipe = Recipe(names, CLASSES, case.encoders, OptimizerConfig(lr=1e-3, schedule="none"), 1, case.batch)
     config = RunConfig(
@@ -140,7 +140,7 @@ class ByHand:
         self.optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4, fused=True)
 
     def step(self, inputs: Sequence[Tensor], labels: Tensor) -> None:
-        """One step on samples of which the first min a_j are complete."""
+        """Make one step on samples of which the first min a_j are complete."""
         paired = min(map(len, inputs))
         with autocast(self.precision, self.device):
             features = [self.model.encode(j, x) for j, x in enumerate(inputs)]
@@ -152,7 +152,7 @@ class ByHand:
         self.optimizer.step()
 
     def train(self, sizes: Sizes, iterations: int) -> None:
-        """Some iterations, operation by operation."""
+        """Train some iterations, operation by operation."""
         for rows in self._rows(max(sizes), iterations):
             inputs = [x.index_select(0, rows[:size]) for x, size in zip(self.split.inputs, sizes, strict=True)]
             self.step(inputs, self.split.labels[rows])
@@ -185,7 +185,7 @@ class ByHand:
 
 @dataclass(frozen=True)
 class Side:
-    """What one side took."""
+    """Time and memory of one side."""
 
     milliseconds: float
     """Of an iteration."""
@@ -197,7 +197,7 @@ class Side:
 
 
 def wait(device: torch.device) -> float:
-    """Seconds, once the device has done everything."""
+    """Return the time in seconds, once the device has done everything."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -247,11 +247,11 @@ class EverySize(Rule):
     """The rule that captures whatever it sees."""
 
     def slower(self, *_: Any) -> bool:
-        """No."""
+        """Return that nothing is."""
         return False
 
     def pays(self, *_: Any) -> bool:
-        """Yes."""
+        """Return that every capture does."""
         return True
 
 

@@ -99,7 +99,7 @@ class CudaGraphs:
     """
 
     _of_stream: ClassVar[WeakValueDictionary[int, CudaGraphs]] = WeakValueDictionary()
-    """Who captures on a stream, by its address."""
+    """The one that captures on each stream, by the stream's address."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -397,7 +397,11 @@ class CapturedSteps:
         finally:
             said, ctx.logged = ctx.logged, outer
         if failed is not None:
-            self._stop(failed)
+            self.drop()
+            # What the broken capture had taken goes, too.
+            self.graphs.release()
+            self._stopped = True
+            self._because(failed)
             return
         logged = {name: value for name, value in said.items() if value is not _UNSAID}
         self._steps[key] = _Step(static, kept, logged, replay)
@@ -405,14 +409,6 @@ class CapturedSteps:
         took = time.perf_counter() - begin
         self.used.seconds += took
         self.rule.saw_capture(1000.0 * took)
-
-    def _stop(self, reason: str) -> None:
-        """Capture nothing more in this run."""
-        self.drop()
-        # What a broken capture had taken goes, too.
-        self.graphs.release()
-        self._stopped = True
-        self._because(reason)
 
     def _because(self, reason: str) -> None:
         """Say, once for each reason, why iterations are launched operation by operation."""

@@ -59,7 +59,7 @@ class StackedPreparedSplit(StackedSplit):
 
 
 class Ahead:
-    """How many iterations are read ahead, found by measurement: doubled while training waits and doubling helps.
+    """The number of iterations read ahead, found by measurement: doubled while training waits and doubling helps.
 
     Reading further ahead also reads more at once, as far as there are threads. Results do not depend on it. It comes
     down at once where samples grow so that fewer of them have room.

@@ -49,6 +49,9 @@ class Method:
     maps_runs: ClassVar[bool] = False
     """True if it is written for any leading axes, so that runs can train as one computation (docs/methods.md): its
     tensors may lead with an axis of R runs, which ``ctx.runs`` tells, and its state is by run."""
+    iterates_alike: ClassVar[bool] = False
+    """True if an iteration can be captured, and nothing on the host ever differs from one to the next: see
+    :meth:`capture_key`."""
     needs_validation: ClassVar[bool] = False
     min_modalities: ClassVar[int] = 2
     max_modalities: ClassVar[int | None] = None
@@ -59,9 +62,10 @@ class Method:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if not {"terms", "substeps", "after_backward"}.isdisjoint(vars(cls)) and "capture_key" not in vars(cls):
+        if not {"terms", "substeps", "after_backward"}.isdisjoint(vars(cls)):
             # What another class says of its iterations says nothing of these.
-            cls.capture_key = Method.capture_key  # type: ignore[method-assign]
+            for name in {"iterates_alike", "capture_key"} - vars(cls).keys():
+                setattr(cls, name, getattr(Method, name))
 
     def __init__(self, options: MethodOptions | None = None) -> None:
         self.options = options if options is not None else self.options_type()
@@ -128,13 +132,13 @@ class Method:
         """Return what an iteration's operations depend on, beside samples, phase, and what trains at which rate.
 
         A captured iteration runs again as it was recorded: Python's numbers and branches are those of that time, and a
-        tensor is the object that it was. So ``()`` where nothing on the host differs from one iteration to the next;
-        where something does from epoch to epoch, such as a weight or prototypes that are replaced, what tells those
-        apart (captured iterations of another key go); and None, the default, where it does within an epoch, or where
-        the host draws or reads anything. Tensors that are changed in place are no part of it. A subclass that changes
-        what an iteration does must say anew.
+        tensor is the object that it was. So ``()`` where nothing on the host differs from one iteration to the next,
+        the default of a class that says ``iterates_alike``; where something does from epoch to epoch, such as a weight
+        or prototypes that are replaced, what tells those apart (captured iterations of another key go); and None, the
+        default elsewhere, where it does within an epoch, or where the host draws or reads anything. Tensors that are
+        changed in place are no part of it. A subclass that changes what an iteration does must say either anew.
         """
-        return None
+        return () if self.iterates_alike else None
 
     def after_backward(self, ctx: Context) -> None:
         """Edit gradients, between backward and the optimiser's step."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -43,15 +43,12 @@ class Baseline(Method):
     year: ClassVar[int] = 2025
     changes: ClassVar[str] = "nothing: every modality's own loss plus that of the concatenated features"
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal", "fused"})
+    iterates_alike: ClassVar[bool] = True
     maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     supports_independent: ClassVar[bool] = True
     options_type: ClassVar[type[MethodOptions]] = BaselineOptions
     options: BaselineOptions
-
-    def capture_key(self, ctx: Context) -> Any:
-        """Return nothing: every iteration does the same."""
-        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield one loss per modality, then the fused one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -88,6 +88,7 @@ class DOMFN(Method):
     year: ClassVar[int] = 2022
     changes: ClassVar[str] = "fuses a sample only where the modalities agree, and else trusts the surest"
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal", "fused"})
+    iterates_alike: ClassVar[bool] = True
     maps_runs: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("fused_fraction",)
     options_type: ClassVar[type[MethodOptions]] = DOMFNOptions
@@ -104,10 +105,6 @@ class DOMFN(Method):
         if before == 0.0:
             return (Phase("fusion", 1.0),)
         return (Phase(PRETRAINING, before, trainable=("encoder", "head")), Phase("fusion", 1.0 - before))
-
-    def capture_key(self, ctx: Context) -> Any:
-        """Return nothing: every iteration does the same."""
-        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield one loss per modality in pre-training, then one over everything."""

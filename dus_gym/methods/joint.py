@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -23,11 +23,8 @@ class Joint(Method):
     year: ClassVar[int] = 2022
     changes: ClassVar[str] = "nothing: the loss of the concatenated features alone"
     heads: ClassVar[frozenset[str]] = frozenset({"fused"})
+    iterates_alike: ClassVar[bool] = True
     maps_runs: ClassVar[bool] = True
-
-    def capture_key(self, ctx: Context) -> Any:
-        """Return nothing: every iteration does the same."""
-        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the fused loss."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -58,14 +58,11 @@ class MMCosine(Method):
     year: ClassVar[int] = 2023
     changes: ClassVar[str] = "sums cosines instead of products, so that no modality wins by the length of its features"
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal"})
+    iterates_alike: ClassVar[bool] = True
     own_predictor: ClassVar[str] = "sum"
     maps_runs: ClassVar[bool] = True
     options_type: ClassVar[type[MethodOptions]] = MMCosineOptions
     options: MMCosineOptions
-
-    def capture_key(self, ctx: Context) -> Any:
-        """Return nothing: every iteration does the same."""
-        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the cross entropy of the summed cosines."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -117,6 +117,8 @@ class MMPareto(Method):
         "where an encoder's fused and own gradients conflict, steps in a direction that serves both"
     )
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal", "fused"})
+    iterates_alike: ClassVar[bool] = True
+    """What the host keeps is of the iteration under way."""
     maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("alpha/*",)
@@ -128,10 +130,6 @@ class MMPareto(Method):
         # Of the iteration under way, so no state: by modality the parameters that train, and g_m of each.
         self._trained: list[list[nn.Parameter]] = []
         self._fused: list[list[Tensor]] = []
-
-    def capture_key(self, ctx: Context) -> Any:
-        """Return nothing: what the host keeps is of the iteration under way."""
-        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield each modality's own loss, then the fused one."""

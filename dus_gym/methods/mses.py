@@ -81,6 +81,7 @@ class MSES(Method):
     year: ClassVar[int] = 2019
     changes: ClassVar[str] = "stops each modality at its own best validation loss"
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal", "fused"})
+    iterates_alike: ClassVar[bool] = True
     maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     supports_independent: ClassVar[bool] = True
@@ -93,10 +94,6 @@ class MSES(Method):
         super().__init__(options)
         self._stops: list[list[EarlyStop]] = []
         self._copies: list[dict[str, Tensor]] = []
-
-    def capture_key(self, ctx: Context) -> Any:
-        """Return nothing: every iteration does the same."""
-        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield one loss per modality, then the fused one; those of stopped parts carry no gradient to them."""

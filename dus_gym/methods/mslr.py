@@ -90,6 +90,7 @@ class MSLR(Method):
     year: ClassVar[int] = 2022
     changes: ClassVar[str] = "sums the modalities' logits, each with a learning rate of its own"
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal"})
+    iterates_alike: ClassVar[bool] = True
     own_predictor: ClassVar[str] = "sum"
     maps_runs: ClassVar[bool] = True
     needs_validation: ClassVar[bool] = True
@@ -116,10 +117,6 @@ class MSLR(Method):
         runs = range(ctx.runs or 1)
         self._history = [[[] for _ in ctx.modalities] for _ in runs]
         self._set(ctx, [[1.0] * ctx.num_modalities for _ in runs])
-
-    def capture_key(self, ctx: Context) -> Any:
-        """Return nothing: every iteration does the same."""
-        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the loss of the summed logits."""

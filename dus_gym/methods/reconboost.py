@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -130,6 +130,7 @@ class ReconBoost(Method):
     year: ClassVar[int] = 2024
     changes: ClassVar[str] = "boosts modalities in turn: each learns what the others do not predict yet"
     heads: ClassVar[frozenset[str]] = frozenset({"ensemble"})
+    iterates_alike: ClassVar[bool] = True
     own_predictor: ClassVar[str] = "sum"
     maps_runs: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("scale", "distance")
@@ -153,10 +154,6 @@ class ReconBoost(Method):
                 Phase("rectify", length - first, fresh=True),
             ]
         return tuple(found)
-
-    def capture_key(self, ctx: Context) -> Any:
-        """Return nothing: every iteration does the same."""
-        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the loss of the phase: the ensemble's, one learner's, or each learner's own."""

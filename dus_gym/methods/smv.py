@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import factorial, tanh
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -121,14 +121,11 @@ class SMV(Method):
     year: ClassVar[int] = 2024
     changes: ClassVar[str] = "repeats samples, masked to the modality that contributes little to their prediction"
     heads: ClassVar[frozenset[str]] = frozenset({"fused"})
+    iterates_alike: ClassVar[bool] = True
     maps_runs: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("contribution/*", "copies/*")
     options_type: ClassVar[type[MethodOptions]] = SMVOptions
     options: SMVOptions
-
-    def capture_key(self, ctx: Context) -> Any:
-        """Return nothing: every iteration does the same."""
-        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the fused loss of the samples and their masked copies."""

@@ -57,6 +57,8 @@ class UMT(Method):
     year: ClassVar[int] = 2023
     changes: ClassVar[str] = "draws each encoder's features to those of one that was trained alone before"
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal", "fused"})
+    iterates_alike: ClassVar[bool] = True
+    """The teachers are the same from the first iteration on."""
     maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = ("distance/*",)
@@ -72,10 +74,6 @@ class UMT(Method):
         """Train the teachers, before the first epoch."""
         if ctx.epoch == 0:
             self._teacher = ctx.clone_and_fit(unimodal_loss, max(1, round(self.options.teacher * ctx.epochs))).eval()
-
-    def capture_key(self, ctx: Context) -> Any:
-        """Return nothing: the teachers are the same from the first iteration on."""
-        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield the fused loss, then the distance of each modality to its teacher."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -22,15 +22,12 @@ class Unimodal(Method):
     year: ClassVar[int] = 2025
     changes: ClassVar[str] = "no fused loss: every modality trains on its own"
     heads: ClassVar[frozenset[str]] = frozenset({"unimodal"})
+    iterates_alike: ClassVar[bool] = True
     fuses: ClassVar[bool] = False
     own_predictor: ClassVar[str] = "sum"
     maps_runs: ClassVar[bool] = True
     supports_unpaired: ClassVar[bool] = True
     supports_independent: ClassVar[bool] = True
-
-    def capture_key(self, ctx: Context) -> Any:
-        """Return nothing: every iteration does the same."""
-        return ()
 
     def terms(self, ctx: Context) -> Iterator[Tensor]:
         """Yield one loss per modality."""

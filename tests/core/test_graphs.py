@@ -25,6 +25,7 @@ from dus_gym.graphs import FIRST, Rule
 from dus_gym.methods import METHODS, make_method, method_class
 from dus_gym.methods.base import Method
 from dus_gym.methods.baseline import Baseline
+from dus_gym.methods.ogm import OGM
 from dus_gym.optim import GroupedOptimizer, OptimizerConfig
 from dus_gym.records import GraphsUsed
 from dus_gym.seeding import RunSeeds
@@ -277,8 +278,15 @@ def test_who_changes_an_iteration_must_say_anew_whether_it_can_be_captured():
         def order(self, ctx):
             return None
 
-    assert Changed.capture_key is Method.capture_key
-    assert Ordered.capture_key is Baseline.capture_key
+    class Modulated(OGM):
+        def after_backward(self, ctx):
+            pass
+
+    assert Baseline.iterates_alike
+    assert not Changed.iterates_alike
+    assert Ordered.iterates_alike
+    assert OGM.capture_key is not Method.capture_key
+    assert Modulated.capture_key is Method.capture_key
 
 
 # -- layers, runs and rates --------------------------------------------------------------------------
